@@ -1,0 +1,252 @@
+"""Claims, declared before the run, and how numbers decide them.
+
+A claim is one statistic and one region of acceptance. Its 95% interval decides: wholly inside the
+region, *reproduced*; wholly outside, *not reproduced*; otherwise *inconclusive*. A directional
+claim is a region with one open end, "matches" is a region around no difference, and an exact
+claim is an interval of width zero. A claim may be tested in several named parts (cells of a grid,
+say); the family is then corrected by Holm's method. Each control is judged by the claim's own
+statistic and region, and a claim whose control comes out wrong is *invalid*.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from jaxtrends import stats
+
+CONFIDENCE = 0.95
+
+REPRODUCED = "reproduced"
+NOT_REPRODUCED = "not reproduced"
+INCONCLUSIVE = "inconclusive"
+PARTLY_REPRODUCED = "partly reproduced"
+INVALID = "invalid"
+NOT_TESTABLE = "not testable here"
+VERDICTS = (
+    REPRODUCED,
+    NOT_REPRODUCED,
+    INCONCLUSIVE,
+    PARTLY_REPRODUCED,
+    INVALID,
+    NOT_TESTABLE,
+)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper as it is cited."""
+
+    key: str
+    title: str
+    authors: str
+    year: int
+    arxiv: str
+    bibtex: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The raw samples that a claim is judged by, per part and per control.
+
+    A sample is what its statistic reads: ``{"values": […]}`` or
+    ``{"treatment": […], "reference": […]}``, one number a seed.
+    """
+
+    parts: Mapping[str, stats.Samples]
+    controls: Mapping[str, stats.Samples] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Control:
+    """A run that must fail the claim's test (negative), or pass it (positive)."""
+
+    name: str
+    must: Literal["fail", "pass"]
+    why: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim, complete before any number exists.
+
+    id:        short and stable ("F4a"); the page links to it.
+    study:     the study whose values decide it.
+    statement: what is claimed, in our words.
+    source:    who claims it; only ``paper`` prints a paper's figure.
+    reported:  the figure as the source gives it, or "" (always "" where it is unverified).
+    where:     where it stands ("Figure 4, lower row") and known, how we know it.
+    quantity:  what is measured, with its unit.
+    statistic: a name of `stats.STATISTICS`.
+    region:    (low, high), open: what the whole interval must lie in.
+    reason:    why this region: the reason for a threshold or margin.
+    kind:      ``statistical``, or ``exact`` where the value is deterministic.
+    about:     ``results`` (the same bits on every rerun) or ``measurements`` (times, memory).
+    evidence:  the study's values (or measurements) -> Evidence. A KeyError means that this run
+               lacks what the claim needs (a method or size left out): the claim is then not run.
+    """
+
+    id: str
+    study: str
+    statement: str
+    source: Literal["paper", "critic", "derived"]
+    quantity: str
+    statistic: str
+    region: tuple[float, float]
+    reason: str
+    evidence: Callable[[Mapping[str, Any]], Evidence] | None
+    reported: str = ""
+    where: str = ""
+    known: Literal["text", "figure", "code", "secondary", "derived", "abstract"] = "derived"
+    kind: Literal["statistical", "exact"] = "statistical"
+    about: Literal["results", "measurements"] = "results"
+    controls: tuple[Control, ...] = ()
+    not_testable: str = ""
+
+    def __post_init__(self) -> None:
+        if self.statistic not in stats.STATISTICS:
+            raise ValueError(f"claim {self.id}: no statistic {self.statistic!r}")
+        if (self.kind == "exact") != (self.statistic == "exact"):
+            raise ValueError(f"claim {self.id}: kind and statistic disagree on exactness")
+        if self.reported and self.source == "derived":
+            raise ValueError(f"claim {self.id}: a derived claim has no reported figure")
+        if not self.region[0] < self.region[1]:
+            raise ValueError(f"claim {self.id}: empty region {self.region}")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sample judged: its interval, its verdict, and p-values where it is one of a family."""
+
+    verdict: str
+    estimate: float
+    low: float
+    high: float
+    n: int
+    method: str
+    minimum_detectable_effect: float | None = None
+    holm_p: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a claim came out. ``headline`` names the part shown in tables: the least favourable."""
+
+    verdict: str
+    headline: str
+    parts: Mapping[str, Finding]
+    controls: Mapping[str, Finding] = field(default_factory=dict)
+    note: str = ""
+
+
+def _side(interval: stats.Interval, region: tuple[float, float]) -> str:
+    """Where the interval lies; an exact value must lie in the region itself."""
+    low, high = region
+    if interval.low > low and interval.high < high:
+        return REPRODUCED
+    if interval.high <= low or interval.low >= high:
+        return NOT_REPRODUCED
+    return INCONCLUSIVE
+
+
+def _p_value(statistic: str, samples: stats.Samples, region: tuple[float, float]) -> float:
+    """The smallest 1 - confidence at which the interval is conclusive, found by bisection.
+
+    For Student's t it is the p-value of the two-sided test against the nearer bound.
+    """
+    interval_at = stats.STATISTICS[statistic]
+    low, high = 0.0, 1.0 - 1e-9
+    if _side(interval_at(samples, high), region) != INCONCLUSIVE:
+        return 1 - high
+    for _ in range(40):
+        middle = (low + high) / 2
+        if _side(interval_at(samples, middle), region) == INCONCLUSIVE:
+            high = middle
+        else:
+            low = middle
+    return 1 - low
+
+
+def _finding(claim: Claim, samples: stats.Samples, verdict: str, holm: float | None) -> Finding:
+    interval = stats.STATISTICS[claim.statistic](samples, CONFIDENCE)
+    effect = None
+    if verdict == INCONCLUSIVE:
+        effect = stats.minimum_detectable_effect(interval, CONFIDENCE)
+    return Finding(
+        verdict,
+        interval.estimate,
+        interval.low,
+        interval.high,
+        interval.n,
+        interval.method,
+        effect,
+        holm,
+    )
+
+
+def _judge_family(claim: Claim, family: Mapping[str, stats.Samples]) -> dict[str, Finding]:
+    interval_at = stats.STATISTICS[claim.statistic]
+    sides = {
+        name: _side(interval_at(samples, CONFIDENCE), claim.region)
+        for name, samples in family.items()
+    }
+    if claim.kind == "exact" or len(family) == 1:
+        return {name: _finding(claim, family[name], sides[name], None) for name in family}
+    p_values = stats.holm([_p_value(claim.statistic, family[n], claim.region) for n in family])
+    findings = {}
+    for (name, samples), p in zip(family.items(), p_values, strict=True):
+        side = sides[name] if p <= 1 - CONFIDENCE else INCONCLUSIVE
+        findings[name] = _finding(claim, samples, side, p)
+    return findings
+
+
+def _combine(verdicts: set[str]) -> str:
+    if len(verdicts) == 1:
+        return verdicts.pop()
+    if {REPRODUCED, NOT_REPRODUCED} <= verdicts:
+        return PARTLY_REPRODUCED
+    return NOT_REPRODUCED if NOT_REPRODUCED in verdicts else INCONCLUSIVE
+
+
+def _margin(claim: Claim, finding: Finding) -> float:
+    """How far inside the region the interval lies, in units of its own half-width."""
+    low, high = claim.region
+    half = max((finding.high - finding.low) / 2, 1e-300)
+    room = min(finding.low - low, high - finding.high)
+    return room / half if math.isfinite(room) else (math.inf if room > 0 else -math.inf)
+
+
+def judge(claim: Claim, evidence: Evidence) -> Verdict:
+    """Decide a claim from its raw samples, by PROTOCOL alone: no number is rounded before.
+
+    Raises:
+        ValueError: a declared control has no samples, or the claim has no part.
+    """
+    if claim.not_testable:
+        return Verdict(NOT_TESTABLE, "", {}, note=claim.not_testable)
+    missing = [c.name for c in claim.controls if c.name not in evidence.controls]
+    if missing or not evidence.parts:
+        raise ValueError(f"claim {claim.id}: no samples for {missing or 'any part'}")
+    parts = _judge_family(claim, evidence.parts)
+    controls, failures = {}, []
+    for control in claim.controls:
+        samples = evidence.controls[control.name]
+        side = _side(stats.STATISTICS[claim.statistic](samples, CONFIDENCE), claim.region)
+        controls[control.name] = _finding(claim, samples, side, None)
+        if (side == REPRODUCED) != (control.must == "pass"):
+            failures.append(f"{control.name} must {control.must} and came out {side}")
+    order = {NOT_REPRODUCED: 0, INCONCLUSIVE: 1, REPRODUCED: 2}
+    headline = min(parts, key=lambda n: (order[parts[n].verdict], _margin(claim, parts[n])))
+    if failures:
+        return Verdict(INVALID, headline, parts, controls, note="; ".join(failures))
+    note = "" if len(parts) == 1 else _family_note(claim, parts)
+    return Verdict(_combine({f.verdict for f in parts.values()}), headline, parts, controls, note)
+
+
+def _family_note(claim: Claim, parts: Mapping[str, Finding]) -> str:
+    counts = {v: sum(f.verdict == v for f in parts.values()) for v in VERDICTS}
+    said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    correction = "" if claim.kind == "exact" else " (Holm-corrected)"
+    return f"{len(parts)} parts{correction}: {said}; shown is the least favourable"

@@ -1,0 +1,223 @@
+"""Intervals: every statistic a claim may rest on, as a function of raw values and a confidence.
+
+A statistic takes a mapping of named samples (lists of numbers, one per seed) and returns an
+`Interval`. Paired statistics read the samples ``treatment`` and ``reference``, seed by seed; the
+others read ``values``. A value that is not finite stands for a lane that diverged; it is taken as
+``inf``, the worst a loss can be, so that medians can use it, and a mean is never taken over it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Samples = Mapping[str, Sequence[float]]
+
+BOOTSTRAP_RESAMPLES = 9999
+BOOTSTRAP_SEED = 20220217
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval.
+
+    ``scale`` says on which scale the interval is symmetric: ``linear``, or ``log`` for ratios.
+    ``method`` names how it was made, in words that can stand in a table's footnote.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+    method: str
+    scale: Literal["linear", "log"] = "linear"
+
+
+def _sample(samples: Samples, name: str) -> np.ndarray:
+    values = np.asarray([float(value) for value in samples[name]], dtype=np.float64)
+    return np.where(np.isfinite(values), values, np.inf)
+
+
+def _pairs(samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+    treatment, reference = _sample(samples, "treatment"), _sample(samples, "reference")
+    if treatment.shape != reference.shape:
+        raise ValueError(f"unpaired samples: {treatment.size} and {reference.size} values")
+    return treatment, reference
+
+
+def _student(values: np.ndarray, confidence: float) -> tuple[float, float, float]:
+    from scipy import stats as scipy_stats
+
+    mean = float(values.mean())
+    if values.size < 2:
+        return mean, -math.inf, math.inf
+    error = float(values.std(ddof=1)) / math.sqrt(values.size)
+    half = float(scipy_stats.t.ppf(0.5 + confidence / 2, values.size - 1)) * error
+    return mean, mean - half, mean + half
+
+
+def exact(samples: Samples, confidence: float) -> Interval:
+    """The one value of a deterministic quantity: an interval of width zero."""
+    (value,) = (float(value) for value in samples["values"])
+    return Interval(value, value, value, 1, "exact")
+
+
+def mean(samples: Samples, confidence: float) -> Interval:
+    """Student's t interval of a mean; the median's interval where a lane diverged."""
+    values = _sample(samples, "values")
+    if not np.isfinite(values).all():
+        return median(samples, confidence)
+    return Interval(*_student(values, confidence), values.size, "Student t")
+
+
+def paired_difference(samples: Samples, confidence: float) -> Interval:
+    """Student's t interval of the mean of treatment - reference, seed by seed."""
+    treatment, reference = _pairs(samples)
+    if not (np.isfinite(treatment).all() and np.isfinite(reference).all()):
+        with np.errstate(invalid="ignore"):
+            return median({"values": list(treatment - reference)}, confidence)
+    differences = treatment - reference
+    return Interval(*_student(differences, confidence), differences.size, "paired Student t")
+
+
+def paired_ratio(samples: Samples, confidence: float) -> Interval:
+    """Geometric mean of treatment / reference: Student's t on paired log-ratios.
+
+    Where a lane diverged, the median of the ratios and its interval instead.
+    """
+    treatment, reference = _pairs(samples)
+    if not (np.isfinite(treatment).all() and np.isfinite(reference).all()):
+        return median_ratio(samples, confidence)
+    if (treatment <= 0).any() or (reference <= 0).any():
+        raise ValueError("a ratio on the log scale needs values above zero")
+    logs = _student(np.log(treatment) - np.log(reference), confidence)
+    with np.errstate(over="ignore"):
+        center, low, high = (float(np.exp(value)) for value in logs)
+    return Interval(center, low, high, treatment.size, "Student t on paired log-ratios", "log")
+
+
+def median(samples: Samples, confidence: float) -> Interval:
+    """The median: order statistics below 20 values, seeded BCa bootstrap from 20 on.
+
+    The order-statistic interval takes the innermost pair of ranks that covers at least
+    ``confidence`` by the binomial law (2nd to 9th of 10 values cover 97.9%); with too few values
+    for that it is unbounded.
+    """
+    from scipy import stats as scipy_stats
+
+    values = np.sort(_sample(samples, "values"))
+    n = values.size
+    center = float(np.median(values)) if np.isfinite(values[n // 2]) else math.inf
+    if n >= 20 and np.isfinite(values).all():
+        if values[0] == values[-1]:
+            return Interval(center, center, center, n, "all values equal")
+        result = scipy_stats.bootstrap(
+            (values,),
+            np.median,
+            confidence_level=confidence,
+            n_resamples=BOOTSTRAP_RESAMPLES,
+            method="BCa",
+            rng=np.random.default_rng(BOOTSTRAP_SEED),
+        ).confidence_interval
+        if math.isfinite(result.low) and math.isfinite(result.high):
+            return Interval(center, float(result.low), float(result.high), n, "median, BCa")
+    tail = (1 - confidence) / 2
+    rank = int(scipy_stats.binom.ppf(tail, n, 0.5))
+    while rank > 0 and scipy_stats.binom.cdf(rank - 1, n, 0.5) > tail:
+        rank -= 1
+    method = "median, order statistics"
+    if rank < 1:
+        return Interval(center, -math.inf, math.inf, n, method)
+    return Interval(center, float(values[rank - 1]), float(values[n - rank]), n, method)
+
+
+def median_ratio(samples: Samples, confidence: float) -> Interval:
+    """The median of treatment / reference, seed by seed; two diverged lanes make a ratio of one."""
+    treatment, reference = _pairs(samples)
+    both = ~np.isfinite(treatment) & ~np.isfinite(reference)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = np.where(both, 1.0, treatment / reference)
+    return median({"values": list(ratios)}, confidence)
+
+
+def proportion(samples: Samples, confidence: float) -> Interval:
+    """Wilson's score interval of a share; ``values`` are zeros and ones."""
+    from scipy import stats as scipy_stats
+
+    values = _sample(samples, "values")
+    count, n = int(values.sum()), values.size
+    ends = scipy_stats.binomtest(count, n).proportion_ci(confidence, method="wilson")
+    return Interval(count / n, float(ends.low), float(ends.high), n, "Wilson")
+
+
+def discordant_share(samples: Samples, confidence: float) -> Interval:
+    """McNemar's comparison of paired zeros and ones.
+
+    Among the seeds on which the two differ, the share on which the treatment is one, with the
+    exact (Clopper-Pearson) interval; no difference is one half. Unbounded where none differ.
+    """
+    from scipy import stats as scipy_stats
+
+    treatment, reference = _pairs(samples)
+    differ = treatment != reference
+    n = int(differ.sum())
+    if n == 0:
+        return Interval(0.5, 0.0, 1.0, 0, "McNemar, no discordant pair")
+    count = int(treatment[differ].sum())
+    ends = scipy_stats.binomtest(count, n).proportion_ci(confidence, method="exact")
+    return Interval(count / n, float(ends.low), float(ends.high), n, "McNemar, exact")
+
+
+def odds_ratio(samples: Samples, confidence: float) -> Interval:
+    """Conditional odds ratio of unpaired zeros and ones, with Fisher's exact interval."""
+    from scipy.stats.contingency import odds_ratio as scipy_odds_ratio
+
+    treatment, reference = _sample(samples, "treatment"), _sample(samples, "reference")
+    table = [[int(arm.sum()), int(arm.size - arm.sum())] for arm in (treatment, reference)]
+    result = scipy_odds_ratio(table)
+    ends = result.confidence_interval(confidence)
+    n = treatment.size + reference.size
+    return Interval(float(result.statistic), float(ends.low), float(ends.high), n, "Fisher", "log")
+
+
+STATISTICS: dict[str, Callable[[Samples, float], Interval]] = {
+    "exact": exact,
+    "mean": mean,
+    "paired difference": paired_difference,
+    "paired ratio": paired_ratio,
+    "median": median,
+    "median ratio": median_ratio,
+    "proportion": proportion,
+    "discordant share": discordant_share,
+    "odds ratio": odds_ratio,
+}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment of a family of p-values (Holm 1979), in the order given."""
+    order = np.argsort(p_values, kind="stable")
+    adjusted = np.empty(len(p_values))
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return [float(value) for value in adjusted]
+
+
+def minimum_detectable_effect(interval: Interval, confidence: float) -> float:
+    """The smallest effect that a study of this precision finds with 80% power.
+
+    (z_{1-a/2} + z_{0.8}) / z_{1-a/2} times the interval's half-width, in the interval's own units;
+    on the log scale it is a factor.
+    """
+    from scipy import stats as scipy_stats
+
+    reach = float(scipy_stats.norm.ppf(0.5 + confidence / 2))
+    factor = (reach + float(scipy_stats.norm.ppf(0.8))) / reach
+    if interval.scale == "log" and interval.low > 0:
+        return math.exp(factor * (math.log(interval.high) - math.log(interval.low)) / 2)
+    return factor * (interval.high - interval.low) / 2

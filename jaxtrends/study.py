@@ -1,0 +1,122 @@
+"""What a study is given and what it gives back: values, curves, figures. Data only, no effects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line, band or cloud of a figure's panel; all sequences have the same length.
+
+    ``style``: ``line`` (measured), ``theory`` (dashed, no markers), ``points`` (markers, with
+    error bars where ``low`` and ``high`` are given). ``low`` and ``high`` draw a band on a line.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    style: Literal["line", "theory", "points"] = "line"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes. A label carries its unit in brackets; ``threshold`` is a horizontal rule."""
+
+    title: str
+    x_label: str
+    y_label: str
+    series: Sequence[Series]
+    x_scale: Literal["linear", "log"] = "linear"
+    y_scale: Literal["linear", "log"] = "linear"
+    threshold: float | None = None
+    threshold_label: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure as data: the report draws it, and a digest of this data tells whether it is fresh."""
+
+    name: str
+    title: str
+    caption: str
+    panels: Sequence[Panel]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as data: cells are numbers or text; the report formats them."""
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study found.
+
+    values:       nested dicts, lists, numbers and text: every per-seed value that a claim of the
+                  study rests on, the grid and the chosen points. The same bits on every rerun.
+    curves:       name -> float array (lanes, points) or (points,), for the page; thinned freely.
+    measurements: like ``values``, but of times and memory, which differ from run to run.
+    """
+
+    values: Mapping[str, Any]
+    curves: Mapping[str, np.ndarray] = field(default_factory=dict)
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+    measurements: Mapping[str, Any] = field(default_factory=dict)
+    measured_tables: Sequence[Table] = ()
+    measured_figures: Sequence[Figure] = ()
+
+
+class Run(Protocol):
+    """The effects that a study may use; the experiment's main hands it one."""
+
+    methods: Mapping[str, Callable[..., Any]]
+    """Methods that the user added to the experiment's own, by name."""
+
+    def dataset(self, name: str) -> Any:
+        """The data set of that name (`jaxtrends.data.Dataset`), its digest noted in the record."""
+
+    def train(
+        self,
+        label: str,
+        trainer: Any,
+        lanes: Any,
+        data: Any,
+        *,
+        steps: int,
+        log_every: int,
+        block: int,
+    ) -> dict[str, np.ndarray]:
+        """Train every lane; returns metric name -> (lanes, steps // log_every) float array.
+
+        Metrics of `Trainer.test` come back as (lanes,). Progress, checkpoints, resume and the
+        placing on devices are the driver's. ``label`` is unique within the study.
+        """
+
+    def each(self, label: str, items: Sequence[Any]) -> Any:
+        """Iterate over items with progress shown, stopping cleanly on SIGINT and SIGTERM."""
+
+    def log_lanes(
+        self,
+        method: str,
+        seeds: Sequence[int],
+        config: Mapping[str, Any],
+        steps: np.ndarray,
+        metrics: Mapping[str, np.ndarray],
+    ) -> None:
+        """Hand reported lanes to the tracker: metrics are name -> (lanes, points)."""
+
+    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Hand a table (tuning lanes, say) to the tracker."""
