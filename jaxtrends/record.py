@@ -1,0 +1,307 @@
+"""A run's record: results, measurements and provenance, as JSON that outlives the code.
+
+``results`` has the same bits whenever the same run is made again; ``measurements`` holds times and
+memory and the claims about them; ``provenance`` says what made it. Numbers that are not finite are
+written as the texts "nan", "inf" and "-inf", so that the file is JSON by the standard.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxtrends import claims
+from jaxtrends.errors import Problem
+
+SCHEMA_VERSION = 1
+SCHEMA_FILE = Path(__file__).with_name("record.schema.json")
+ROOT = Path(__file__).resolve().parent.parent
+VERSIONED = ("jaxtrends", "jax", "jaxlib", "flax", "optax", "numpy", "scipy")
+
+# --- plain data --------------------------------------------------------------------------------
+
+
+def plain(value: Any) -> Any:
+    """Turn numpy numbers and arrays, tuples, dataclasses and paths into JSON's own types."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    raise TypeError(f"a record cannot hold a {type(value).__name__}: {value!r}")
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of plain data in canonical JSON (sorted keys, no spaces)."""
+    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def array_digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of arrays, in the order of their names."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain data so that a reader sees the old file or the new one, never a part."""
+    _write_atomically(path, dumps(value).encode())
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays as .npz, atomically; `read_arrays` reads them back."""
+    import io
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    _write_atomically(path, buffer.getvalue())
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The named arrays of an .npz file."""
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def dumps(value: Any) -> str:
+    """JSON with one line for every list of plain numbers, so that a diff can be read."""
+    return _layout(plain(value), "") + "\n"
+
+
+def _layout(value: Any, indent: str) -> str:
+    deeper = indent + " "
+    if isinstance(value, dict) and value:
+        rows = [f"{deeper}{json.dumps(k)}: {_layout(v, deeper)}" for k, v in value.items()]
+        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+    if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+        rows = [deeper + _layout(item, deeper) for item in value]
+        return "[\n" + ",\n".join(rows) + f"\n{indent}]"
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
+
+
+# --- the code that made it ---------------------------------------------------------------------
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            node.body = [
+                statement
+                for statement in node.body
+                if not (
+                    isinstance(statement, ast.Expr)
+                    and isinstance(statement.value, ast.Constant)
+                    and isinstance(statement.value.value, str)
+                )
+            ]
+    return tree
+
+
+def _imports(tree: ast.Module, package: str) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
+                base = f"{parent}.{base}" if base else parent
+            names.add(base)
+            names.update(f"{base}.{alias.name}" for alias in node.names)
+    return names
+
+
+def _module_file(name: str, root: Path) -> Path | None:
+    path = root.joinpath(*name.split("."))
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def code_digest(modules: Iterable[str], root: Path = ROOT) -> str:
+    """SHA-256 of the named modules and of all that they import from this project.
+
+    Comments, docstrings and layout do not count: the syntax trees are compared, so that better
+    prose does not make a result stale. Packages' ``__init__`` files are not followed into.
+    """
+    pending, seen = list(modules), {}
+    while pending:
+        name = pending.pop()
+        file = _module_file(name, root)
+        if name in seen or file is None or not name.startswith(("jaxtrends.", "experiments.")):
+            continue
+        tree = _without_docstrings(ast.parse(file.read_text(encoding="utf-8")))
+        seen[name] = ast.dump(tree)
+        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        pending.extend(_imports(tree, package))
+    return digest(seen)
+
+
+# --- provenance --------------------------------------------------------------------------------
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def commit() -> tuple[str, bool | None]:
+    """The checkout's commit and whether its code differs from it; ("", None) outside a checkout."""
+    head = _git("rev-parse", "HEAD")
+    if head is None:
+        return "", None
+    changed = _git(
+        "status", "--porcelain", "--untracked-files=no", "--", "jaxtrends", "experiments"
+    )
+    return head, bool(changed)
+
+
+def versions() -> dict[str, str]:
+    """Python's version and those of the packages that results rest on."""
+    found = {"python": platform.python_version()}
+    for package in VERSIONED:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def provenance(command: Sequence[str], device: Mapping[str, Any], started: str) -> dict[str, Any]:
+    """What made a record: commit, dirty or not, command, versions, device, time (UTC, ISO 8601)."""
+    head, dirty = commit()
+    return {
+        "commit": head,
+        "dirty": dirty,
+        "command": " ".join(command),
+        "versions": versions(),
+        "device": dict(device),
+        "system": f"{platform.system()} {platform.machine()}",
+        "started": started,
+    }
+
+
+# --- claims in a record ------------------------------------------------------------------------
+
+
+def claim_entry(
+    claim: claims.Claim, evidence: claims.Evidence, verdict: claims.Verdict
+) -> dict[str, Any]:
+    """A claim as a record keeps it: declaration, raw samples, verdict."""
+    declared = {
+        f.name: getattr(claim, f.name) for f in dataclasses.fields(claim) if f.name != "evidence"
+    }
+    return plain({"claim": declared, "evidence": evidence, "verdict": verdict})
+
+
+def _samples(raw: Mapping[str, Mapping[str, Sequence[Any]]]) -> dict[str, dict[str, list[float]]]:
+    return {
+        part: {name: [float(value) for value in values] for name, values in samples.items()}
+        for part, samples in raw.items()
+    }
+
+
+def judge_again(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The verdict of a record's claim, judged anew from its declaration and raw samples alone."""
+    declared = dict(entry["claim"])
+    low, high = (float(bound) for bound in declared.pop("region"))
+    controls = tuple(claims.Control(**control) for control in declared.pop("controls"))
+    claim = claims.Claim(region=(low, high), controls=controls, evidence=None, **declared)
+    raw = entry["evidence"]
+    evidence = claims.Evidence(_samples(raw["parts"]), _samples(raw["controls"]))
+    return plain(claims.judge(claim, evidence))
+
+
+def entries(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All claims of a record: those about results, then those about measurements."""
+    return [*record["results"]["claims"], *record["measurements"]["claims"]]
+
+
+def stale_studies(record: Mapping[str, Any]) -> list[str]:
+    """The studies whose code has changed since the record was made (see `code_digest`)."""
+    return [
+        name
+        for name, code in record["provenance"]["code"].items()
+        if code_digest(code["modules"]) != code["digest"]
+    ]
+
+
+def publishable(record: Mapping[str, Any]) -> str:
+    """Why a record may not be published; "" where it may."""
+    if record["preset"] == "smoke":
+        return "it is a smoke run"
+    if record["provenance"]["dirty"] is not False:
+        return "it was made from code that is not a commit"
+    return ""
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a record and check it against the schema.
+
+    Raises:
+        Problem: there is no such file, or it is no record of a version this code reads.
+    """
+    import jsonschema
+
+    if path.is_dir():
+        path = path / "record.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Problem(f"There is no record at {path}: give a record.json or its folder.") from None
+    except (OSError, ValueError) as error:
+        raise Problem(f"{path} cannot be read as a record: {error}.") from None
+    version = record.get("schema") if isinstance(record, dict) else None
+    if version != SCHEMA_VERSION:
+        raise Problem(
+            f"{path} has record version {version!r}; this release reads version {SCHEMA_VERSION}."
+        )
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_text()))
+    error = jsonschema.exceptions.best_match(validator.iter_errors(record))
+    if error is not None:
+        raise Problem(f"{path} is not a valid record: {error.json_path}: {error.message}.")
+    return record
