@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake, and the sentence that helps them out of it."""
+"""The exception for a user's mistake, and the sentence that helps them out of it."""
 
 from __future__ import annotations
 

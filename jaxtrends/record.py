@@ -16,7 +16,6 @@ import math
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -27,7 +27,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes. A label carries its unit in brackets; ``threshold`` is a horizontal rule."""
+    """One pair of axes. Labels carry units in brackets; ``threshold`` is a horizontal rule."""
 
     title: str
     x_label: str
@@ -41,7 +41,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure as data: the report draws it, and a digest of this data tells whether it is fresh."""
+    """A figure as data: the report draws it, and a digest tells whether a drawing is fresh."""
 
     name: str
     title: str
