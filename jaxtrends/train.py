@@ -1,0 +1,131 @@
+"""Training as pure functions of a state: what the sweep driver runs for every lane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    import optax
+
+    from jaxtrends.models import Model
+
+PyTree = Any
+Metrics = Mapping[str, jax.Array]
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """One training run as pure functions; ``lane`` is a pytree of scalars that lanes differ in.
+
+    init:     (lane, data) -> state, a pytree of arrays.
+    step:     (lane, state, data) -> (state, metrics): scalars, averaged between two log points.
+    evaluate: (lane, state, data) -> metrics: scalars, at every log point; never of test data.
+    test:     (lane, state, data) -> metrics: scalars, once, when training has ended.
+    """
+
+    init: Callable[[PyTree, PyTree], PyTree]
+    step: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, Metrics]]
+    evaluate: Callable[[PyTree, PyTree, PyTree], Metrics]
+    test: Callable[[PyTree, PyTree, PyTree], Metrics]
+
+
+def streams(seed: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The keys of a lane: initialisation, data order, noise.
+
+    They depend on the seed alone, so that methods trained with one seed are paired.
+    """
+    root = jax.random.key(seed)
+    return tuple(jax.random.fold_in(root, stream) for stream in range(3))
+
+
+def supervised(
+    model: Model,
+    loss: Callable[[jax.Array, jax.Array], jax.Array],
+    metrics: Mapping[str, Callable[[jax.Array, jax.Array], jax.Array]],
+    estimator: Callable[..., tuple[jax.Array, PyTree]],
+    optimizer: Callable[[PyTree], optax.GradientTransformation],
+    batch_size: int,
+) -> Trainer:
+    """Train a model on labelled data with any gradient estimator.
+
+    A lane is a dict with an integer ``seed`` and whatever ``optimizer`` reads (``learning_rate``).
+    Data is a dict of splits ``train``, ``validation`` and ``test``, each (inputs, labels). Batches
+    are drawn with replacement, so that step t of a seed sees the same batch whatever came before.
+
+    Args:
+        model:      the network.
+        loss:       (outputs, labels) -> scalar, minimised.
+        metrics:    name -> (outputs, labels) -> scalar, evaluated beside the loss.
+        estimator:  (loss of the parameters, params, key) -> (value, gradient).
+        optimizer:  lane -> optax transformation.
+        batch_size: rows of a step.
+    """
+
+    def init(lane: PyTree, data: PyTree) -> PyTree:
+        key, _, _ = streams(lane["seed"])
+        params = model.init(key)
+        return {
+            "params": params,
+            "optimizer": _relaxed(optimizer(lane).init)(params),
+            "step": jnp.zeros((), jnp.int32),
+        }
+
+    def step(lane: PyTree, state: PyTree, data: PyTree) -> tuple[PyTree, Metrics]:
+        _, order, noise = streams(lane["seed"])
+        inputs, labels = data["train"]
+        rows = jax.random.randint(
+            jax.random.fold_in(order, state["step"]), (batch_size,), 0, labels.shape[0], jnp.int32
+        )
+        batch, targets = inputs[rows], labels[rows]
+        value, gradient = estimator(
+            lambda params: loss(model.apply(params, batch), targets),
+            state["params"],
+            jax.random.fold_in(noise, state["step"]),
+        )
+        update, memory = _relaxed(optimizer(lane).update)(
+            gradient, state["optimizer"], state["params"]
+        )
+        params = jax.tree.map(jnp.add, state["params"], update)
+        return {"params": params, "optimizer": memory, "step": state["step"] + 1}, {
+            "training_loss": value
+        }
+
+    def score(name: str) -> Callable[[PyTree, PyTree, PyTree], Metrics]:
+        def scores(lane: PyTree, state: PyTree, data: PyTree) -> Metrics:
+            inputs, labels = data[name]
+            outputs = model.apply(state["params"], inputs)
+            measured = {"loss": loss, **metrics}
+            return {f"{name}_{key}": measure(outputs, labels) for key, measure in measured.items()}
+
+        return scores
+
+    return Trainer(init, step, score("validation"), score("test"))
+
+
+def _relaxed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Optax mixes Python and array numbers in ways that strict promotion refuses."""
+
+    def relaxed(*arguments: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return function(*arguments)
+
+    return relaxed
+
+
+def decayed_sgd(rate: float) -> Callable[[PyTree], optax.GradientTransformation]:
+    """Plain SGD at the lane's ``learning_rate`` times exp(-rate t), t counted in steps."""
+
+    def optimizer(lane: PyTree) -> optax.GradientTransformation:
+        import optax
+
+        def schedule(step: jax.Array) -> jax.Array:
+            return lane["learning_rate"] * jnp.exp(-rate * step.astype(jnp.float32))
+
+        return optax.sgd(schedule)
+
+    return optimizer
