@@ -1,0 +1,220 @@
+"""Lanes (grid points x seeds) trained in blocks of a fixed size, in segments between host stops.
+
+The block is the unit of repeatability: a block of lanes is one vmapped program on one device, so
+the same blocks give the same bits on one device or on eight. Between two log points nothing but
+that program runs, and it is the same program however many log points make a segment, so the length
+of a segment changes no bit either. A block is also the unit of progress: each is saved, restored
+and finished on its own. All that a host does comes in through `Effects`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxtrends.train import Trainer
+
+PyTree = Any
+Metrics = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What one segment did: lane-steps done so far and in all, and each block's new log points."""
+
+    done: int
+    total: int
+    news: Mapping[int, tuple[range, Metrics]]  # block -> log points, name -> (lanes, new points)
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What the host does around the segments; the defaults do nothing.
+
+    points:   () -> how many log points the next segment runs, at least 1.
+    stop:     (segment, snapshots) after each segment; a snapshot gives the tree from which its
+              block resumes. May raise, to end the sweep.
+    restore:  (block, like) -> the block's last snapshot, or None to start it afresh.
+    finished: (block, metrics) when a block has ended; recall(block) gives them back, or None.
+    """
+
+    points: Callable[[], int] = lambda: 1
+    stop: Callable[[Segment, Mapping[int, Callable[[], PyTree]]], None] = lambda segment, taken: (
+        None
+    )
+    restore: Callable[[int, PyTree], PyTree | None] = lambda block, like: None
+    finished: Callable[[int, Metrics], None] = lambda block, metrics: None
+    recall: Callable[[int], Metrics | None] = lambda block: None
+
+
+@dataclass(frozen=True)
+class Program:
+    """The three jitted programs of a trainer over one block of lanes."""
+
+    start: Callable[[PyTree, PyTree], PyTree]
+    advance: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]
+    finish: Callable[[PyTree, PyTree, PyTree], PyTree]
+
+
+def program(trainer: Trainer, log_every: int) -> Program:
+    """Programs over a block: leaves of lanes and states have a leading axis of lanes.
+
+    ``advance`` runs ``log_every`` steps of every lane (its state is donated) and gives the mean of
+    each step metric, and the metrics of `Trainer.evaluate` after the last step.
+    """
+
+    def advance(lanes: PyTree, states: PyTree, data: PyTree) -> tuple[PyTree, PyTree]:
+        def one(lane: PyTree, state: PyTree) -> tuple[PyTree, PyTree]:
+            def body(state: PyTree, _: None) -> tuple[PyTree, PyTree]:
+                return trainer.step(lane, state, data)
+
+            state, metrics = jax.lax.scan(body, state, None, length=log_every)
+            means = jax.tree.map(partial(jnp.mean, axis=0), metrics)
+            return state, {**means, **trainer.evaluate(lane, state, data)}
+
+        return jax.vmap(one)(lanes, states)
+
+    return Program(
+        start=jax.jit(jax.vmap(trainer.init, in_axes=(0, None))),
+        advance=jax.jit(advance, donate_argnums=1),
+        finish=jax.jit(jax.vmap(trainer.test, in_axes=(0, 0, None))),
+    )
+
+
+def blocks_of(lanes: PyTree, block: int) -> list[PyTree]:
+    """Cut lanes into blocks of exactly ``block``; the last is padded by repeating its last lane.
+
+    Raises:
+        ValueError: the leaves of ``lanes`` do not all have the same leading axis.
+    """
+    count = lane_count(lanes)
+    cuts = [np.arange(first, first + block).clip(max=count - 1) for first in range(0, count, block)]
+    return [jax.tree.map(lambda leaf, rows=rows: np.asarray(leaf)[rows], lanes) for rows in cuts]
+
+
+def lane_count(lanes: PyTree) -> int:
+    """How many lanes a pytree of per-lane arrays holds.
+
+    Raises:
+        ValueError: its leaves disagree.
+    """
+    sizes = {np.shape(leaf)[0] for leaf in jax.tree.leaves(lanes)}
+    if len(sizes) != 1:
+        raise ValueError(f"lanes have leaves of different lengths: {sorted(sizes)}")
+    return sizes.pop()
+
+
+@dataclass
+class _Flight:
+    """One block on its way, on one device."""
+
+    block: int
+    device: jax.Device
+    lanes: PyTree
+    data: PyTree
+    state: PyTree
+    log: Metrics
+    point: int
+    pending: list[PyTree] = field(default_factory=list)
+
+    def snapshot(self) -> PyTree:
+        return {"state": self.state, "log": self.log, "point": np.asarray(self.point, np.int32)}
+
+    def collect(self) -> tuple[range, Metrics]:
+        """Move the metrics of the segment just run to the host; waits for the device."""
+        new = range(self.point, self.point + len(self.pending))
+        for point, metrics in zip(new, jax.device_get(self.pending), strict=True):
+            for name, values in metrics.items():
+                self.log[name][:, point] = values
+        self.point, self.pending = new.stop, []
+        return new, {name: values[:, new.start : new.stop] for name, values in self.log.items()}
+
+
+def run(
+    trainer: Trainer,
+    lanes: PyTree,
+    data: PyTree,
+    *,
+    steps: int,
+    log_every: int,
+    block: int,
+    devices: Sequence[jax.Device] | None = None,
+    effects: Effects | None = None,
+) -> Metrics:
+    """Train every lane and return its metrics.
+
+    Args:
+        trainer:   what a lane does.
+        lanes:     pytree of arrays with a leading axis of lanes.
+        data:      pytree of arrays, the same for all lanes; an argument of the compiled program.
+        steps:     steps of each lane, a multiple of ``log_every``.
+        log_every: steps between two log points.
+        block:     lanes that run as one program on one device.
+        devices:   each takes one block at a time; the first local device by default.
+        effects:   what the host does between segments.
+
+    Returns:
+        Metric name -> array: (lanes, log points) for training and evaluation metrics, (lanes,) for
+        those of `Trainer.test`. A lane that diverged carries its nan or inf.
+
+    Raises:
+        ValueError: ``steps`` is not a multiple of ``log_every``, or ``block`` is below one.
+    """
+    if steps < 1 or steps % log_every or block < 1:
+        raise ValueError(f"steps={steps}, log_every={log_every}, block={block} do not fit together")
+    effects = effects or Effects()
+    devices = list(devices or jax.local_devices()[:1])
+    copies = {device: jax.device_put(data, device) for device in devices}
+    programs = program(trainer, log_every)
+    points, count, cut = steps // log_every, lane_count(lanes), blocks_of(lanes, block)
+    results: dict[int, Metrics] = {}
+    waiting, free, flights = deque(range(len(cut))), deque(devices), []
+
+    def launch(index: int, device: jax.Device) -> _Flight:
+        mine, shared = jax.device_put(cut[index], device), copies[device]
+        fresh = jax.eval_shape(programs.start, mine, shared)
+        logged = jax.eval_shape(programs.advance, mine, fresh, shared)[1]
+        log = {n: np.full((block, points), np.nan, v.dtype) for n, v in logged.items()}
+        like = {"state": fresh, "log": log, "point": np.asarray(0, np.int32)}
+        saved = effects.restore(index, like)
+        if saved is None:
+            return _Flight(index, device, mine, shared, programs.start(mine, shared), log, 0)
+        state = jax.device_put(saved["state"], device)
+        log = {name: np.array(values) for name, values in saved["log"].items()}
+        return _Flight(index, device, mine, shared, state, log, int(saved["point"]))
+
+    while waiting or flights:
+        while waiting and free:
+            index = waiting.popleft()
+            remembered = effects.recall(index)
+            if remembered is None:
+                flights.append(launch(index, free.popleft()))
+            else:
+                results[index] = remembered
+        length = max(1, effects.points())
+        for _ in range(length):
+            for flight in flights:
+                if flight.point + len(flight.pending) < points:
+                    flight.state, metrics = programs.advance(
+                        flight.lanes, flight.state, flight.data
+                    )
+                    flight.pending.append(metrics)
+        news = {flight.block: flight.collect() for flight in flights}
+        for flight in [flight for flight in flights if flight.point == points]:
+            finals = jax.device_get(programs.finish(flight.lanes, flight.state, flight.data))
+            results[flight.block] = {**flight.log, **finals}
+            effects.finished(flight.block, results[flight.block])
+            flights.remove(flight)
+            free.append(flight.device)
+        ended = len(results) * points + sum(flight.point for flight in flights)
+        segment = Segment(ended * block * log_every, len(cut) * points * block * log_every, news)
+        effects.stop(segment, {flight.block: flight.snapshot for flight in flights})
+    whole = [results[index] for index in range(len(cut))]
+    return {name: np.concatenate([part[name] for part in whole])[:count] for name in whole[0]}
