@@ -54,6 +54,15 @@ def plain(value: Any) -> Any:
     raise TypeError(f"a record cannot hold a {type(value).__name__}: {value!r}")
 
 
+def numbers(value: Any) -> Any:
+    """Undo `plain` for numbers that are not finite: the texts "nan", "inf", "-inf" to floats."""
+    if isinstance(value, dict):
+        return {key: numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [numbers(item) for item in value]
+    return float(value) if value in ("nan", "inf", "-inf") else value
+
+
 def digest(value: Any) -> str:
     """SHA-256 of plain data in canonical JSON (sorted keys, no spaces)."""
     text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,81 @@
+"""What a run says while it works: one line a study, a bar or now and then a line of progress."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+
+def duration(seconds: float) -> str:
+    """A duration as people say it: "8 s", "3 min 20 s", "2 h 05 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Terminal:
+    """Progress for a person: a bar where there is a terminal, else a line every ten seconds."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self.console = Console(highlight=False, soft_wrap=True)
+        self._progress: Any = None
+        self._task: Any = None
+        self._label = ""
+        self._started = 0.0
+        self._first = 0.0
+        self._spoken = 0.0
+
+    def say(self, text: str) -> None:
+        """Print a line, above the bar if there is one."""
+        self.console.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Print a warning to standard error."""
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+    def update(self, label: str, done: float, total: float, unit: str = "") -> None:
+        """Show how far the labelled piece of work is, its rate and the time it has left."""
+        now = time.monotonic()
+        if label != self._label:
+            self.clear()
+            self._label, self._started, self._first, self._spoken = label, now, done, now
+            if self.console.is_terminal:
+                self._open(label, total)
+        rate = (done - self._first) / max(now - self._started, 1e-9)
+        left = duration((total - done) / rate) if rate > 0 else "?"
+        amount = f"{rate:,.0f} {unit}/s" if unit and rate >= 1 else ""
+        if self._progress is not None:
+            self._progress.update(
+                self._task, completed=done, total=total, rate=amount, left=f"{left} left"
+            )
+        elif now - self._spoken >= 10:
+            self._spoken = now
+            rest = ", ".join(part for part in (amount, f"{left} left") if part)
+            self.say(f"  {label}: {done / max(total, 1):.0%}, {rest}")
+
+    def _open(self, label: str, total: float) -> None:
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+        self._progress = Progress(
+            TextColumn("  {task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rate]}", markup=False),
+            TextColumn("{task.fields[left]}", markup=False),
+            console=self.console,
+            transient=True,
+        )
+        self._progress.start()
+        self._task = self._progress.add_task(label, total=total, rate="", left="")
+
+    def clear(self) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress, self._label = None, ""
