@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import importlib.util
 import io
 import queue
 import struct
@@ -84,6 +85,7 @@ def prepare(source: Path | None, data_dir: Path) -> Path:
         Problem: a file is missing, damaged or not the original; the mirror does not answer; or
             ``data_dir`` cannot be written.
     """
+    _require_array_record()
     if source is None:
         with tempfile.TemporaryDirectory() as directory:
             arrays = _arrays(_download(Path(directory)))
@@ -102,6 +104,7 @@ def read(data_dir: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
     Raises:
         Problem: nothing is prepared in ``data_dir``, or what is there is not MNIST any more.
     """
+    _require_array_record()
     directory = data_dir / NAME / VERSION
     try:
         prepared = directory.is_dir()
@@ -127,7 +130,7 @@ def read(data_dir: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
             for part in ("images", "labels")
         )
     except Exception as fault:  # damaged files raise RuntimeError, ParseError, OSError and more
-        reason = str(fault).splitlines()[0]
+        reason = str(fault).partition("\n")[0] or type(fault).__name__
         raise Problem(f"The MNIST in {directory} is damaged ({reason}): {cure}.") from fault
     for array, original in zip(arrays, ORIGINALS, strict=True):
         if _idx_digest(array) != original.sha256:
@@ -136,6 +139,15 @@ def read(data_dir: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
                 f"(wrong SHA-256): {cure}."
             )
     return arrays
+
+
+def _require_array_record() -> None:
+    """Say so where the package that reads and writes the files does not exist."""
+    if importlib.util.find_spec("array_record") is None:
+        raise Problem(
+            "The full MNIST needs the package array_record, which is built for Linux and for Macs "
+            "with Apple silicon and is not installed here: choose mnist_5k or digits."
+        )
 
 
 def _find(source: Path) -> list[Path]:

