@@ -117,9 +117,9 @@ def read(data_dir: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
     )
     if not prepared:
         raise Problem(f"There is no MNIST in {data_dir}: {cure}.")
-    try:
-        import tensorflow_datasets as tfds
+    import tensorflow_datasets as tfds
 
+    try:
         sources = tfds.builder_from_directory(str(directory)).as_data_source()
         records = [
             sources[split].__getitems__(range(len(sources[split]))) for split in ("train", "test")

@@ -213,6 +213,7 @@ def test_package_that_is_not_installed() -> None:
         (gzip.compress(b"0,1,2,3,0\n")[:-9], "cannot be read"),
         (gzip.compress(b"0,1,2,3,0\n"), "not the file that is expected here"),
     ],
+    ids=["missing", "not gzip", "truncated", "another"],
 )
 def test_packaged_file_that_is_missing_damaged_or_another(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None, complaint: str
