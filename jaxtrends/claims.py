@@ -114,11 +114,16 @@ class Claim:
             raise ValueError(f"claim {self.id}: a derived claim has no reported figure")
         if not self.region[0] < self.region[1]:
             raise ValueError(f"claim {self.id}: empty region {self.region}")
+        if self.region == (-math.inf, math.inf):
+            raise ValueError(f"claim {self.id}: a region that holds everything tests nothing")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sample judged: its interval, its verdict, and p-values where it is one of a family."""
+    """One sample judged: its interval, its verdict, and a p-value where it is one of a family.
+
+    The minimum detectable effect of an inconclusive one is a factor where ``scale`` is ``log``.
+    """
 
     verdict: str
     estimate: float
@@ -128,6 +133,7 @@ class Finding:
     method: str
     minimum_detectable_effect: float | None = None
     holm_p: float | None = None
+    scale: Literal["linear", "log"] = "linear"
 
 
 @dataclass(frozen=True)
@@ -142,11 +148,15 @@ class Verdict:
 
 
 def _side(interval: stats.Interval, region: tuple[float, float]) -> str:
-    """Where the interval lies; an exact value must lie in the region itself."""
+    """Where the interval lies; an exact value must lie in the region itself.
+
+    An infinite bound is no bound: an interval that has no upper end, as an odds ratio's may have
+    none, can lie wholly above a threshold. What is not a number lies in no region.
+    """
     low, high = region
-    if interval.low > low and interval.high < high:
+    if (low == -math.inf or interval.low > low) and (high == math.inf or interval.high < high):
         return REPRODUCED
-    if interval.high <= low or interval.low >= high:
+    if math.isnan(interval.low) or interval.high <= low or interval.low >= high:
         return NOT_REPRODUCED
     return INCONCLUSIVE
 
@@ -183,6 +193,7 @@ def _finding(claim: Claim, samples: stats.Samples, verdict: str, holm: float | N
         interval.method,
         effect,
         holm,
+        interval.scale,
     )
 
 
@@ -213,9 +224,12 @@ def _combine(verdicts: set[str]) -> str:
 def _margin(claim: Claim, finding: Finding) -> float:
     """How far inside the region the interval lies, in units of its own half-width."""
     low, high = claim.region
-    half = max((finding.high - finding.low) / 2, 1e-300)
-    room = min(finding.low - low, high - finding.high)
-    return room / half if math.isfinite(room) else (math.inf if room > 0 else -math.inf)
+    rooms = [finding.low - low] if low > -math.inf else []
+    rooms += [high - finding.high] if high < math.inf else []
+    room, half = min(rooms), (finding.high - finding.low) / 2
+    if not (math.isfinite(room) and math.isfinite(half)):
+        return math.inf if room > 0 else -math.inf
+    return room / max(half, 1e-300)
 
 
 def judge(claim: Claim, evidence: Evidence) -> Verdict:

@@ -142,6 +142,19 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
+def _shape(node: Any) -> Any:
+    """A syntax tree as nested lists, the same on every Python (`ast.dump` is not).
+
+    Versions add fields (3.12: type parameters); one that is empty says nothing and is left out.
+    """
+    if isinstance(node, ast.AST):
+        fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
+        return [type(node).__name__, *([name, _shape(value)] for name, value in fields)]
+    if isinstance(node, list):
+        return [_shape(item) for item in node]
+    return repr(node)
+
+
 def _imports(tree: ast.Module, package: str) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(tree):
@@ -169,16 +182,20 @@ def code_digest(modules: Iterable[str], root: Path = ROOT) -> str:
     """SHA-256 of the named modules and of all that they import from this project.
 
     Comments, docstrings and layout do not count: the syntax trees are compared, so that better
-    prose does not make a result stale. Packages' ``__init__`` files are not followed into.
+    prose does not make a result stale. A package's ``__init__``, which may import every study, is
+    not followed into unless it is named.
     """
-    pending, seen = list(modules), {}
+    named = list(modules)
+    pending, seen = list(named), {}
     while pending:
         name = pending.pop()
         file = _module_file(name, root)
         if name in seen or file is None or not name.startswith(("jaxtrends.", "experiments.")):
             continue
+        if file.name == "__init__.py" and name not in named:
+            continue
         tree = _without_docstrings(ast.parse(file.read_text(encoding="utf-8")))
-        seen[name] = ast.dump(tree)
+        seen[name] = _shape(tree)
         package = name if file.name == "__init__.py" else name.rpartition(".")[0]
         pending.extend(_imports(tree, package))
     return digest(seen)
@@ -198,14 +215,16 @@ def _git(*arguments: str) -> str | None:
 
 
 def commit() -> tuple[str, bool | None]:
-    """The checkout's commit and whether its code differs from it; ("", None) outside a checkout."""
+    """The checkout's commit and whether its code differs from it; ("", None) outside a checkout.
+
+    A file that git does not know yet is a difference too. Installed in an environment that happens
+    to lie in some other repository, this code is in no checkout.
+    """
     head = _git("rev-parse", "HEAD")
-    if head is None:
+    if head is None or not _git("ls-files", "--", "jaxtrends/record.py"):
         return "", None
-    changed = _git(
-        "status", "--porcelain", "--untracked-files=no", "--", "jaxtrends", "experiments"
-    )
-    return head, bool(changed)
+    code = ("jaxtrends/*.py", "experiments/*.py")
+    return head, bool(_git("status", "--porcelain", "--untracked-files=all", "--", *code))
 
 
 def versions() -> dict[str, str]:

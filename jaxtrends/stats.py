@@ -9,6 +9,7 @@ others read ``values``. A value that is not finite stands for a lane that diverg
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -39,6 +40,8 @@ class Interval:
 
 def _sample(samples: Samples, name: str) -> np.ndarray:
     values = np.asarray([float(value) for value in samples[name]], dtype=np.float64)
+    if values.size == 0:
+        raise ValueError(f"the sample {name!r} has no values")
     return np.where(np.isfinite(values), values, np.inf)
 
 
@@ -47,6 +50,11 @@ def _pairs(samples: Samples) -> tuple[np.ndarray, np.ndarray]:
     if treatment.shape != reference.shape:
         raise ValueError(f"unpaired samples: {treatment.size} and {reference.size} values")
     return treatment, reference
+
+
+def _zeros_and_ones(*samples: np.ndarray) -> None:
+    if not all(np.isin(values, (0.0, 1.0)).all() for values in samples):
+        raise ValueError("a count needs values that are 0 or 1")
 
 
 def _student(values: np.ndarray, confidence: float) -> tuple[float, float, float]:
@@ -75,12 +83,17 @@ def mean(samples: Samples, confidence: float) -> Interval:
 
 
 def paired_difference(samples: Samples, confidence: float) -> Interval:
-    """Student's t interval of the mean of treatment - reference, seed by seed."""
+    """Student's t interval of the mean of treatment - reference, seed by seed.
+
+    Where one lane of a pair diverged, the median of the differences and its interval instead; two
+    diverged lanes make a difference of zero.
+    """
     treatment, reference = _pairs(samples)
-    if not (np.isfinite(treatment).all() and np.isfinite(reference).all()):
-        with np.errstate(invalid="ignore"):
-            return median({"values": list(treatment - reference)}, confidence)
-    differences = treatment - reference
+    both = np.isinf(treatment) & np.isinf(reference)
+    with np.errstate(invalid="ignore"):
+        differences = np.where(both, 0.0, treatment - reference)
+    if not np.isfinite(differences).all():
+        return _median(differences, confidence)
     return Interval(*_student(differences, confidence), differences.size, "paired Student t")
 
 
@@ -107,22 +120,32 @@ def median(samples: Samples, confidence: float) -> Interval:
     ``confidence`` by the binomial law (2nd to 9th of 10 values cover 97.9%); with too few values
     for that it is unbounded.
     """
+    return _median(_sample(samples, "values"), confidence)
+
+
+def _median(values: np.ndarray, confidence: float) -> Interval:
+    """`median` of values that may be infinite, on either side."""
     from scipy import stats as scipy_stats
 
-    values = np.sort(_sample(samples, "values"))
+    values = np.sort(values)
     n = values.size
-    center = float(np.median(values)) if np.isfinite(values[n // 2]) else math.inf
+    lower, upper = float(values[(n - 1) // 2]), float(values[n // 2])
+    center = (lower + upper) / 2 if math.isfinite(upper) else upper
     if n >= 20 and np.isfinite(values).all():
         if values[0] == values[-1]:
             return Interval(center, center, center, n, "all values equal")
-        result = scipy_stats.bootstrap(
-            (values,),
-            np.median,
-            confidence_level=confidence,
-            n_resamples=BOOTSTRAP_RESAMPLES,
-            method="BCa",
-            rng=np.random.default_rng(BOOTSTRAP_SEED),
-        ).confidence_interval
+        # Where the median does not move when one value is left out, BCa has no answer (nan, with
+        # warnings), and the order statistics below have one.
+        with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", scipy_stats.DegenerateDataWarning)
+            result = scipy_stats.bootstrap(
+                (values,),
+                np.median,
+                confidence_level=confidence,
+                n_resamples=BOOTSTRAP_RESAMPLES,
+                method="BCa",
+                rng=np.random.default_rng(BOOTSTRAP_SEED),
+            ).confidence_interval
         if math.isfinite(result.low) and math.isfinite(result.high):
             return Interval(center, float(result.low), float(result.high), n, "median, BCa")
     tail = (1 - confidence) / 2
@@ -138,10 +161,10 @@ def median(samples: Samples, confidence: float) -> Interval:
 def median_ratio(samples: Samples, confidence: float) -> Interval:
     """The median of treatment / reference, seed by seed; two diverged lanes make a ratio of one."""
     treatment, reference = _pairs(samples)
-    both = ~np.isfinite(treatment) & ~np.isfinite(reference)
+    both = np.isinf(treatment) & np.isinf(reference)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = np.where(both, 1.0, treatment / reference)
-    return median({"values": list(ratios)}, confidence)
+    return median({"values": ratios}, confidence)
 
 
 def proportion(samples: Samples, confidence: float) -> Interval:
@@ -149,6 +172,7 @@ def proportion(samples: Samples, confidence: float) -> Interval:
     from scipy import stats as scipy_stats
 
     values = _sample(samples, "values")
+    _zeros_and_ones(values)
     count, n = int(values.sum()), values.size
     ends = scipy_stats.binomtest(count, n).proportion_ci(confidence, method="wilson")
     return Interval(count / n, float(ends.low), float(ends.high), n, "Wilson")
@@ -163,6 +187,7 @@ def discordant_share(samples: Samples, confidence: float) -> Interval:
     from scipy import stats as scipy_stats
 
     treatment, reference = _pairs(samples)
+    _zeros_and_ones(treatment, reference)
     differ = treatment != reference
     n = int(differ.sum())
     if n == 0:
@@ -177,6 +202,7 @@ def odds_ratio(samples: Samples, confidence: float) -> Interval:
     from scipy.stats.contingency import odds_ratio as scipy_odds_ratio
 
     treatment, reference = _sample(samples, "treatment"), _sample(samples, "reference")
+    _zeros_and_ones(treatment, reference)
     table = [[int(arm.sum()), int(arm.size - arm.sum())] for arm in (treatment, reference)]
     result = scipy_odds_ratio(table)
     ends = result.confidence_interval(confidence)
@@ -212,12 +238,16 @@ def minimum_detectable_effect(interval: Interval, confidence: float) -> float:
     """The smallest effect that a study of this precision finds with 80% power.
 
     (z_{1-a/2} + z_{0.8}) / z_{1-a/2} times the interval's half-width, in the interval's own units;
-    on the log scale it is a factor.
+    on the log scale it is a factor. Infinite for an interval without an end.
     """
     from scipy import stats as scipy_stats
 
     reach = float(scipy_stats.norm.ppf(0.5 + confidence / 2))
     factor = (reach + float(scipy_stats.norm.ppf(0.8))) / reach
-    if interval.scale == "log" and interval.low > 0:
-        return math.exp(factor * (math.log(interval.high) - math.log(interval.low)) / 2)
-    return factor * (interval.high - interval.low) / 2
+    if interval.scale == "log":
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            width = float(np.log(interval.high) - np.log(interval.low))
+            effect = float(np.exp(factor * width / 2))
+    else:
+        effect = factor * (interval.high - interval.low) / 2
+    return math.inf if math.isnan(effect) else effect
