@@ -26,11 +26,12 @@ $(VENV)/installed: pyproject.toml $(VENV)/requirements
 
 # The build backend comes first and by itself: one dependency (promise) has no wheel, and without
 # isolation it is built by the backend that is pinned here rather than by the newest there is.
+# The list is complete (make lock), so pip has nothing to resolve: --no-deps.
 $(VENV)/requirements: requirements.txt | $(VENV)/bin/pip
 	@echo "Installing the packages of requirements.txt into $(VENV): a few minutes, once."
 	sed -n '/^setuptools==/,/[^\\]$$/p' $< > $(VENV)/build-requirements.txt
-	$(pip) install --quiet --require-hashes --requirement $(VENV)/build-requirements.txt
-	$(pip) install --quiet --require-hashes --no-build-isolation --requirement $<
+	$(pip) install --quiet --no-deps --require-hashes --requirement $(VENV)/build-requirements.txt
+	$(pip) install --quiet --no-deps --require-hashes --no-build-isolation --requirement $<
 	touch $@
 
 $(VENV)/bin/pip:
