@@ -57,6 +57,8 @@ class Evidence:
 
     parts: Mapping[str, stats.Samples]
     controls: Mapping[str, stats.Samples] = field(default_factory=dict)
+    undecided: str = ""
+    """Why the samples may not decide (a tuned rate on the edge of its grid, say); "" if they may."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ class Claim:
             raise ValueError(f"claim {self.id}: kind and statistic disagree on exactness")
         if self.reported and self.source == "derived":
             raise ValueError(f"claim {self.id}: a derived claim has no reported figure")
+        if self.reported and not self.where:
+            raise ValueError(f"claim {self.id}: where does the reported figure stand?")
         if not self.region[0] < self.region[1]:
             raise ValueError(f"claim {self.id}: empty region {self.region}")
         if self.region == (-math.inf, math.inf):
@@ -256,6 +260,9 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
     if failures:
         return Verdict(INVALID, headline, parts, controls, note="; ".join(failures))
     note = "" if len(parts) == 1 else _family_note(claim, parts)
+    if evidence.undecided:
+        note = "; ".join(part for part in (evidence.undecided, note) if part)
+        return Verdict(INCONCLUSIVE, headline, parts, controls, note)
     return Verdict(_combine({f.verdict for f in parts.values()}), headline, parts, controls, note)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import jax
 
 from jaxtrends.errors import Problem
+
+CACHE_BYTES = 2 * 1024**3
 
 
 def use(count: int | None) -> list[jax.Device]:
@@ -53,3 +56,26 @@ def describe(devices: list[jax.Device]) -> dict[str, Any]:
         "processor": processor(),
         "cores": os.cpu_count() or 1,
     }
+
+
+def keep_compiled() -> None:
+    """Keep compiled programs on disk, apart for every jaxlib and processor.
+
+    A program compiled for one processor may crash another, so both stand in the folder's name.
+    $JAX_COMPILATION_CACHE_DIR, where set, is left as it is. Call it before anything is compiled.
+    """
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    import jaxlib
+
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    kind = hashlib.sha256(processor().encode()).hexdigest()[:8]
+    folder = home / "jaxtrends" / f"xla-{jaxlib.__version__}-{kind}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # no home to keep anything in: compile every time
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)

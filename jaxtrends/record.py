@@ -279,7 +279,7 @@ def judge_again(entry: Mapping[str, Any]) -> dict[str, Any]:
     controls = tuple(claims.Control(**control) for control in declared.pop("controls"))
     claim = claims.Claim(region=(low, high), controls=controls, evidence=None, **declared)
     raw = entry["evidence"]
-    evidence = claims.Evidence(_samples(raw["parts"]), _samples(raw["controls"]))
+    evidence = claims.Evidence(_samples(raw["parts"]), _samples(raw["controls"]), raw["undecided"])
     return plain(claims.judge(claim, evidence))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -63,8 +63,11 @@ class Program:
     finish: Callable[[PyTree, PyTree, PyTree], PyTree]
 
 
+@cache
 def program(trainer: Trainer, log_every: int) -> Program:
     """Programs over a block: leaves of lanes and states have a leading axis of lanes.
+
+    Kept by trainer, so that its tuning and its reporting share what was compiled.
 
     ``advance`` runs ``log_every`` steps of every lane (its state is donated) and gives the mean of
     each step metric, and the metrics of `Trainer.evaluate` after the last step.

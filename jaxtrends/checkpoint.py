@@ -1,0 +1,261 @@
+"""Checkpoints: one pytree of arrays, written in the background, digested, and never half there.
+
+Orbax writes each step into a temporary directory and renames it when it is complete, so a process
+killed at any moment leaves the newest complete step. It does not notice a changed byte, and it
+casts to whatever type it is asked for; the manifest that goes with every step is there for both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxtrends.errors import Problem
+
+PyTree = Any
+
+
+class Checkpoints:
+    """Asynchronous Orbax checkpoints of one pytree of arrays, each with a manifest of digests.
+
+    The leaves may be JAX arrays of any type (on one device or sharded over several of this
+    process), typed PRNG keys, NumPy arrays, NumPy scalars and Python numbers.
+
+    Args:
+        directory: Where the steps lie, one subdirectory each; made if it is not there. A relative
+            path is taken from the current directory.
+        keep: How many of the newest steps stay on disk.
+        report: Called with one sentence for every damaged step that ``restore`` comes across.
+
+    Raises:
+        Problem: the directory cannot be made or read.
+    """
+
+    def __init__(
+        self, directory: Path, *, keep: int = 2, report: Callable[[str], None] = warnings.warn
+    ) -> None:
+        import orbax.checkpoint as orbax
+
+        self.directory = Path(directory).absolute()
+        self._report = report
+        self._orbax = orbax
+        try:
+            self._manager = orbax.CheckpointManager(
+                self.directory,
+                options=orbax.CheckpointManagerOptions(
+                    max_to_keep=keep, cleanup_tmp_directories=True, lightweight_initialize=True
+                ),
+            )
+        except OSError as error:
+            raise Problem(
+                f"Checkpoints cannot be kept in {self.directory} ({_first_line(error)}): "
+                "choose another output directory."
+            ) from error
+
+    def save(self, step: int, state: PyTree) -> None:
+        """Copy ``state`` to the host and write it as ``step`` in the background.
+
+        On return the caller may donate or change the arrays. An earlier step that is still being
+        written is waited for.
+
+        Raises:
+            Problem: a step as late as this one is there already, or this step or the one before
+                it could not be written.
+        """
+        latest = self._manager.latest_step()
+        if latest is not None and latest >= step:
+            raise Problem(
+                f"{self.directory} already holds step {latest}, so step {step} cannot be added: "
+                "resume that run, or choose another output directory."
+            )
+        paths, leaves = _flatten(state)
+        arrays = [_to_host(leaf) for leaf in leaves]
+        entries = [
+            {"path": path, **_kind(leaf), "impl": _impl(leaf), "sha256": _digest(array)}
+            for path, leaf, array in zip(paths, leaves, arrays, strict=True)
+        ]
+        save = self._orbax.args
+        with self._writing(f"Step {step}"):
+            self._manager.save(
+                step,
+                args=save.Composite(
+                    # Orbax refuses arrays without elements; the manifest alone restores those.
+                    state=save.StandardSave({str(i): a for i, a in enumerate(arrays) if a.size}),
+                    manifest=save.JsonSave({"leaves": entries, "sha256": _digest_json(entries)}),
+                ),
+            )
+
+    def restore(self, like: PyTree) -> tuple[int, PyTree] | None:
+        """Return the newest intact step and its state, or None where there is none.
+
+        A damaged step is reported, set aside as ``damaged-<step>``, and the one before it is used.
+
+        Args:
+            like: A pytree of the structure that was saved. Each leaf, a ``jax.ShapeDtypeStruct``
+                or a value of any kind that can be saved, says what comes back in its place; one
+                with a sharding (a committed array, or a struct that names one) is put there.
+
+        Raises:
+            Problem: the checkpoint is intact and holds other leaves, shapes or types than
+                ``like``. Nothing is ever cast.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step, previous in itertools.zip_longest(steps, steps[1:]):
+            try:
+                entries, arrays = self._read(step)
+            except Exception as error:
+                self._set_aside(step)
+                then = "nothing is left before it" if previous is None else f"trying {previous}"
+                self._report(
+                    f"The checkpoint of step {step} in {self.directory} is damaged "
+                    f"({_first_line(error)}) and was set aside: {then}."
+                )
+                continue
+            return step, self._rebuild(entries, arrays, like)
+        return None
+
+    def close(self) -> None:
+        """Wait until everything is on disk.
+
+        Raises:
+            Problem: the last step could not be written.
+        """
+        with self._writing("The last step"):
+            self._manager.close()
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _writing(self, what: str):
+        try:
+            yield
+        except Exception as error:
+            raise Problem(
+                f"{what} could not be written to {self.directory} ({_first_line(error)}): make "
+                "room there or choose another output directory; earlier steps are untouched."
+            ) from error
+
+    def _read(self, step: int) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+        """Read one step and check every byte of it against its manifest."""
+        restore = self._orbax.args
+        manifest = self._manager.restore(
+            step, args=restore.Composite(manifest=restore.JsonRestore())
+        ).manifest
+        entries = manifest["leaves"]
+        if _digest_json(entries) != manifest["sha256"]:
+            raise ValueError("the manifest does not agree with its own digest")
+        stored = self._manager.restore(
+            step, args=restore.Composite(state=restore.StandardRestore())
+        ).state
+        arrays = []
+        for index, entry in enumerate(entries):
+            array = stored.get(str(index))
+            if array is None:
+                array = np.empty(entry["shape"], np.dtype(entry["dtype"]))
+            if _digest(array) != entry["sha256"]:
+                raise ValueError(f"{entry['path']} does not agree with its digest")
+            arrays.append(array)
+        return entries, arrays
+
+    def _rebuild(
+        self, entries: list[dict[str, Any]], arrays: list[np.ndarray], like: PyTree
+    ) -> PyTree:
+        paths, leaves = _flatten(like)
+        wanted = {path: _kind(leaf) for path, leaf in zip(paths, leaves, strict=True)}
+        found = {entry["path"]: {k: entry[k] for k in ("dtype", "shape")} for entry in entries}
+        if wanted != found:
+            different = [
+                f"{path} is {_words(found.get(path))} there and {_words(wanted.get(path))} here"
+                for path in {**wanted, **found}
+                if wanted.get(path) != found.get(path)
+            ]
+            more = f", and {len(different) - 1} more differ" if len(different) > 1 else ""
+            raise Problem(
+                f"The checkpoints in {self.directory} belong to another run: {different[0]}{more}. "
+                "Resume with the settings they were made with, or choose another output directory."
+            )
+        restored = [_place(*each) for each in zip(arrays, entries, leaves, strict=True)]
+        return jax.tree.unflatten(jax.tree.structure(like), restored)
+
+    def _set_aside(self, step: int) -> None:
+        """Rename a damaged step, since Orbax would silently refuse to save over it."""
+        aside = self.directory / f"damaged-{step}"
+        with contextlib.suppress(OSError):  # a directory that is read-only can still be read
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(self.directory / str(step), aside)
+        self._manager.reload()
+
+
+def _flatten(tree: PyTree) -> tuple[list[str], list[Any]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [jax.tree_util.keystr(path) or "the state" for path, _ in leaves], [x for _, x in leaves]
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _kind(leaf: Any) -> dict[str, Any]:
+    """What has to agree between a checkpoint's leaf and its reader's, in JSON's types."""
+    if not hasattr(leaf, "dtype"):
+        leaf = np.asarray(leaf)
+    return {"dtype": str(leaf.dtype), "shape": list(leaf.shape)}
+
+
+def _impl(leaf: Any) -> str | None:
+    """The name by which JAX rebuilds a typed PRNG key."""
+    return str(jax.random.key_impl(leaf)) if _is_key(leaf) else None
+
+
+def _words(kind: dict[str, Any] | None) -> str:
+    return "absent" if kind is None else f"{kind['dtype']}{kind['shape']}"
+
+
+def _to_host(leaf: Any) -> np.ndarray:
+    """Copy a leaf: a view would share its memory with a buffer that is about to be donated."""
+    return np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _place(array: np.ndarray, entry: dict[str, Any], like: Any) -> Any:
+    if isinstance(like, np.ndarray):
+        return array
+    if isinstance(like, np.generic):
+        return array[()]
+    if isinstance(like, bool | int | float | complex):
+        return array.item()
+    committed = like.committed if isinstance(like, jax.Array) else True
+    # Outside this context JAX would narrow 64-bit types, which is a cast.
+    with jax.enable_x64(True):
+        value = jax.device_put(array)
+        if _is_key(like):
+            value = jax.random.wrap_key_data(value, impl=entry["impl"])
+        return jax.device_put(value, like.sharding) if committed else value
+
+
+def _digest(array: np.ndarray) -> str:
+    kind = f"{array.dtype}{list(array.shape)}".encode()
+    return hashlib.sha256(kind + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def _digest_json(entries: list[dict[str, Any]]) -> str:
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines() or [""]
+    return (lines[0][:200] or type(error).__name__).rstrip(".: ")
