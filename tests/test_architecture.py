@@ -27,6 +27,7 @@ SIBLINGS = {
     "data": {"builders"},
     "record": {"claims", "stats"},
     "report": {"record", "claims", "stats", "study"},
+    "rundir": {"record"},
     "sweep": {"train"},
     "tracking": {"record", "claims", "stats"},
 }
@@ -46,7 +47,7 @@ LIGHT = {"jax", "numpy", *OURS}
 PURE = {"claims", "estimators", "losses", "models", "stats", "study", "train"}
 PURE_IMPORTS = {
     *("__future__", "abc", "collections", "dataclasses", "enum", "functools", "itertools", "math"),
-    *("operator", "types", "typing"),
+    *("operator", "types", "typing", "warnings"),
     *("flax", "jax", "jaxtrends", "numpy", "optax", "scipy"),
 }
 # What it may not use of those: effects, global settings, random numbers without a seed of its own.
