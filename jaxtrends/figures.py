@@ -1,0 +1,272 @@
+"""Drawing: a figure's data to SVG and PNG, with the digest of what was plotted inside each file.
+
+The look is the same for every figure: one column's width a panel, the Okabe-Ito palette (which
+readers with colour-blindness can tell apart), a marker of its own for every series (so that it
+survives a grey printer), theory in black dashes, the legend outside the axes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxtrends import record
+
+PANEL_WIDTH = 3.4  # inches: one column of a two-column paper
+PANEL_HEIGHT = 2.5
+PNG_DPI = 200
+
+# Okabe and Ito's colours, in the order of how well they stand out; black is theory's, and yellow,
+# which hardly shows on white, is left out.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
+THEORY_DASHES = ((0, (4, 2)), (0, (6, 2, 1, 2)), (0, (1, 1.2)), (0, (8, 3)))
+GREY = "#5f5f5f"
+
+STYLE = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 6,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.limits": (-4, 5),
+    "axes.formatter.use_mathtext": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "legend.handlelength": 2.4,
+    "legend.columnspacing": 1.4,
+    "legend.labelspacing": 0.35,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4.2,
+    "figure.constrained_layout.h_pad": 0.05,
+    "figure.constrained_layout.w_pad": 0.05,
+    "svg.hashsalt": "jaxtrends",
+    "svg.fonttype": "path",
+}
+
+DIGEST_LABEL = "Digest of the plotted data (SHA-256): "
+
+
+def data_digest(figure: Mapping[str, Any]) -> str:
+    """SHA-256 of all that is drawn: a figure's panels, without its name, title and caption."""
+    return record.digest(figure["panels"])
+
+
+def drawn_from(path: Path) -> str:
+    """The digest of the data that a drawing was made from, read from the file; "" if it has none.
+
+    PNG keeps it in a text chunk, SVG in its metadata: in both as plain ASCII.
+    """
+    found = re.search(re.escape(DIGEST_LABEL).encode() + rb"([0-9a-f]{64})", path.read_bytes())
+    return found[1].decode() if found else ""
+
+
+def draw(figure: Mapping[str, Any], directory: Path) -> list[Path]:
+    """Draw a figure as ``<name>.svg`` and ``<name>.png``.
+
+    Args:
+        figure:    a `jaxtrends.study.Figure` as plain data.
+        directory: where the files go; it is made if it is missing.
+
+    Returns:
+        The two paths. The same data give the same SVG, byte for byte, with the same Matplotlib.
+    """
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels = figure["panels"]
+    columns = min(2, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    note = f"{figure['title']} {DIGEST_LABEL}{data_digest(figure)}"
+    metadata = {
+        ".svg": {"Date": None, "Title": figure["title"], "Description": note},
+        ".png": {"Software": None, "Title": figure["title"], "Description": note},
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    with style.context(["default", STYLE]):
+        drawing = Figure(figsize=(PANEL_WIDTH * columns, PANEL_HEIGHT * rows), layout="constrained")
+        FigureCanvasAgg(drawing)
+        grid = list(drawing.subplots(rows, columns, squeeze=False).flat)
+        looks = _looks(panels)
+        handles: dict[str, Any] = dict.fromkeys(look["label"] for look in looks.values())
+        for number, (axes, panel) in enumerate(zip(grid, panels, strict=False)):
+            letter = f"({'abcdefghijklmnop'[number]}) " if len(panels) > 1 else ""
+            axes.set_title(_wrapped(letter + panel["title"], 48))
+            _draw_panel(axes, panel, looks, handles)
+        _draw_legend(drawing, grid[len(panels) :], handles)
+        paths = []
+        for suffix, described in metadata.items():
+            path = directory / f"{figure['name']}{suffix}"
+            drawing.savefig(path, dpi=PNG_DPI, metadata=described)
+            paths.append(path)
+    return paths
+
+
+# --- what a series looks like ------------------------------------------------------------------
+
+
+def _labels(panels: Sequence[Mapping[str, Any]], *styles: str) -> list[str]:
+    found = (s["label"] for panel in panels for s in panel["series"] if s["style"] in styles)
+    return list(dict.fromkeys(found))
+
+
+def _looks(panels: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """(kind, label) -> how to draw it, the same in every panel of a figure."""
+    looks: dict[tuple[str, str], dict[str, Any]] = {}
+    measured = _labels(panels, "line", "points")
+    for number, label in enumerate(measured):
+        looks["measured", label] = {
+            "color": COLOURS[number % len(COLOURS)],
+            "marker": MARKERS[number % len(MARKERS)],
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.5,
+            "label": label,
+        }
+    dashes = 0
+    for label in _labels(panels, "theory"):
+        # A law that bears the name of what was measured runs through its points: one entry for all.
+        own = label not in measured
+        looks["theory", label] = {
+            "color": "black",
+            "linestyle": THEORY_DASHES[dashes % len(THEORY_DASHES) if own else 0],
+            "linewidth": 1.0,
+            "label": label if own else "theory",
+        }
+        dashes += own
+    return looks
+
+
+def _wrapped(text: str, width: int) -> str:
+    return "\n".join(textwrap.wrap(text, width, break_long_words=False))
+
+
+def _array(values: Sequence[Any]) -> np.ndarray:
+    return np.asarray([float(value) for value in values])
+
+
+def _draw_panel(
+    axes: Any,
+    panel: Mapping[str, Any],
+    looks: Mapping[tuple[str, str], dict[str, Any]],
+    handles: dict[str, Any],
+) -> None:
+    axes.set_xlabel(_wrapped(panel["x_label"], 48))
+    axes.set_ylabel(_wrapped(panel["y_label"], 34))
+    axes.set_xscale(panel["x_scale"])
+    axes.set_yscale(panel["y_scale"])
+    log = panel["y_scale"] == "log"
+    for number, series in enumerate(panel["series"]):
+        kind = "theory" if series["style"] == "theory" else "measured"
+        look = looks[kind, series["label"]]
+        x, y = _array(series["x"]), _visible(_array(series["y"]), log)
+        band = series["low"] is not None and series["high"] is not None
+        low, high = (_array(series["low"]), _array(series["high"])) if band else (y, y)
+        if series["style"] == "points":
+            drawn = _draw_points(axes, look, x, y, _visible(low, log), _visible(high, log))
+        else:
+            order = 2.5 if kind == "measured" else 3.5  # a law lies over what was measured
+            every = _every(x.size, number, len(panel["series"]))
+            (drawn,) = axes.plot(x, y, zorder=order, markevery=every, **look)
+            if band:
+                low, high = _visible(low, log), _visible(high, log)
+                axes.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)
+        if look["label"]:
+            handles[look["label"]] = drawn
+    if panel["threshold"] is not None:
+        rule = axes.axhline(panel["threshold"], color=GREY, linewidth=1.0, linestyle="-.", zorder=2)
+        handles[panel["threshold_label"] or "threshold"] = rule
+    _ticks(axes, panel)
+
+
+def _visible(values: np.ndarray, log: bool) -> np.ndarray:
+    """What cannot be shown (not finite, or not above zero on a log scale) becomes a gap."""
+    shown = np.isfinite(values) & ((values > 0) if log else True)
+    return np.where(shown, values, np.nan)
+
+
+def _draw_points(
+    axes: Any, look: Mapping[str, Any], x: np.ndarray, y: np.ndarray, low: Any, high: Any
+) -> Any:
+    # An end that cannot be shown leaves its half of the bar out; hollow markers, since the points
+    # of several series often lie on top of each other.
+    errors = np.nan_to_num(np.stack([y - low, high - y]), nan=0.0).clip(min=0.0)
+    hollow = {"markerfacecolor": "none", "markeredgecolor": look["color"], "markeredgewidth": 1.1}
+    return axes.errorbar(
+        x,
+        y,
+        yerr=errors if errors.any() else None,
+        linestyle="none",
+        elinewidth=0.9,
+        capsize=2.0,
+        zorder=3,
+        **{**look, **hollow},
+    )
+
+
+def _every(points: int, number: int, series: int) -> tuple[int, int]:
+    """Markers on every point of a short line, on some eight of a long one, no two in one place."""
+    step = 1 if points <= 12 else math.ceil(points / 8)
+    return (number * step // series, step)
+
+
+def _ticks(axes: Any, panel: Mapping[str, Any]) -> None:
+    """Plain numbers where a log axis has few values or covers little."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    if panel["x_scale"] == "log":
+        x = np.unique(np.concatenate([_array(series["x"]) for series in panel["series"]]))
+        if 1 < x.size <= 8 and (x > 0).all() and (x[1:] / x[:-1]).min() > 1.5 and x[-1] < 1e5:
+            axes.set_xticks(x, minor=False)
+            axes.xaxis.set_major_formatter(plain)
+            axes.xaxis.set_minor_locator(NullLocator())
+    if panel["y_scale"] == "log":
+        low, high = axes.get_ylim()
+        if math.log10(high / low) < 2 and 1e-3 < low and high < 1e5:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.yaxis.set_major_formatter(plain)
+            axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _draw_legend(drawing: Any, empty: Sequence[Any], handles: Mapping[str, Any]) -> None:
+    """One legend for the whole figure: in an empty place of the grid, else below the panels."""
+    handles = {label: handle for label, handle in handles.items() if label}
+    for axes in empty:
+        axes.axis("off")
+    if not handles:
+        return
+    if empty:
+        empty[0].legend(handles.values(), handles.keys(), loc="center left")
+        return
+    width, height = drawing.get_size_inches()
+    for rows in range(1, len(handles) + 1):
+        legend = drawing.legend(
+            handles.values(),
+            handles.keys(),
+            loc="outside lower center",
+            ncols=math.ceil(len(handles) / rows),
+        )
+        box = legend.get_window_extent(drawing.canvas.get_renderer())
+        if box.width / drawing.dpi <= width - 0.1:
+            break
+        if rows < len(handles):
+            legend.remove()
+    drawing.set_size_inches(width, height + box.height / drawing.dpi)
