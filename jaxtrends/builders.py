@@ -87,7 +87,8 @@ def prepare(source: Path | None, data_dir: Path) -> Path:
     """
     _require_array_record()
     if source is None:
-        with tempfile.TemporaryDirectory() as directory:
+        # Where one file fails, TFDS's threads may still be writing the others: its error matters.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
             arrays = _arrays(_download(Path(directory)))
     else:
         arrays = _arrays(_find(source))
