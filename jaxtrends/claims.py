@@ -58,7 +58,7 @@ class Evidence:
     parts: Mapping[str, stats.Samples]
     controls: Mapping[str, stats.Samples] = field(default_factory=dict)
     undecided: str = ""
-    """Why the samples may not decide (a tuned rate on the edge of its grid, say); "" if they may."""
+    """Why the samples may not decide (a tuned rate on its grid's edge, say); "" if they may."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -11,8 +12,6 @@ from typing import Any
 import jax
 
 from jaxtrends.errors import Problem
-
-CACHE_BYTES = 2 * 1024**3
 
 
 def use(count: int | None) -> list[jax.Device]:
@@ -27,10 +26,8 @@ def use(count: int | None) -> list[jax.Device]:
     if count is not None and count < 1:
         raise Problem(f"--devices must be at least 1, not {count}.")
     if count is not None and count > 1:
-        try:
+        with contextlib.suppress(RuntimeError):  # JAX is in use already: what there is must do
             jax.config.update("jax_num_cpu_devices", count)
-        except RuntimeError:  # JAX is in use already: what there is must do
-            pass
     found = jax.local_devices()
     if count is not None and count > len(found):
         raise Problem(f"--devices {count} asks for more than the {len(found)} devices here.")
@@ -78,4 +75,3 @@ def keep_compiled() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)

@@ -52,7 +52,8 @@ class Experiment:
     """One paper's claims, the studies that test them, and what a reader must know of both.
 
     presets:    name -> config, a frozen dataclass with a field ``studies`` of names (none: all).
-    check:      config -> None; raises Problem for a config that cannot be run.
+    check:      (config, names of the user's own methods) -> None; raises Problem for a config
+                that cannot be run.
     datasets:   config -> names of the data sets it needs, loaded before anything is trained.
     scale:      what was shrunk against the paper, one sentence.
     rigging:    how the toy could have been rigged, and what keeps it honest.
@@ -67,7 +68,7 @@ class Experiment:
     scale: str
     rigging: str
     departures: tuple[str, ...]
-    check: Callable[[Any], None] = lambda config: None
+    check: Callable[[Any, tuple[str, ...]], None] = lambda config, methods: None
     datasets: Callable[[Any], Sequence[str]] = lambda config: ()
 
     def studies_of(self, config: Any) -> list[str]:
@@ -179,6 +180,7 @@ class _Run:
         steps: int,
         log_every: int,
         block: int,
+        test: bool = True,
     ) -> dict[str, np.ndarray]:
         saver = _Saver(self._folder, label, self._terminal)
         pace = _Pace()
@@ -213,6 +215,7 @@ class _Run:
                 steps=steps,
                 log_every=log_every,
                 block=block,
+                test=test,
                 devices=self._devices,
                 effects=effects,
             )
@@ -313,7 +316,9 @@ def _preset_in(arguments: Sequence[str]) -> str:
     return "default"
 
 
-def parse(experiment: Experiment, arguments: Sequence[str]) -> tuple[Any, Options]:
+def parse(
+    experiment: Experiment, arguments: Sequence[str], methods: Sequence[str] = ()
+) -> tuple[Any, Options]:
     """Read flags over the defaults of the preset they name.
 
     Raises:
@@ -344,7 +349,7 @@ def parse(experiment: Experiment, arguments: Sequence[str]) -> tuple[Any, Option
         ),
     )
     experiment.studies_of(parsed.config)
-    experiment.check(parsed.config)
+    experiment.check(parsed.config, tuple(methods))
     return parsed.config, parsed.options
 
 
@@ -382,7 +387,7 @@ def main(
     command = ["python", "-m", f"experiments.{experiment.name}", *given]
     terminal = None
     try:
-        config, options = parse(experiment, given)
+        config, options = parse(experiment, given, tuple(methods or ()))
         terminal = Terminal()
         finished = run(experiment, config, options, command, terminal, methods or {})
         _conclude(finished, terminal)
@@ -648,10 +653,7 @@ def _record(
 
 
 def _judge(claim: Claim, values: Mapping[str, Any]) -> dict[str, Any]:
-    if claim.not_testable:
-        evidence = claims.Evidence({})
-    else:
-        evidence = claim.evidence(values)
+    evidence = claims.Evidence({}) if claim.not_testable else claim.evidence(values)
     return record.claim_entry(claim, evidence, claims.judge(claim, evidence))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -88,7 +89,7 @@ def mlp(widths: Sequence[int]) -> Model:
 
     class MLP(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
-            pairs = zip(widths[:-1], widths[1:], strict=True)
+            pairs = pairwise(widths)
             self.layers = nnx.List(
                 nnx.Linear(fan_in, fan_out, rngs=rngs) for fan_in, fan_out in pairs
             )
@@ -115,7 +116,7 @@ def convnet(side: int, channels: int, hidden: int, classes: int, convolutions: i
     class ConvNet(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             depths = [1] + [channels] * convolutions
-            pairs = zip(depths[:-1], depths[1:], strict=True)
+            pairs = pairwise(depths)
             self.convolutions = nnx.List(nnx.Linear(9 * i, o, rngs=rngs) for i, o in pairs)
             flat = (side // 2 ** (convolutions // 2)) ** 2 * channels
             self.dense = nnx.Linear(flat, hidden, rngs=rngs)

@@ -30,7 +30,7 @@ def slug(text: str) -> str:
 
 
 def first_difference(theirs: Any, ours: Any, path: str = "") -> str:
-    """The first field in which two plain configs differ, as "name: theirs, not ours"; "" if none."""
+    """The first field in which two plain configs differ, in words; "" if there is none."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for key in [*theirs, *(key for key in ours if key not in theirs)]:
             inner = f"{path}.{key}" if path else key

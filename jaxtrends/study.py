@@ -98,11 +98,13 @@ class Run(Protocol):
         steps: int,
         log_every: int,
         block: int,
+        test: bool = True,
     ) -> dict[str, np.ndarray]:
         """Train every lane; returns metric name -> (lanes, steps // log_every) float array.
 
-        Metrics of `Trainer.test` come back as (lanes,). Progress, checkpoints, resume and the
-        placing on devices are the driver's. ``label`` is unique within the study.
+        Metrics of `Trainer.test` come back as (lanes,); ``test=False`` leaves them out. Progress,
+        checkpoints, resume and the placing on devices are the driver's. ``label`` is unique within
+        the study.
         """
 
     def each(self, label: str, items: Sequence[Any]) -> Any:

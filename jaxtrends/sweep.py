@@ -148,6 +148,7 @@ def run(
     steps: int,
     log_every: int,
     block: int,
+    test: bool = True,
     devices: Sequence[jax.Device] | None = None,
     effects: Effects | None = None,
 ) -> Metrics:
@@ -160,6 +161,7 @@ def run(
         steps:     steps of each lane, a multiple of ``log_every``.
         log_every: steps between two log points.
         block:     lanes that run as one program on one device.
+        test:      whether to run `Trainer.test` at the end; tuning lanes leave test data alone.
         devices:   each takes one block at a time; the first local device by default.
         effects:   what the host does between segments.
 
@@ -211,8 +213,10 @@ def run(
                     flight.pending.append(metrics)
         news = {flight.block: flight.collect() for flight in flights}
         for flight in [flight for flight in flights if flight.point == points]:
-            finals = jax.device_get(programs.finish(flight.lanes, flight.state, flight.data))
-            results[flight.block] = {**flight.log, **finals}
+            results[flight.block] = flight.log
+            if test:
+                finals = programs.finish(flight.lanes, flight.state, flight.data)
+                results[flight.block] = {**flight.log, **jax.device_get(finals)}
             effects.finished(flight.block, results[flight.block])
             flights.remove(flight)
             free.append(flight.device)

@@ -1,0 +1,34 @@
+"""``python -m experiments``: every experiment with its paper, presets and expected time."""
+
+from __future__ import annotations
+
+import sys
+
+from jaxtrends.experiment import discover
+from jaxtrends.terminal import duration
+
+
+def main() -> int:
+    """Print the list; the exit status."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    for column in ("experiment", "paper", "presets (time on two CPU cores)"):
+        table.add_column(column, overflow="fold")
+    for name, experiment in discover().items():
+        paper = experiment.paper
+        presets = ", ".join(
+            f"{preset} ({duration(experiment.seconds(preset, experiment.studies_of(config)))})"
+            for preset, config in experiment.presets.items()
+        )
+        table.add_row(name, f"{paper.title} (arXiv {paper.arxiv})", presets)
+    Console(highlight=False).print(table)
+    print(
+        "\nRun one:  python -m experiments.NAME      Its flags:  python -m experiments.NAME --help"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

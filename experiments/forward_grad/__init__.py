@@ -1,0 +1,96 @@
+"""Gradients without backpropagation: forward gradients against backprop (Baydin et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from experiments.forward_grad import config as settings
+from experiments.forward_grad import (
+    cost,
+    estimators,
+    scaling,
+    test_functions,
+    training,
+    training_claims,
+)
+from jaxtrends import experiment
+from jaxtrends.claims import Paper
+from jaxtrends.experiment import Experiment, Study
+
+EXPERIMENT = Experiment(
+    name="forward_grad",
+    paper=Paper(
+        key="baydin2022gradients",
+        title="Gradients without Backpropagation",
+        authors="Baydin, Pearlmutter, Syme, Wood, Torr",
+        year=2022,
+        arxiv="2202.08587",
+        bibtex="""@article{baydin2022gradients,
+  title = {Gradients without Backpropagation},
+  author = {Baydin, Atılım Güneş and Pearlmutter, Barak A. and Syme, Don and Wood, Frank
+            and Torr, Philip},
+  journal = {arXiv preprint arXiv:2202.08587},
+  year = {2022}
+}""",
+    ),
+    about="Forward gradients: an unbiased gradient from one forward run, against backprop.",
+    presets=settings.PRESETS,
+    studies={
+        "estimators": Study(
+            "bias and variance of every tangent law against its closed form; finite differences",
+            estimators.run,
+            estimators.CLAIMS,
+            {"smoke": 5, "default": 60, "full": 240},
+        ),
+        "test_functions": Study(
+            "Beale and Rosenbrock at the paper's settings",
+            test_functions.run,
+            test_functions.CLAIMS,
+            {"smoke": 4, "default": 20, "full": 40},
+        ),
+        "training": Study(
+            "networks at shared and at tuned learning rates; a ladder of widths",
+            training.run,
+            training_claims.CLAIMS,
+            {"smoke": 12, "default": 240, "full": 9000},
+        ),
+        "cost": Study(
+            "arithmetic, memory and time of one gradient over depth and width",
+            cost.run,
+            cost.CLAIMS,
+            {"smoke": 5, "default": 70, "full": 360},
+        ),
+        "scaling": Study(
+            "slow-down with the number of parameters on quadratics and linear regression",
+            scaling.run,
+            scaling.CLAIMS,
+            {"smoke": 4, "default": 45, "full": 240},
+        ),
+    },
+    scale="Networks of 10^3 to 10^6 parameters on 8x8 or 28x28 images; the full preset trains the "
+    "paper's own MLP (Figure 4) on the whole of MNIST for the paper's 20,000 iterations.",
+    rigging="A shared learning rate that suits one side decides the comparison by itself, so the "
+    "paper's shared rates and rates tuned for each method on one common grid stand side by side; "
+    "a rate so small that nothing is learned would make any two methods equal, so backprop's own "
+    "progress is a claim of its own and an untrained net is the negative control; timing one "
+    "method's untuned code against another's tuned code would decide a race, so both are compiled "
+    "by the same compiler from one definition of the network.",
+    departures=(
+        "The paper's own forward-mode engine inside PyTorch is replaced by jax.jvp, compiled by "
+        "XLA: claims about run time are claims about this implementation.",
+        "Batches are drawn with replacement.",
+        "Weights start from Flax's default (LeCun normal, zero biases); the paper does not say.",
+        "The default preset trains on 4,000 MNIST images, at learning rates fit for that size.",
+        "Batch size 64 and the decay exp(-1e-4 t) are those of public ports.",
+    ),
+    check=settings.check,
+    datasets=settings.datasets,
+)
+
+
+def main(
+    arguments: Sequence[str] | None = None, methods: Mapping[str, Callable[..., Any]] | None = None
+) -> int:
+    """Run the experiment; ``methods`` are estimators of your own, trained beside the others."""
+    return experiment.main(EXPERIMENT, arguments, methods)

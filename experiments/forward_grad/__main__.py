@@ -1,0 +1,7 @@
+"""``python -m experiments.forward_grad``."""
+
+import sys
+
+from experiments.forward_grad import main
+
+sys.exit(main())

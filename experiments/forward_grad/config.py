@@ -1,0 +1,163 @@
+"""The settings of every study, and the presets that fill them in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from experiments.forward_grad import cost, estimators, scaling, test_functions
+from experiments.forward_grad.methods import METHODS
+from experiments.forward_grad.training import Task, TrainingConfig
+from jaxtrends.errors import Problem, choose, require_positive
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run; everything that a result depends on."""
+
+    seed: int = 0
+    """First reporting seed; all randomness derives from it."""
+    seeds: int = 10
+    """Reporting seeds of the training study."""
+    dataset: str = "mnist_5k"
+    """Data of the training study: mnist_5k (5,000 real MNIST images), digits or mnist."""
+    studies: tuple[str, ...] = ()
+    """Studies to run; all of them if none is named."""
+    methods: tuple[str, ...] = ()
+    """Arms of the training study; all that its tasks name if none is."""
+    estimators: estimators.EstimatorsConfig = field(default_factory=estimators.EstimatorsConfig)
+    """Bias and variance of the estimators; finite differences."""
+    test_functions: test_functions.TestFunctionsConfig = field(
+        default_factory=test_functions.TestFunctionsConfig
+    )
+    """Beale and Rosenbrock."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """Networks, at shared and at tuned rates."""
+    cost: cost.CostConfig = field(default_factory=cost.CostConfig)
+    """Arithmetic, memory and time of one gradient."""
+    scaling: scaling.ScalingConfig = field(default_factory=scaling.ScalingConfig)
+    """Slow-down with the number of parameters."""
+
+
+def check(config: Config, own_methods: tuple[str, ...] = ()) -> None:
+    """Refuse a config that cannot be run.
+
+    Raises:
+        Problem: names the flag at fault.
+    """
+    from jaxtrends.data import DATASETS
+
+    choose("data set", config.dataset, DATASETS)
+    for method in config.methods:
+        choose("method", method, [*METHODS, *own_methods])
+    if config.seed < 0:
+        raise Problem(f"--seed must not be negative, not {config.seed}.")
+    require_positive(seeds=config.seeds)
+    chosen = config.training
+    named = {
+        "training.batch-size": chosen.batch_size,
+        "training.timing-rounds": chosen.timing_rounds,
+    }
+    require_positive(**named)
+    for name in chosen.tasks:
+        choose("task", name, ("logistic", "mlp", "cnn", "figure4"))
+    for name in (*chosen.tasks, "ladder"):
+        _check_task(f"training.{name}", getattr(chosen, name))
+    require_positive(**{f"training.widths[{i}]": width for i, width in enumerate(chosen.widths)})
+
+
+def _check_task(flag: str, task: Task) -> None:
+    if task.dataset:
+        from jaxtrends.data import DATASETS
+
+        choose("data set", task.dataset, DATASETS)
+    for method in task.methods:
+        choose("method", method, METHODS)
+    counts = ("steps", "log_every", "tuning_steps", "tuning_seeds", "block")
+    require_positive(**{f"{flag}.{name}": getattr(task, name) for name in counts})
+    rates = {"shared_rates": task.shared_rates, "grid": task.grid}
+    for name, values in rates.items():
+        require_positive(**{f"{flag}.{name}[{i}]": rate for i, rate in enumerate(values)})
+    for name in ("steps", "tuning_steps"):
+        if getattr(task, name) % task.log_every:
+            raise Problem(
+                f"--{flag}.{name.replace('_', '-')} {getattr(task, name)} is not a multiple of "
+                f"--{flag}.log-every {task.log_every}."
+            )
+    if task.channels and not task.hidden:
+        raise Problem(f"--{flag}.hidden must name the width of the CNN's dense layer.")
+
+
+def datasets(config: Config) -> tuple[str, ...]:
+    """The data sets that the training study reads."""
+    if config.studies and "training" not in config.studies:
+        return ()
+    tasks = [getattr(config.training, name) for name in config.training.tasks]
+    if config.training.widths:
+        tasks.append(config.training.ladder)
+    return tuple(dict.fromkeys(task.dataset or config.dataset for task in tasks))
+
+
+SMOKE = Config(
+    seeds=2,
+    dataset="digits",
+    estimators=estimators.SMOKE,
+    test_functions=test_functions.SMOKE,
+    training=TrainingConfig(
+        tasks=("mlp",),
+        mlp=Task(
+            hidden=(32,),
+            steps=40,
+            log_every=4,
+            shared_rates=(2e-3,),
+            grid=(1e-3, 1e-2, 1e-1),
+            tuning_steps=40,
+            tuning_seeds=1,
+            block=3,
+        ),
+        widths=(),
+        timing_rounds=2,
+    ),
+    cost=cost.SMOKE,
+    scaling=scaling.SMOKE,
+)
+ALL_ARMS = tuple(METHODS)
+DEFAULT = Config(
+    training=TrainingConfig(
+        logistic=Task(hidden=(), methods=("backprop", "gaussian", "rademacher")),
+        mlp=Task(methods=ALL_ARMS),
+    ),
+)
+FULL = replace(
+    DEFAULT,
+    estimators=estimators.FULL,
+    test_functions=test_functions.FULL,
+    training=TrainingConfig(
+        tasks=("logistic", "mlp", "cnn", "figure4"),
+        logistic=Task(hidden=(), methods=ALL_ARMS, steps=4000, tuning_steps=4000, log_every=80),
+        mlp=Task(methods=ALL_ARMS, steps=4000, tuning_steps=4000, log_every=80),
+        cnn=Task(
+            channels=8,
+            hidden=(64,),
+            methods=("backprop", "gaussian", "rademacher"),
+            steps=1000,
+            tuning_steps=1000,
+            log_every=20,
+        ),
+        figure4=Task(
+            hidden=(1024, 1024),
+            dataset="mnist",
+            steps=20000,
+            log_every=200,
+            shared_rates=(2e-5, 2e-4),
+            grid=(1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0),
+            tuning_steps=2000,
+            tuning_seeds=1,
+            seeds=5,
+            block=1,
+        ),
+        widths=(8, 32, 128, 512, 2048),
+    ),
+    cost=cost.FULL,
+    scaling=scaling.FULL,
+)
+PRESETS = {"smoke": SMOKE, "default": DEFAULT, "full": FULL}
