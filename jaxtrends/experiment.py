@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import os
 import pkgutil
 import resource
-import signal
 import sys
 import time
 import types
-import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
-from jaxtrends import claims, devices, record, sweep
+from jaxtrends import claims, devices, record
 from jaxtrends.claims import Claim, Paper
+from jaxtrends.effects import Interrupted, StopSignal, StudyRun
 from jaxtrends.errors import Problem, choose
+from jaxtrends.flags import Options, parse, rebuild
 from jaxtrends.rundir import RunDirectory, StudyDirectory
 from jaxtrends.study import StudyResult
 from jaxtrends.terminal import Terminal, duration
-
-CHECKPOINT_SECONDS = 20.0
-SEGMENT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -84,288 +80,6 @@ class Experiment:
     def seconds(self, preset: str, studies: Sequence[str]) -> float:
         """Expected time of some studies in a preset, on two CPU cores from a cold start."""
         return sum(self.studies[name].seconds[preset] for name in studies)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to run: nothing here changes a result."""
-
-    preset: str = "default"
-    """Which settings to start from: smoke (seconds, checks that all works), default (the headline
-    claims in minutes) or full (every arm, size and seed: hours on a CPU)."""
-    output: str = ""
-    """Folder for the record, figures and W&B runs. By default runs/EXPERIMENT/PRESET-TIME."""
-    resume: bool = False
-    """Go on with the run in --output, or with the newest unfinished one of this preset."""
-    wandb: str = ""
-    """Weights & Biases: disabled, offline or online. Offline by default (disabled in smoke);
-    never asks for an account."""
-    devices: int | None = None
-    """How many devices to use; all of them by default. The count changes no result."""
-    data_dir: str = ""
-    """Where prepared data sets lie. By default $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
-    compilation_cache: bool = True
-    """Keep compiled programs in ~/.cache/jaxtrends for the next run."""
-
-
-class Interrupted(Exception):
-    """A signal asked the run to stop; all that was done is saved."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
-
-
-class _StopSignal:
-    """Remembers SIGINT and SIGTERM; a second one ends the process at once."""
-
-    def __init__(self) -> None:
-        self.number = 0
-
-    def __enter__(self) -> _StopSignal:
-        handled = (signal.SIGINT, signal.SIGTERM)
-        self._before = {number: signal.signal(number, self._note) for number in handled}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _: object) -> None:
-        if self.number:
-            os._exit(128 + number)
-        self.number = number
-
-    def check(self) -> None:
-        if self.number:
-            raise Interrupted(self.number)
-
-
-class _Run:
-    """The effects of one study: `jaxtrends.study.Run`, wired to this process."""
-
-    def __init__(
-        self,
-        name: str,
-        folder: StudyDirectory,
-        used: list[Any],
-        terminal: Terminal,
-        stop: _StopSignal,
-        load: Callable[[str], Any],
-        methods: Mapping[str, Callable[..., Any]],
-    ) -> None:
-        self.methods = methods
-        self.lanes: list[dict[str, Any]] = []
-        self.tables: list[tuple[str, Sequence[Mapping[str, Any]]]] = []
-        self._name, self._folder, self._devices = name, folder, used
-        self._terminal, self._stop, self._load = terminal, stop, load
-
-    def dataset(self, name: str) -> Any:
-        return self._load(name)
-
-    def each(self, label: str, items: Sequence[Any]) -> Iterator[Any]:
-        for number, item in enumerate(items):
-            self._stop.check()
-            self._terminal.update(f"{self._name}, {label}", number, len(items))
-            yield item
-        self._stop.check()
-
-    def train(
-        self,
-        label: str,
-        trainer: Any,
-        lanes: Any,
-        data: Any,
-        *,
-        steps: int,
-        log_every: int,
-        block: int,
-        test: bool = True,
-    ) -> dict[str, np.ndarray]:
-        saver = _Saver(self._folder, label, self._terminal)
-        pace = _Pace()
-
-        def stop(segment: sweep.Segment, snapshots: Mapping[int, Callable[[], Any]]) -> None:
-            pace.ran()
-            for index, (points, metrics) in segment.news.items():
-                self._folder.log(label, index, points, metrics)
-            text = f"{self._name}, {label}"
-            self._terminal.update(text, segment.done, segment.total, "steps")
-            saver.save(snapshots, due=bool(self._stop.number))
-            if self._stop.number:
-                saver.close()
-                self._stop.check()
-
-        def finished(index: int, metrics: dict[str, np.ndarray]) -> None:
-            saver.drop(index)
-            self._folder.keep_block(label, index, metrics)
-
-        effects = sweep.Effects(
-            points=pace.points,
-            stop=stop,
-            restore=saver.restore,
-            finished=finished,
-            recall=lambda index: self._folder.block(label, index),
-        )
-        try:
-            return sweep.run(
-                trainer,
-                lanes,
-                data,
-                steps=steps,
-                log_every=log_every,
-                block=block,
-                test=test,
-                devices=self._devices,
-                effects=effects,
-            )
-        finally:
-            saver.close()
-
-    def log_lanes(
-        self,
-        method: str,
-        seeds: Sequence[int],
-        config: Mapping[str, Any],
-        steps: np.ndarray,
-        metrics: Mapping[str, np.ndarray],
-    ) -> None:
-        for lane, seed in enumerate(seeds):
-            mine = {name: np.asarray(values)[lane] for name, values in metrics.items()}
-            self.lanes.append(
-                {
-                    "method": method,
-                    "seed": int(seed),
-                    "lane": lane,
-                    "config": dict(config),
-                    "steps": np.asarray(steps),
-                    "metrics": mine,
-                }
-            )
-
-    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        self.tables.append((name, rows))
-
-
-class _Pace:
-    """How many log points a segment runs: as many as make about `SEGMENT_SECONDS`."""
-
-    def __init__(self) -> None:
-        self._points, self._started = 1, 0.0
-
-    def points(self) -> int:
-        self._started = time.monotonic()
-        return self._points
-
-    def ran(self) -> None:
-        took = time.monotonic() - self._started
-        if took < SEGMENT_SECONDS / 2:
-            self._points = min(2 * self._points, 1024)
-        elif took > 2 * SEGMENT_SECONDS:
-            self._points = max(1, self._points // 2)
-
-
-class _Saver:
-    """Checkpoints of the blocks in flight, opened when one is first needed."""
-
-    def __init__(self, folder: StudyDirectory, label: str, terminal: Terminal) -> None:
-        self._folder, self._label, self._terminal = folder, label, terminal
-        self._open: dict[int, Any] = {}
-        self._last = time.monotonic()
-
-    def _checkpoints(self, block: int) -> Any:
-        if block not in self._open:
-            from jaxtrends.checkpoint import Checkpoints
-
-            path = self._folder.checkpoints(self._label, block)
-            self._open[block] = Checkpoints(path, report=self._terminal.warn)
-        return self._open[block]
-
-    def restore(self, block: int, like: Any) -> Any:
-        if not self._folder.checkpoints(self._label, block).exists():
-            return None
-        found = self._checkpoints(block).restore(like)
-        return None if found is None else found[1]
-
-    def save(self, snapshots: Mapping[int, Callable[[], Any]], *, due: bool) -> None:
-        if not due and time.monotonic() - self._last < CHECKPOINT_SECONDS:
-            return
-        for block, snapshot in snapshots.items():
-            tree = snapshot()
-            self._checkpoints(block).save(int(tree["point"]), tree)
-        self._last = time.monotonic()
-
-    def drop(self, block: int) -> None:
-        if block in self._open:
-            self._open.pop(block).close()
-
-    def close(self) -> None:
-        for block in list(self._open):
-            self.drop(block)
-
-
-# --- flags -------------------------------------------------------------------------------------
-
-
-def _preset_in(arguments: Sequence[str]) -> str:
-    for number, argument in enumerate(arguments):
-        if argument == "--preset" and number + 1 < len(arguments):
-            return arguments[number + 1]
-        if argument.startswith("--preset="):
-            return argument.partition("=")[2]
-    return "default"
-
-
-def parse(
-    experiment: Experiment, arguments: Sequence[str], methods: Sequence[str] = ()
-) -> tuple[Any, Options]:
-    """Read flags over the defaults of the preset they name.
-
-    Raises:
-        Problem: the preset is unknown or the experiment refuses the config.
-        SystemExit: a flag is unknown or malformed (status 2, with the nearest flag), or --help.
-    """
-    import tyro
-
-    preset = choose("preset", _preset_in(arguments), experiment.presets)
-    config = experiment.presets[preset]
-    fields = [
-        ("config", Annotated[type(config), tyro.conf.arg(name="")]),
-        ("options", Annotated[Options, tyro.conf.arg(name="")]),
-    ]
-    flags = dataclasses.make_dataclass("Flags", fields, frozen=True)
-    took = duration(experiment.seconds(preset, experiment.studies_of(config)))
-    studies = "\n".join(f"  {name}: {study.about}" for name, study in experiment.studies.items())
-    parsed = tyro.cli(
-        flags,
-        args=list(arguments),
-        default=flags(config, Options(preset=preset)),
-        prog=f"python -m experiments.{experiment.name}",
-        description=(
-            f"{experiment.about}\n\nPaper: {experiment.paper.authors} ({experiment.paper.year}), "
-            f"{experiment.paper.title}, arXiv {experiment.paper.arxiv}.\n\nStudies:\n{studies}\n\n"
-            f"The preset {preset} takes about {took} on two CPU cores; its values are the "
-            "defaults below."
-        ),
-    )
-    experiment.studies_of(parsed.config)
-    experiment.check(parsed.config, tuple(methods))
-    return parsed.config, parsed.options
-
-
-def rebuild(kind: type, plain: Mapping[str, Any]) -> Any:
-    """A config dataclass from a record's plain data: lists become tuples, dicts nested configs."""
-    hints = typing.get_type_hints(kind)
-
-    def convert(hint: Any, value: Any) -> Any:
-        if dataclasses.is_dataclass(hint):
-            return rebuild(hint, value)
-        if isinstance(value, list):
-            inner = [h for h in typing.get_args(hint) if h is not ...] or [Any]
-            return tuple(convert(inner[0], item) for item in value)
-        return value
-
-    return kind(**{name: convert(hints[name], value) for name, value in plain.items()})
 
 
 # --- the run -----------------------------------------------------------------------------------
@@ -496,7 +210,7 @@ def run(
         )
     )
     try:
-        with _StopSignal() as stop:
+        with StopSignal() as stop:
             made = {}
             for name in chosen:
                 made[name] = _run_study(
@@ -532,7 +246,7 @@ def _run_study(
     folder: RunDirectory,
     used: list[Any],
     terminal: Terminal,
-    stop: _StopSignal,
+    stop: StopSignal,
     load: Callable[[str], Any],
     methods: Mapping[str, Callable[..., Any]],
     tracker: Any,
@@ -547,7 +261,7 @@ def _run_study(
         terminal.say(f"{name}: done before, kept.")
         return result, place
     started = time.monotonic()
-    effects = _Run(name, place, used, terminal, stop, load, methods)
+    effects = StudyRun(name, place, used, terminal, stop, load, methods)
     found = study.run(config, effects)
     terminal.clear()
     head, dirty = record.commit()

@@ -1,0 +1,98 @@
+"""Flags: an experiment's config and the options of a run, over the defaults of a preset."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from jaxtrends.errors import choose
+from jaxtrends.terminal import duration
+
+if TYPE_CHECKING:
+    from jaxtrends.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run: nothing here changes a result."""
+
+    preset: str = "default"
+    """Which settings to start from: smoke (seconds, checks that all works), default (the headline
+    claims in minutes) or full (every arm, size and seed: hours on a CPU)."""
+    output: str = ""
+    """Folder for the record, figures and W&B runs. By default runs/EXPERIMENT/PRESET-TIME."""
+    resume: bool = False
+    """Go on with the run in --output, or with the newest unfinished one of this preset."""
+    wandb: str = ""
+    """Weights & Biases: disabled, offline or online. Offline by default (disabled in smoke);
+    never asks for an account."""
+    devices: int | None = None
+    """How many devices to use; all of them by default. The count changes no result."""
+    data_dir: str = ""
+    """Where prepared data sets lie. By default $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    compilation_cache: bool = True
+    """Keep compiled programs in ~/.cache/jaxtrends for the next run."""
+
+
+def _preset_in(arguments: Sequence[str]) -> str:
+    for number, argument in enumerate(arguments):
+        if argument == "--preset" and number + 1 < len(arguments):
+            return arguments[number + 1]
+        if argument.startswith("--preset="):
+            return argument.partition("=")[2]
+    return "default"
+
+
+def parse(
+    experiment: Experiment, arguments: Sequence[str], methods: Sequence[str] = ()
+) -> tuple[Any, Options]:
+    """Read flags over the defaults of the preset they name.
+
+    Raises:
+        Problem: the preset is unknown or the experiment refuses the config.
+        SystemExit: a flag is unknown or malformed (status 2, with the nearest flag), or --help.
+    """
+    import tyro
+
+    preset = choose("preset", _preset_in(arguments), experiment.presets)
+    config = experiment.presets[preset]
+    fields = [
+        ("config", Annotated[type(config), tyro.conf.arg(name="")]),
+        ("options", Annotated[Options, tyro.conf.arg(name="")]),
+    ]
+    flags = dataclasses.make_dataclass("Flags", fields, frozen=True)
+    took = duration(experiment.seconds(preset, experiment.studies_of(config)))
+    studies = "\n".join(f"  {name}: {study.about}" for name, study in experiment.studies.items())
+    parsed = tyro.cli(
+        flags,
+        args=list(arguments),
+        default=flags(config, Options(preset=preset)),
+        prog=f"python -m experiments.{experiment.name}",
+        description=(
+            f"{experiment.about}\n\nPaper: {experiment.paper.authors} ({experiment.paper.year}), "
+            f"{experiment.paper.title}, arXiv {experiment.paper.arxiv}.\n\nStudies:\n{studies}\n\n"
+            f"The preset {preset} takes about {took} on two CPU cores; its values are the "
+            "defaults below."
+        ),
+    )
+    experiment.studies_of(parsed.config)
+    experiment.check(parsed.config, tuple(methods))
+    return parsed.config, parsed.options
+
+
+def rebuild(kind: type, plain: Mapping[str, Any]) -> Any:
+    """A config dataclass from a record's plain data: lists become tuples, dicts nested configs."""
+    hints = typing.get_type_hints(kind)
+
+    def convert(hint: Any, value: Any) -> Any:
+        if dataclasses.is_dataclass(hint):
+            return rebuild(hint, value)
+        if isinstance(value, list):
+            inner = [h for h in typing.get_args(hint) if h is not ...] or [Any]
+            return tuple(convert(inner[0], item) for item in value)
+        return value
+
+    return kind(**{name: convert(hints[name], value) for name, value in plain.items()})
