@@ -26,8 +26,8 @@ PNG_DPI = 200
 # which hardly shows on white, is left out.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
-THEORY_DASHES = ((0, (4, 2)), (0, (6, 2, 1, 2)), (0, (1, 1.2)), (0, (8, 3)))
-GREY = "#5f5f5f"
+THEORY_DASHES = ((0, (4, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)), (0, (8, 3)))
+GREY = "#808080"
 
 STYLE = {
     "font.size": 8,
@@ -191,7 +191,7 @@ def _draw_panel(
         if look["label"]:
             handles[look["label"]] = drawn
     if panel["threshold"] is not None:
-        rule = axes.axhline(panel["threshold"], color=GREY, linewidth=1.0, linestyle="-.", zorder=2)
+        rule = axes.axhline(panel["threshold"], color=GREY, linewidth=1.1, zorder=2)
         handles[panel["threshold_label"] or "threshold"] = rule
     _ticks(axes, panel)
 
@@ -240,7 +240,7 @@ def _ticks(axes: Any, panel: Mapping[str, Any]) -> None:
             axes.xaxis.set_minor_locator(NullLocator())
     if panel["y_scale"] == "log":
         low, high = axes.get_ylim()
-        if math.log10(high / low) < 2 and 1e-3 < low and high < 1e5:
+        if math.log10(high / low) < 2 and low > 1e-3 and high < 1e5:
             axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axes.yaxis.set_major_formatter(plain)
             axes.yaxis.set_minor_locator(NullLocator())

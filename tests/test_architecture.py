@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -25,9 +26,12 @@ FILES = sorted(
 SIBLINGS = {
     "claims": {"stats"},
     "data": {"builders"},
+    "effects": {"checkpoint", "rundir", "sweep", "terminal"},
     "figures": {"record", "study"},
+    "flags": {"terminal"},
     "record": {"claims", "stats"},
-    "report": {"record", "claims", "stats", "study", "figures"},
+    "pages": {"record", "report", "formats"},
+    "report": {"record", "claims", "stats", "study", "figures", "formats"},
     "rundir": {"record"},
     "sweep": {"train"},
     "tracking": {"record", "claims", "stats"},
@@ -155,6 +159,10 @@ def faults(path: str, source: str) -> list[str]:
             if IMPURE.fullmatch(used):
                 found.append(f"{path}:{line}: the pure core may not use {used}")
     return found
+
+
+def test_imports_run_one_way():
+    graphlib.TopologicalSorter(SIBLINGS).prepare()  # raises where there is a cycle
 
 
 @pytest.mark.parametrize("path", FILES)

@@ -1,0 +1,239 @@
+"""What is published of records: the index of results, a page of tables each, a bibliography."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxtrends import record, report
+from jaxtrends.formats import escape_markdown as md
+from jaxtrends.formats import format_number, markdown_table
+
+INTRODUCTION = """\
+# Results
+
+Made from the records in the folders below by `python -m scripts.render_results`; edit nothing here.
+
+A claim is declared before the run: what is measured, and the region in which its 95 % interval must
+lie. Wholly inside, the claim is *reproduced*; wholly outside, *not reproduced*; otherwise
+*inconclusive*, with the effect that a study of this size finds with a power of 80 %. *Partly
+reproduced*: some of a claim's parts are and others are not. *Invalid*: a control came out wrong.
+*Reported* is the figure of the paper, or of a critic where it says so; it is empty where the source
+gives none that could be verified.
+"""
+STALE = re.compile(r"^> \*\*Stale\.\*\* .*\n\n", re.MULTILINE)
+ORDER = {"large": 0, "full": 1, "default": 2}
+
+
+def in_order(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Records by experiment, and of one experiment the largest preset first."""
+    return sorted(records, key=lambda r: (r["experiment"], ORDER.get(r["preset"], 3), r["preset"]))
+
+
+def folder(done: Mapping[str, Any]) -> str:
+    """Where a record lies within the results: ``<experiment>/<preset>``."""
+    return f"{done['experiment']}/{done['preset']}"
+
+
+def without_stale_marks(text: str) -> str:
+    """An index without its marks of staleness, which depend on today's code and not on a record."""
+    return STALE.sub("", text)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _device(device: Mapping[str, Any]) -> str:
+    host = f"{device['processor']}, {device['cores']} cores"
+    return f"{device['count']} × {device['kind']} ({host})"
+
+
+def _citation(paper: Mapping[str, Any]) -> str:
+    arxiv = f", [arXiv:{paper['arxiv']}](https://arxiv.org/abs/{paper['arxiv']})"
+    title = md(paper["title"])
+    return f"{md(paper['authors'])} ({paper['year']}), *{title}*{arxiv if paper['arxiv'] else ''}"
+
+
+def _cost(done: Mapping[str, Any]) -> str:
+    measured = done["measurements"]
+    studies = ", ".join(
+        f"{name} {_duration(study['seconds'])}" for name, study in measured["studies"].items()
+    )
+    memory = measured["peak_memory_bytes"] / 2**30
+    return (
+        f"{_duration(measured['seconds'])} in all ({studies}), {memory:.1f} GiB of memory at most"
+    )
+
+
+def _origin(done: Mapping[str, Any]) -> str:
+    made = done["provenance"]
+    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    text = (
+        f"commit `{made['commit'][:12]}` on {md(_device(made['device']))}, {md(made['system'])}, "
+        f"{made['started'][:10]}; {versions}"
+    )
+    for study, code in made["code"].items():
+        if (code["commit"], code["device"]) != (made["commit"], made["device"]):
+            text += f". The study {study}: commit `{code['commit'][:12]}` on "
+            text += md(_device(code["device"]))
+    return text
+
+
+def _data(done: Mapping[str, Any]) -> str:
+    sets = (
+        f"{md(name)} {data['version']} ({md(data['origin'])}; {md(data['licence'])}; "
+        f"SHA-256 `{data['digest'][:16]}…`)"
+        for name, data in done["results"]["data"].items()
+    )
+    return ", ".join(sets) or "none but what it makes itself"
+
+
+def _figures(done: Mapping[str, Any]) -> str:
+    text = ""
+    for figure in report.figures_of(done):
+        path = f"{folder(done)}/figures/{figure['name']}"
+        text += f"![{md(figure['title'])}]({path}.svg)\n\n"
+        text += f"**{md(figure['title'])}.** {md(figure['caption'])} ([PNG]({path}.png))\n\n"
+    return text
+
+
+def _section(done: Mapping[str, Any], stale: Sequence[str]) -> str:
+    here = folder(done)
+    none = ["  - none known\n"]
+    mark = ""
+    if stale:
+        mark = f"> **Stale.** The code of {', '.join(stale)} has changed since this run.\n\n"
+    departures = [f"  - {md(departure)}\n" for departure in done["departures"]]
+    return (
+        f"## {done['experiment']}, preset {done['preset']}\n\n{mark}"
+        f"{md(done['about'])} Paper: {_citation(done['paper'])}. Scale: {md(done['scale'])}\n\n"
+        f"{report.claims_markdown(done)}\n"
+        f"<details><summary>Notes on each claim: intervals, regions, controls</summary>\n\n"
+        f"{report.notes_markdown(done)}\n</details>\n\n"
+        f"{_figures(done)}"
+        f"- Tables: [Markdown, with every part and study]({here}/table.md), "
+        f"[CSV]({here}/table.csv), [LaTeX]({here}/table.tex). "
+        f"Data: [record]({here}/record.json), [curves]({here}/curves.npz)\n"
+        f"- Cost: {_cost(done)}\n"
+        f"- How the toy could have been rigged, and what prevents it: {md(done['rigging'])}\n"
+        f"- Departures from the paper:\n{''.join(departures or none)}"
+        f"- Data sets: {_data(done)}\n"
+        f"- To run it again: `{done['provenance']['command']}`; "
+        f"to compare with this record: `python -m scripts.verify results/{here}`\n"
+        f"- Made from {_origin(done)}\n"
+    )
+
+
+def index_page(records: Sequence[Mapping[str, Any]], stale: Mapping[str, Sequence[str]]) -> str:
+    """The page results/README.md.
+
+    Args:
+        records: what to publish.
+        stale:   `folder` of a record -> its studies whose code has changed since.
+    """
+    rows = [
+        f"| [{done['experiment']}](#{done['experiment']}-preset-{done['preset']}) "
+        f"| {done['preset']} | {_citation(done['paper'])} | {report.verdict_counts(done)} |\n"
+        for done in in_order(records)
+    ]
+    table = "| Experiment | Preset | Paper | Verdicts |\n| :-- | :-- | :-- | :-- |\n" + "".join(
+        rows
+    )
+    sections = [_section(done, stale.get(folder(done), ())) for done in in_order(records)]
+    cite = "To cite a paper or this suite: [references.bib](references.bib).\n"
+    return "\n".join([INTRODUCTION, table if rows else "There are none yet.\n", cite, *sections])
+
+
+def _parts(entry: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            name,
+            report.interval_of(found),
+            found["verdict"],
+            "" if found["holm_p"] is None else format_number(found["holm_p"], 2),
+            str(found["n"]),
+        ]
+        for name, found in entry["verdict"]["parts"].items()
+    ]
+    columns = ("Part", "Ours [95 % interval]", "Verdict", "Holm p", "n")
+    title = f"### {entry['claim']['id']}: {md(entry['claim']['statement'])}\n\n"
+    return title + markdown_table(columns, rows, {3, 4})
+
+
+def _study_tables(done: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    parts = (done["results"]["studies"], done["measurements"]["studies"])
+    return [(name, t) for part in parts for name, study in part.items() for t in study["tables"]]
+
+
+def tables_markdown(done: Mapping[str, Any]) -> str:
+    """The page table.md beside a record: claims, all parts of families, the studies' tables."""
+    families = [entry for entry in report.entries(done) if len(entry["verdict"]["parts"]) > 1]
+    tables = _study_tables(done)
+    pieces = [
+        f"# {done['experiment']}, preset {done['preset']}\n",
+        f"{md(done['scale'])} Paper: {_citation(done['paper'])}.\n",
+        "## Claims\n",
+        report.claims_table(done, "markdown"),
+        *(["## Claims of several parts\n"] if families else []),
+        *(_parts(entry) for entry in families),
+        *(["## Tables of the studies\n"] if tables else []),
+        *(report.study_table(table, "markdown") for _, table in tables),
+    ]
+    return "\n".join(pieces)
+
+
+def tables_latex(done: Mapping[str, Any]) -> str:
+    """The file table.tex beside a record: the claims, and the studies' tables."""
+    tables = [report.study_table(table, "latex") for _, table in _study_tables(done)]
+    return "\n".join([report.claims_table(done, "latex"), *tables])
+
+
+def bibliography(records: Sequence[Mapping[str, Any]]) -> str:
+    """BibTeX of every paper and of this suite, as of its newest record."""
+    papers = {done["paper"]["key"]: done["paper"]["bibtex"].strip() for done in in_order(records)}
+    newest = max(records, key=lambda done: done["provenance"]["started"], default=None)
+    fields = {"title": "{jaxtrends}: small, fast, honest reruns of machine-learning trends"}
+    fields["author"] = "{The jaxtrends authors}"
+    if newest is not None:
+        fields["year"] = newest["provenance"]["started"][:4]
+        version = newest["provenance"]["versions"].get("jaxtrends", "")
+        fields["version"] = "" if version == "not installed" else version
+        fields["note"] = f"Commit {newest['provenance']['commit'][:12]}"
+    rows = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items() if value)
+    suite = f"@software{{jaxtrends,\n{rows}}}"
+    return "\n\n".join([*(papers[key] for key in sorted(papers)), suite]) + "\n"
+
+
+def summary(records: Sequence[Mapping[str, Any]]) -> str:
+    """What the project's README shows: of each experiment its largest preset, without details."""
+    text, seen = "", set()
+    for done in in_order(records):
+        if done["experiment"] in seen:
+            continue
+        seen.add(done["experiment"])
+        anchor = f"{done['experiment']}-preset-{done['preset']}"
+        text += (
+            f"**{done['experiment']}**, preset {done['preset']}: {report.verdict_counts(done)} "
+            f"([notes, figures, provenance](results/README.md#{anchor})). {md(done['scale'])}\n\n"
+            f"{report.short_markdown(done)}\n"
+        )
+    return text or "None yet.\n"
+
+
+def texts(done: Mapping[str, Any]) -> dict[str, str]:
+    """The files of text beside a record: name -> content."""
+    return {
+        "table.md": tables_markdown(done),
+        "table.csv": report.claims_table(done, "csv"),
+        "table.tex": tables_latex(done),
+    }
+
+
+def stale_marks(records: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """`folder` of each record some of whose code has changed -> the studies concerned."""
+    stale = {folder(done): record.stale_studies(done) for done in records}
+    return {name: studies for name, studies in stale.items() if studies}

@@ -1,0 +1,397 @@
+"""Tables and figures of a record, from the record alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxtrends import claims, figures, record
+from jaxtrends.errors import choose
+from jaxtrends.formats import (
+    escape_latex,
+    escape_markdown,
+    format_interval,
+    format_number,
+    markdown_table,
+)
+
+FORMATS = ("markdown", "csv", "latex")
+KNOWN = {
+    "text": "in the text",
+    "figure": "read off the figure",
+    "code": "public code",
+    "secondary": "secondary source",
+    "derived": "derived",
+    "abstract": "in the abstract",
+}
+CLAIMED = {"paper": "the paper", "critic": "its critics", "derived": "this suite"}
+STYLES = {
+    claims.REPRODUCED: "green",
+    claims.NOT_REPRODUCED: "red",
+    claims.PARTLY_REPRODUCED: "yellow",
+    claims.INCONCLUSIVE: "yellow",
+    claims.INVALID: "bold magenta",
+    claims.NOT_TESTABLE: "dim",
+}
+
+# --- a claim as a row --------------------------------------------------------------------------
+
+
+class Row(NamedTuple):
+    """What a table says of one claim, as plain text."""
+
+    id: str
+    claim: str
+    reported: str
+    criterion: str
+    ours: str
+    verdict: str
+    n: str
+
+
+SHORT_COLUMNS = ("ID", "Claim", "Reported", "Ours [95 % interval]", "Verdict")
+COLUMNS = ("ID", "Claim", "Reported", "Accepted if", "Ours [95 % interval]", "Verdict", "n")
+
+
+def _natural(text: str) -> list[Any]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
+
+
+def entries(done: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All claims of a record in the order of their ids, F2 before F10."""
+    return sorted(record.entries(done), key=lambda entry: _natural(entry["claim"]["id"]))
+
+
+def _criterion(claim: Mapping[str, Any]) -> str:
+    quantity = claim["quantity"].removesuffix(" [1]")  # a pure number needs no unit
+    low, high = (float(bound) for bound in claim["region"])
+    if math.isinf(low):
+        return f"{quantity} < {format_number(high, 6)}"
+    if math.isinf(high):
+        return f"{quantity} > {format_number(low, 6)}"
+    return f"{quantity} between {format_number(low, 6)} and {format_number(high, 6)}"
+
+
+def _reported(claim: Mapping[str, Any], *, how: bool) -> str:
+    """The figure of the paper, or of a critic who is named as one, where it stands and how known.
+
+    Nothing where there is none.
+    """
+    if not claim["reported"]:
+        return ""
+    by = "critics: " if claim["source"] == "critic" else ""
+    known = f"; {KNOWN[claim['known']]}" if how else ""
+    return f"{by}{claim['reported']} ({claim['where']}{known})"
+
+
+def interval_of(finding: Mapping[str, Any]) -> str:
+    """The estimate and interval of a finding (`claims.Finding` as plain data) as text."""
+    return format_interval(*(float(finding[end]) for end in ("estimate", "low", "high")))
+
+
+def _headline(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return entry["verdict"]["parts"].get(entry["verdict"]["headline"])
+
+
+def _diverged(samples: Mapping[str, Sequence[Any]]) -> int:
+    """Seeds on which any of the values is not finite."""
+    return sum(
+        any(not math.isfinite(float(value)) for value in values)
+        for values in zip(*samples.values(), strict=False)
+    )
+
+
+def _detectable(finding: Mapping[str, Any]) -> str:
+    if finding["minimum_detectable_effect"] is None:
+        return ""
+    effect = float(finding["minimum_detectable_effect"])
+    if not math.isfinite(effect):
+        return " (the interval has no end)"
+    kind = "factor" if finding["scale"] == "log" else "effect"
+    return f" (detectable {kind}: {format_number(effect, 2)})"
+
+
+def _row(entry: Mapping[str, Any]) -> Row:
+    claim, verdict, found = entry["claim"], entry["verdict"], _headline(entry)
+    ours, n, detectable = "", "", ""
+    if found is not None:
+        ours, n, detectable = interval_of(found), str(found["n"]), _detectable(found)
+        if len(verdict["parts"]) > 1:
+            ours += f" at {verdict['headline']}, least favourable of {len(verdict['parts'])}"
+        if claim["kind"] == "exact":
+            ours, n = ours + " (exact)", ""
+        diverged = _diverged(entry["evidence"]["parts"][verdict["headline"]])
+        if diverged:
+            n += f" ({diverged} diverged)"
+    why = entry["evidence"]["undecided"]
+    return Row(
+        claim["id"],
+        claim["statement"],
+        _reported(claim, how=True),
+        _criterion(claim),
+        ours,
+        f"{verdict['verdict']} ({why})" if why else verdict["verdict"] + detectable,
+        n.strip(),
+    )
+
+
+def _short(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    row = _row(entry)
+    return (row.id, row.claim, _reported(entry["claim"], how=False), row.ours, row.verdict)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def _control(control: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    right = (found["verdict"] == claims.REPRODUCED) == (control["must"] == "pass")
+    return (
+        f"Control “{control['name']}” ({control['why'].rstrip('.')}) must {control['must']}"
+        f"{', and does' if right else ', but does NOT'}: {found['verdict']}, {interval_of(found)}."
+    )
+
+
+def _note(entry: Mapping[str, Any]) -> str:
+    """All that a claim's row has no room for, in sentences."""
+    claim, verdict, found = entry["claim"], entry["verdict"], _headline(entry)
+    said = [f"Claimed by {CLAIMED[claim['source']]}."]
+    if verdict["note"] and verdict["verdict"] != claims.INVALID:  # the controls below say it
+        said.append(_sentence(verdict["note"]))
+    if found is not None and claim["kind"] == "statistical":
+        p = found["holm_p"]
+        corrected = "" if p is None else f"; Holm-corrected p = {format_number(p, 2)}"
+        said.append(f"Interval: {found['method']}{corrected}.")
+    if found is not None:
+        said.append(f"Why this region: {_sentence(claim['reason'])}")
+        found_controls = verdict["controls"]
+        said += [
+            _control(control, found_controls[control["name"]]) for control in claim["controls"]
+        ]
+    return " ".join(said)
+
+
+def verdict_counts(done: Mapping[str, Any]) -> str:
+    """How a record's claims came out, in words: "5 reproduced, 1 inconclusive, 2 not run"."""
+    found = [entry["verdict"]["verdict"] for entry in record.entries(done)]
+    counts = {verdict: found.count(verdict) for verdict in claims.VERDICTS}
+    counts["not run"] = len(done["results"]["not_run"])
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+
+
+# --- formats -----------------------------------------------------------------------------------
+
+
+def claims_markdown(done: Mapping[str, Any]) -> str:
+    """The claims of a record as one Markdown table, without notes."""
+    rows = [_row(entry) for entry in entries(done)]
+    return markdown_table(COLUMNS, rows, {len(COLUMNS) - 1})
+
+
+def short_markdown(done: Mapping[str, Any]) -> str:
+    """The claims of a record as a narrow Markdown table: what a terminal shows, too."""
+    rows = [_short(entry) for entry in entries(done)]
+    return markdown_table(SHORT_COLUMNS, rows, set())
+
+
+def notes_markdown(done: Mapping[str, Any]) -> str:
+    """What the table of claims has no room for, a claim a line, and what was not run."""
+    lines = [
+        f"- **{entry['claim']['id']}.** {escape_markdown(_note(entry))}\n"
+        for entry in entries(done)
+    ]
+    lines += [
+        f"- **{claim['id']}.** Not run: {escape_markdown(_sentence(claim['statement']))} "
+        f"{escape_markdown(_sentence(claim['reason']))}\n"
+        for claim in done["results"]["not_run"]
+    ]
+    return "".join(lines)
+
+
+def _claims_markdown(done: Mapping[str, Any]) -> str:
+    return f"{claims_markdown(done)}\n{notes_markdown(done)}"
+
+
+def _claims_csv(done: Mapping[str, Any]) -> str:
+    """Numbers in full, one row a claim, what was not run too."""
+    fields = ["id", "study", "claim", "source", "reported", "where", "known", "quantity"]
+    fields += ["statistic", "region_low", "region_high", "estimate", "low", "high", "scale", "n"]
+    fields += ["diverged", "part", "parts", "verdict", "minimum_detectable_effect", "note"]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fields, lineterminator="\n", restval="")
+    writer.writeheader()
+    for entry in entries(done):
+        claim, verdict, found = entry["claim"], entry["verdict"], _headline(entry) or {}
+        numbers = ("estimate", "low", "high", "scale", "n", "minimum_detectable_effect")
+        part = entry["evidence"]["parts"].get(verdict["headline"], {})
+        writer.writerow(
+            {
+                **{field: claim[field] for field in fields if field in claim},
+                **{field: found.get(field) for field in numbers},
+                "claim": claim["statement"],
+                "region_low": claim["region"][0],
+                "region_high": claim["region"][1],
+                "diverged": _diverged(part) if part else "",
+                "part": verdict["headline"],
+                "parts": len(verdict["parts"]),
+                "verdict": verdict["verdict"],
+                "note": _note(entry),
+            }
+        )
+    for claim in done["results"]["not_run"]:
+        told = {"id": claim["id"], "study": claim["study"], "claim": claim["statement"]}
+        writer.writerow({**told, "verdict": "not run", "note": claim["reason"]})
+    return out.getvalue()
+
+
+def _claims_latex(done: Mapping[str, Any]) -> str:
+    r"""A booktabs table that breaks over pages, its notes below it."""
+    widths = (0.21, 0.13, 0.18, 0.14, 0.12, 0.08)
+    wide = "".join(rf">{{\raggedright\arraybackslash}}p{{{w}\linewidth}}" for w in widths)
+    head = " & ".join(escape_latex(column) for column in COLUMNS)
+    paper = done["paper"]
+    caption = (
+        f"{done['experiment']}, preset {done['preset']}: claims of {paper['authors']} "
+        f"({paper['year']}) and of others about it. {done['scale']}"
+    )
+    rows = [
+        " & ".join(escape_latex(cell) for cell in _row(entry)) + r" \\ \addlinespace"
+        for entry in entries(done)
+    ]
+    notes = [
+        rf"\textbf{{{escape_latex(entry['claim']['id'])}.}} {escape_latex(_note(entry))}"
+        for entry in entries(done)
+    ]
+    notes += [
+        rf"\textbf{{{escape_latex(claim['id'])}.}} "
+        + escape_latex(f"Not run: {_sentence(claim['reason'])}")
+        for claim in done["results"]["not_run"]
+    ]
+    lines = [
+        r"% needs \usepackage{array,booktabs,longtable}",
+        r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}\setlength{\LTcapwidth}{\linewidth}",
+        rf"\begin{{longtable}}{{@{{}}l{wide}@{{}}}}",
+        rf"\caption{{{escape_latex(caption)}}}",
+        rf"\label{{tab:{done['experiment']}-{done['preset']}}}\\",
+        rf"\toprule {head} \\ \midrule \endfirsthead",
+        rf"\toprule {head} \\ \midrule \endhead",
+        r"\bottomrule \endfoot",
+        *rows,
+        r"\end{longtable}",
+        *(rf"\noindent {note}\par" for note in notes),
+        r"\endgroup",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def claims_table(done: Mapping[str, Any], format: str) -> str:
+    """All claims of a record in one of `FORMATS`: the verdicts, and in notes what they rest on.
+
+    Markdown and LaTeX round as intervals deserve; CSV has every digit.
+
+    Raises:
+        Problem: there is no such format.
+    """
+    makers: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "markdown": _claims_markdown,
+        "csv": _claims_csv,
+        "latex": _claims_latex,
+    }
+    return makers[choose("format", format, FORMATS)](done)
+
+
+def _cell(value: Any) -> str:
+    """A cell of a study's table as text: numbers that are no counts with four digits."""
+    if value is None:
+        return ""
+    if isinstance(value, float) or value in ("nan", "inf", "-inf"):
+        return format_number(value)
+    return str(value)
+
+
+def _columns_of_numbers(table: Mapping[str, Any]) -> set[int]:
+    columns = enumerate(zip(*table["rows"], strict=True))
+    return {n for n, cells in columns if not any(isinstance(cell, str) for cell in cells)}
+
+
+def study_table(table: Mapping[str, Any], format: str) -> str:
+    """A study's own table (`jaxtrends.study.Table` as plain data) in Markdown or LaTeX.
+
+    Raises:
+        Problem: there is no such format.
+    """
+    rows = [[_cell(cell) for cell in row] for row in table["rows"]]
+    right = _columns_of_numbers(table)
+    if choose("format", format, ("markdown", "latex")) == "markdown":
+        note = f"\n{escape_markdown(_sentence(table['note']))}\n" if table["note"] else ""
+        title = f"**{escape_markdown(_sentence(table['title']))}**\n\n"
+        return title + markdown_table(table["columns"], rows, right) + note
+    letters = "".join("r" if n in right else "l" for n in range(len(table["columns"])))
+    body = [" & ".join(escape_latex(cell) for cell in row) for row in (table["columns"], *rows)]
+    caption = " ".join(_sentence(text) for text in (table["title"], table["note"]) if text)
+    lines = [
+        r"\begin{table}\centering\footnotesize",
+        rf"\caption{{{escape_latex(caption)}}}",
+        rf"\begin{{tabular}}{{@{{}}{letters}@{{}}}}",
+        rf"\toprule {body[0]} \\ \midrule",
+        *(rf"{{}}{row} \\" for row in body[1:]),  # {}: a cell may start with a bracket
+        r"\bottomrule",
+        r"\end{tabular}\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def figures_of(done: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All figures of a record, as plain data: those of results, then those of measurements.
+
+    Raises:
+        ValueError: two figures have one name, and so would be one file.
+    """
+    parts = (done["results"]["studies"], done["measurements"]["studies"])
+    found = [figure for part in parts for study in part.values() for figure in study["figures"]]
+    names = [figure["name"] for figure in found]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two figures have the same name: {sorted(names)}")
+    return found
+
+
+def draw_all(done: Mapping[str, Any], directory: Path) -> list[Path]:
+    """Draw all figures of a record into a folder (see `figures.draw`); the paths of the files."""
+    return [path for figure in figures_of(done) for path in figures.draw(figure, directory)]
+
+
+def terminal_table(done: Mapping[str, Any]) -> Any:
+    """The claims of a record for a terminal of 100 columns or more: a rich table.
+
+    Verdicts are words, with a colour besides.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(
+        title=f"{done['experiment']}, preset {done['preset']}: claims",
+        title_justify="left",
+        title_style="bold",
+        caption=verdict_counts(done),
+        caption_justify="left",
+        box=None,
+        pad_edge=False,
+        expand=True,
+    )
+    # Each column says for itself that it may wrap, whatever the console's habit is.
+    for name, share in zip(SHORT_COLUMNS, (0, 30, 20, 24, 18), strict=True):
+        shown.add_column(name, ratio=share or None, no_wrap=not share, overflow="fold")
+    for entry in entries(done):
+        *cells, verdict = _short(entry)
+        style = STYLES[entry["verdict"]["verdict"]]
+        shown.add_row(*(Text(cell) for cell in cells), Text(verdict, style))
+    for claim in done["results"]["not_run"]:
+        cells = (claim["id"], claim["statement"], "", "")
+        shown.add_row(*(Text(cell) for cell in cells), Text(f"not run: {claim['reason']}", "dim"))
+    return shown

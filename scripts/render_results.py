@@ -1,0 +1,176 @@
+"""Make all that is published of the committed records, or check that it is what they give."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxtrends import figures, pages, record, report
+from jaxtrends.errors import Problem
+
+RESULTS = record.ROOT / "results"
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+
+
+def read_records(results: Path) -> list[dict[str, Any]]:
+    """Every <experiment>/<preset>/record.json under a folder of results.
+
+    Raises:
+        Problem: one is no valid record, or lies in a folder that is not its own.
+    """
+    records = []
+    for path in sorted(results.glob("*/*/record.json")):
+        done = record.read(path)
+        if results / pages.folder(done) != path.parent:
+            raise Problem(f"{path} is a record of {pages.folder(done)}: move it to that folder.")
+        records.append(done)
+    return records
+
+
+def expected_texts(results: Path, records: Sequence[Mapping[str, Any]]) -> dict[Path, str]:
+    """Every text that the records give, by its path.
+
+    The project's README is one of them, if it has the two marks between which a summary goes.
+    """
+    texts = {
+        results / "README.md": pages.index_page(records, pages.stale_marks(records)),
+        results / "references.bib": pages.bibliography(records),
+    }
+    for done in records:
+        for name, text in pages.texts(done).items():
+            texts[results / pages.folder(done) / name] = text
+    readme = results.parent / "README.md"
+    if readme.is_file():
+        text = readme.read_text(encoding="utf-8")
+        begin, end = text.find(BEGIN), text.find(END)
+        if 0 <= begin < end:
+            shown = pages.summary(records)
+            texts[readme] = f"{text[: begin + len(BEGIN)]}\n\n{shown}\n{text[end:]}"
+    return texts
+
+
+def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write texts and figures; a figure whose data have not changed is left as it is."""
+    results.mkdir(parents=True, exist_ok=True)
+    for path, text in expected_texts(results, records).items():
+        path.write_text(text, encoding="utf-8")
+    for done in records:
+        place = results / pages.folder(done) / "figures"
+        expected = _expected_figures(place, done)
+        for path in _drawings(place) - set(expected):
+            path.unlink()
+        for figure in report.figures_of(done):
+            paths = [place / f"{figure['name']}{suffix}" for suffix in (".svg", ".png")]
+            if any(_drawn_from(path) != expected[path] for path in paths):
+                figures.draw(figure, place)
+
+
+def _expected_figures(place: Path, done: Mapping[str, Any]) -> dict[Path, str]:
+    return {
+        place / f"{figure['name']}{suffix}": figures.data_digest(figure)
+        for figure in report.figures_of(done)
+        for suffix in (".svg", ".png")
+    }
+
+
+def _drawings(place: Path) -> set[Path]:
+    return {*place.glob("*.svg"), *place.glob("*.png")}
+
+
+def _drawn_from(path: Path) -> str:
+    return figures.drawn_from(path) if path.is_file() else ""
+
+
+def faults(results: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is wrong with the committed results, a sentence each."""
+    found = []
+    for path, text in expected_texts(results, records).items():
+        if not path.is_file():
+            found.append(f"{path} is missing")
+        elif pages.without_stale_marks(path.read_text(encoding="utf-8")) != (
+            pages.without_stale_marks(text)
+        ):
+            found.append(f"{path} is not what the records give")
+    for done in records:
+        found += [f"{results / pages.folder(done)}/{fault}" for fault in _record_faults(done)]
+        found += _file_faults(results / pages.folder(done), done)
+    return found
+
+
+def _record_faults(done: Mapping[str, Any]) -> list[str]:
+    reason = record.publishable(done)
+    found = [f"record.json may not be published: {reason}"] if reason else []
+    for entry in record.entries(done):
+        again = record.judge_again(entry)
+        if again != entry["verdict"]:
+            found.append(
+                f"record.json: claim {entry['claim']['id']} says {entry['verdict']['verdict']}; "
+                f"judged again from its raw samples it is {again['verdict']}"
+                f"{', with other numbers' * (again['verdict'] == entry['verdict']['verdict'])}"
+            )
+    return found
+
+
+def _file_faults(place: Path, done: Mapping[str, Any]) -> list[str]:
+    found = []
+    expected = _expected_figures(place / "figures", done)
+    for path, digest in expected.items():
+        if not path.is_file():
+            found.append(f"{path} is missing")
+        elif figures.drawn_from(path) != digest:
+            found.append(f"{path} was drawn from other data")
+    orphans = _drawings(place / "figures") - set(expected)
+    found += [f"{path} is no figure of the record" for path in sorted(orphans)]
+    curves = place / "curves.npz"
+    if not curves.is_file():
+        return [*found, f"{curves} is missing"]
+    arrays = record.read_arrays(curves)
+    for name, study in done["results"]["studies"].items():
+        own = {
+            key.removeprefix(f"{name}/"): a
+            for key, a in arrays.items()
+            if key.startswith(f"{name}/")
+        }
+        if record.array_digest(own) != study["curves_digest"]:
+            found.append(f"{curves}: the curves of {name} are not those of the record")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        0; 1 where the check finds a fault; 2 where the user has something to mend.
+    """
+    parser = argparse.ArgumentParser(prog="python -m scripts.render_results", description=__doc__)
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; fail if a text, figure, verdict or curve is not what the records give",
+    )
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="folder of the records (default: %(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        records = read_records(options.results)
+        for place, studies in pages.stale_marks(records).items():
+            print(f"warning: {place} is stale: the code of {', '.join(studies)} has changed since.")
+        if not options.check:
+            render(options.results, records)
+        found = faults(options.results, records)
+    except Problem as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    for fault in found:
+        print(f"fault: {fault}.", file=sys.stderr)
+    done = "checked" if options.check else "rendered"
+    print(f"{len(records)} records {done}, {len(found)} faults.")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

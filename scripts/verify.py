@@ -1,0 +1,209 @@
+"""Make a record again on this machine, and say how far verdicts and numbers agree."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jaxtrends import record, report
+from jaxtrends.errors import Problem
+
+ABSENT = "not run"
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the path and value of every number, text and truth value in nested plain data."""
+    if isinstance(value, (dict, list)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            yield from leaves(item, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value
+
+
+def relative_difference(old: Any, new: Any) -> float:
+    """|old - new| over the larger of their sizes; 0 for equals (nan too), inf for another kind."""
+    kinds = (int, float)
+    if not (isinstance(old, kinds) and isinstance(new, kinds)) or bool in (type(old), type(new)):
+        return 0.0 if old == new and type(old) is type(new) else math.inf
+    if old == new or (math.isnan(old) and math.isnan(new)):
+        return 0.0
+    if not (math.isfinite(old) and math.isfinite(new)):
+        return math.inf
+    return abs(old - new) / max(abs(old), abs(new))
+
+
+def differences(old: Any, new: Any) -> dict[str, float]:
+    """Path -> relative difference, of every leaf of either; inf where only one of them has it."""
+    before, after = (dict(leaves(record.numbers(value))) for value in (old, new))
+    return {
+        path: relative_difference(before[path], after[path])
+        if path in before and path in after
+        else math.inf
+        for path in {**before, **after}
+    }
+
+
+def closeness(old: Any, new: Any) -> str:
+    """How closely two nested values agree, in words."""
+    found = differences(old, new)
+    apart = {path: size for path, size in found.items() if size > 0}
+    if not apart:
+        return f"all {len(found)} values have the same bits"
+    worst = max(apart, key=apart.__getitem__)
+    size = "of another kind or missing" if math.isinf(apart[worst]) else f"{apart[worst]:.1e}"
+    return (
+        f"{len(found) - len(apart)} of {len(found)} values have the same bits; "
+        f"largest relative difference: {size} (at {worst})"
+    )
+
+
+def _verdicts(done: Mapping[str, Any], part: str) -> dict[str, tuple[str, str]]:
+    """Claim -> verdict and interval."""
+    found = {}
+    for entry in done[part]["claims"]:
+        verdict = entry["verdict"]
+        shown = verdict["parts"].get(verdict["headline"])
+        interval = report.interval_of(shown) if shown else ""
+        found[entry["claim"]["id"]] = (verdict["verdict"], interval)
+    return found
+
+
+def compare_verdicts(
+    old: Mapping[str, Any], new: Mapping[str, Any], part: str
+) -> tuple[list[str], int]:
+    """Compare the claims about ``results`` or about ``measurements``.
+
+    Returns:
+        A line for each claim, and how many verdicts differ.
+    """
+    before, after = _verdicts(old, part), _verdicts(new, part)
+    lines, differ = [], 0
+    for name in {**before, **after}:
+        (was, was_interval), (now, now_interval) = (
+            found.get(name, (ABSENT, "")) for found in (before, after)
+        )
+        differ += was != now
+        mark = "same" if was == now else "DIFFERS"
+        lines.append(f"{mark:8}{name:6}{was} {was_interval}  ->  {now} {now_interval}")
+    return lines, differ
+
+
+def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, int]:
+    """Compare a record with one made again.
+
+    Returns:
+        What to print, and how many verdicts of claims about results differ.
+    """
+    lines = ["Verdicts, then and now:"]
+    judged, differ = compare_verdicts(old, new, "results")
+    lines += [f"  {line}" for line in judged]
+    measured, measured_differ = compare_verdicts(old, new, "measurements")
+    if measured:
+        lines.append("Verdicts about time and memory, which may differ on another machine:")
+        lines += [f"  {line}" for line in measured]
+    lines.append("Values:")
+    for name, study in old["results"]["studies"].items():
+        again = new["results"]["studies"].get(name, {"values": {}, "curves_digest": ""})
+        curves = "the same bits" if again["curves_digest"] == study["curves_digest"] else "differ"
+        lines.append(f"  {name}: {closeness(study['values'], again['values'])}; curves: {curves}")
+    lines.append("Inputs:")
+    for name, data in old["results"]["data"].items():
+        again = new["results"]["data"].get(name, {})
+        same = "same digest" if again.get("digest") == data["digest"] else "ANOTHER DIGEST"
+        lines.append(f"  data set {name}: {same}")
+    config = old["results"]["config_digest"] == new["results"]["config_digest"]
+    lines.append(f"  configuration: {'same digest' if config else 'ANOTHER DIGEST'}")
+    lines += [f"  {line}" for line in _environment(old["provenance"], new["provenance"])]
+    lines.append(f"About results {_agreement(judged, differ)}.")
+    if measured:
+        lines.append(f"About time and memory {_agreement(measured, measured_differ)}.")
+    return "\n".join(lines), differ
+
+
+def _agreement(lines: Sequence[str], differ: int) -> str:
+    return f"{len(lines) - differ} of {len(lines)} verdicts agree"
+
+
+def _environment(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    for name in {**old["versions"], **new["versions"]}:
+        was, now = old["versions"].get(name, "none"), new["versions"].get(name, "none")
+        if was != now:
+            yield f"{name} {was} then, {now} now"
+    for field in ("commit", "system", "device"):
+        if old[field] != new[field]:
+            yield f"{field} {_short(old[field])} then, {_short(new[field])} now"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{value['count']} x {value['kind']} ({value['processor']}, {value['cores']} cores)"
+    return value[:12] or "none"
+
+
+def judge_only(done: Mapping[str, Any]) -> tuple[str, int]:
+    """Judge every claim again from its raw samples.
+
+    Returns:
+        What to print, and how many verdicts differ.
+    """
+    lines, differ = [], 0
+    for entry in record.entries(done):
+        name, was, now = entry["claim"]["id"], entry["verdict"], record.judge_again(entry)
+        differ += was["verdict"] != now["verdict"]
+        mark = "same" if was["verdict"] == now["verdict"] else "DIFFERS"
+        lines.append(
+            f"{mark:8}{name:6}{was['verdict']}  ->  {now['verdict']}; {closeness(was, now)}"
+        )
+    lines.append(f"{_agreement(lines, differ)}.")
+    return "\n".join(lines), differ
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        0; 1 where a verdict about results differs; 2 where the user has something to mend.
+    """
+    parser = argparse.ArgumentParser(prog="python -m scripts.verify", description=__doc__)
+    parser.add_argument("record", type=Path, help="a record.json, or the folder it lies in")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder for the new run (default: runs/EXPERIMENT/verify-PRESET-TIME)",
+    )
+    parser.add_argument(
+        "--judge-only",
+        action="store_true",
+        help="run nothing: judge the claims again from the raw samples in the record",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        old = record.read(options.record)
+        if options.judge_only:
+            text, differ = judge_only(old)
+        else:
+            text, differ = compare(old, _make_again(old, options.output))
+    except Problem as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    print(text)
+    return 1 if differ else 0
+
+
+def _make_again(old: Mapping[str, Any], output: Path | None) -> dict[str, Any]:
+    from jaxtrends.experiment import rerun
+
+    if output is None:
+        time = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        output = Path("runs") / old["experiment"] / f"verify-{old['preset']}-{time}"
+    return rerun(old, output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
