@@ -1,0 +1,540 @@
+"""W&B as a view of a run: never its only copy, and never in its way.
+
+W&B is kept at arm's length, in a process of its own, since it replaces hooks of the interpreter,
+can wait for ever and reports on itself. That process writes every run offline, which needs no
+account and no network. Online means one thing more: when the experiment ends, W&B's own command
+``wandb sync`` uploads what was written. So a server that is slow, or gone, or refuses, costs a
+bounded wait and a warning, the runs lie where they would have lain offline, and no upload
+disturbs a measurement.
+
+Conventions: one run a reported lane, so that seeds can be told apart; the group names the
+experiment and its config, the job type the role (``lane``, ``table``, ``claims``); every lane of a
+study has the same keys; ``step`` is a metric, and every other metric is drawn against it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from jaxtrends.errors import choose
+
+Mode = Literal["disabled", "offline", "online"]
+MODES = ("disabled", "offline", "online")
+
+POINTS_PER_LANE = 200
+LANES_PER_STUDY = 64  # a run takes about 0.15 s to write
+
+WRITE_SECONDS = 60.0  # for one run; the first one starts W&B
+EXIT_SECONDS = 10.0
+LOGIN_SECONDS = 15.0  # for one answer of the server
+CHECK_SECONDS = 10.0  # between two questions whether the server is still there
+UPLOAD_SECONDS = 600.0  # for all runs together, as long as it is
+
+
+@dataclasses.dataclass(frozen=True)
+class Tracking:
+    """What the runs of one experiment have in common.
+
+    mode:      "disabled" (nothing is written), "offline" or "online".
+    directory: the run's folder; W&B's files go into ``wandb`` in it.
+    group:     experiment and config, as in ``forward_grad/1a2b3c4d``.
+    tags:      such as ``paper:…``, ``tier:…``, ``git:…``; W&B cuts none, so each is cut at 64.
+    say:       called with at most one sentence, if W&B cannot do what was asked.
+    """
+
+    mode: Mode
+    directory: Path
+    group: str
+    tags: tuple[str, ...]
+    say: Callable[[str], None]
+    project: str = "jaxtrends"
+
+
+@dataclasses.dataclass(frozen=True)
+class LaneHistory:
+    """The curves of one reported lane.
+
+    steps:   (points,) integers.
+    metrics: name -> (points,) numbers.
+    """
+
+    study: str
+    method: str
+    seed: int
+    lane: int
+    config: Mapping[str, Any]
+    steps: np.ndarray
+    metrics: Mapping[str, np.ndarray]
+
+
+def mode(requested: str | None, environment: Mapping[str, str], preset: str) -> Mode:
+    """Return how to use W&B: as the flag says, else not in ``smoke``, else as WANDB_MODE says.
+
+    Offline if nobody says anything. A smoke run goes nowhere without the flag, so that a
+    WANDB_MODE=online in somebody's profile does not publish their test runs.
+
+    Raises:
+        Problem: the flag, or WANDB_MODE where it counts, names no mode.
+    """
+    if requested is not None:
+        return choose("W&B mode", requested, MODES)
+    if preset == "smoke":
+        return "disabled"
+    return choose("W&B mode (WANDB_MODE)", environment.get("WANDB_MODE") or "offline", MODES)
+
+
+def thin(points: int, limit: int) -> np.ndarray:
+    """Return at most ``limit`` (>= 2) indices into ``points`` points, evenly spread.
+
+    The first and the last are always among them. Shape (min(points, limit),), int64.
+    """
+    return np.linspace(0, points - 1, min(points, limit)).round().astype(np.int64)
+
+
+def native(value: Any) -> Any:
+    """Turn what a config may hold into JSON's own types; W&B would store a JAX scalar as text.
+
+    NumPy and JAX scalars become numbers, arrays and tuples lists, dataclasses dicts; numbers that
+    are not finite become text, since JSON has none; anything unknown becomes its ``str``.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if hasattr(value, "tolist") and hasattr(value, "dtype"):
+        value = np.asarray(value)
+        # ml_dtypes' numbers (bfloat16) are no Python numbers, and of NumPy's kind "V".
+        value = (value.astype(np.float64) if value.dtype.kind == "V" else value).tolist()
+    if isinstance(value, Mapping):
+        return {str(key): native(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [native(item) for item in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    return value if isinstance(value, float) and math.isfinite(value) else str(value)
+
+
+class Tracker:
+    """Writes an experiment's W&B runs, by the mode; a context manager.
+
+    No method raises, prompts or waits without a bound. Whatever goes wrong with W&B, ``say`` is
+    called with one sentence, once, and the experiment goes on.
+    """
+
+    def __init__(self, tracking: Tracking) -> None:
+        self._tracking = tracking
+        self._writer: _Writer | None = None
+        self._uploader: _Uploader | None = None
+        self._runs: list[Path] = []
+        self._working = tracking.mode != "disabled"
+        self._warned = False
+        if tracking.mode == "online":
+            with self._forgiving():
+                self._uploader = _Uploader(tracking)
+
+    def lanes(self, lanes: Sequence[LaneHistory]) -> None:
+        """Write one study's reported lanes: a run each, the curves thinned.
+
+        Past `LANES_PER_STUDY` lanes, every method gives up as many (its last seeds), and what
+        those came to is written as one table.
+        """
+        with self._forgiving():
+            if not lanes:
+                return
+            names = list(dict.fromkeys(name for lane in lanes for name in lane.metrics))
+            chosen = _fairly(lanes, LANES_PER_STUDY)
+            for index in chosen:
+                self._write(_lane_run(lanes[index], names))
+            rest = [lanes[index] for index in range(len(lanes)) if index not in chosen]
+            if rest:
+                rows = [_last(lane) for lane in rest]
+                self._write(_table_run(lanes[0].study, "other lanes", rows))
+
+    def table(self, study: str, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows (a study's tuning lanes, say) as one table in one run."""
+        with self._forgiving():
+            self._write(_table_run(study, name, rows))
+
+    def record(
+        self, record: Mapping[str, Any], path: Path, claims: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Write the verdicts as a table, with the record at ``path`` as an artifact."""
+        with self._forgiving():
+            named = {key: record[key] for key in ("experiment", "preset") if key in record}
+            self._write(
+                {
+                    "name": "claims",
+                    "job_type": "claims",
+                    "config": native({**named, **record.get("provenance", {})}),
+                    "table": ("claims", *_columns(claims)),
+                    "artifact": (
+                        re.sub(r"[^\w.-]+", "-", self._tracking.group) + "-record",
+                        str(Path(path).absolute()),
+                    ),
+                }
+            )
+
+    def close(self) -> str:
+        """Finish, and where the mode is online, upload; return the address of the project's page.
+
+        Waits `LOGIN_SECONDS` at most where the server does not answer, `UPLOAD_SECONDS` where it
+        does. The address is "" if nothing was uploaded.
+        """
+        self._working = False
+        address = ""
+        with self._forgiving():
+            if self._writer is not None:
+                self._writer.close()
+            if self._uploader is not None and self._runs:
+                self._stay_offline(self._uploader.upload(self._runs))
+            if self._uploader is not None:
+                self._uploader.stop()
+                address = self._uploader.address() if self._runs else ""
+        self._writer = self._uploader = None
+        return address
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _write(self, run: Mapping[str, Any]) -> None:
+        if not self._working:
+            return
+        if self._writer is None:
+            self._writer = _Writer(self._tracking)
+        self._runs.append(self._writer.write(run))
+        if self._uploader is not None:
+            self._stay_offline(self._uploader.refusal(wait=False))
+
+    def _stay_offline(self, failure: str) -> None:
+        if failure:
+            self._uploader.stop()
+            self._uploader = None
+            self._warn(
+                f"W&B: {failure}. The runs stay offline; to upload them later: "
+                f"wandb sync {_folder(self._tracking)}/offline-run-*"
+            )
+
+    @contextlib.contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._working = False
+            reason = next(iter(str(error).splitlines()), "") or repr(error)
+            self._warn(f"W&B tracking is off from here on ({reason}); the record is not affected.")
+
+    def _warn(self, sentence: str) -> None:
+        if not self._warned:
+            self._warned = True
+            self._tracking.say(sentence)
+
+
+# --- what a run is, as plain data ---------------------------------------------------------------
+
+
+def _lane_run(lane: LaneHistory, names: Sequence[str]) -> dict[str, Any]:
+    steps = np.asarray(lane.steps)
+    kept = thin(len(steps), POINTS_PER_LANE)
+    metrics = {}
+    for name in names:
+        values = np.asarray(lane.metrics.get(name, np.full(steps.shape, np.nan)))
+        if values.shape != steps.shape:
+            raise ValueError(f"{name} has shape {values.shape} and steps {steps.shape}")
+        metrics[name] = values.astype(np.float64)[kept].tolist()
+    own = {"study": lane.study, "method": lane.method, "seed": lane.seed, "lane": lane.lane}
+    return {
+        "name": f"{lane.study}/{lane.method}-s{lane.seed}",
+        "job_type": "lane",
+        "config": native({**lane.config, **own}),
+        "steps": steps[kept].tolist(),
+        "metrics": metrics,
+    }
+
+
+def _table_run(study: str, name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "name": f"{study}/{name}",
+        "job_type": "table",
+        "config": {"study": study, "table": name},
+        "table": (name, *_columns(rows)),
+    }
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return columns, [[native(row.get(column)) for column in columns] for row in rows]
+
+
+def _last(lane: LaneHistory) -> dict[str, Any]:
+    own = {"method": lane.method, "seed": lane.seed, "lane": lane.lane}
+    return {**own, **lane.config, **{name: x[-1] for name, x in lane.metrics.items()}}
+
+
+def _fairly(lanes: Sequence[LaneHistory], limit: int) -> list[int]:
+    """Return the indices of at most ``limit`` lanes: each method's first, each one's second, ….
+
+    In ascending order.
+    """
+    seen: Counter[str] = Counter()
+    turns = []
+    for index, lane in enumerate(lanes):
+        turns.append((seen[lane.method], index))
+        seen[lane.method] += 1
+    return sorted(index for _, index in sorted(turns)[:limit])
+
+
+# --- the process that writes --------------------------------------------------------------------
+
+
+def _folder(tracking: Tracking) -> Path:
+    return Path(tracking.directory).absolute() / "wandb"
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """The environment for W&B's processes: the user's, less what names one particular run."""
+    dropped = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SWEEP_ID", "WANDB_SERVICE", "WANDB_MODE")
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    return kept | {
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, [str(Path(__file__).resolve().parents[1]), kept.get("PYTHONPATH")])
+        ),
+        "WANDB_ERROR_REPORTING": "false",  # or it calls home, also offline
+        "WANDB_DATA_DIR": str(folder / "staging"),
+        "WANDB_CACHE_DIR": str(folder / "cache"),
+    }
+
+
+def _start(folder: Path, arguments: Sequence[str], log: str, **options: Any) -> subprocess.Popen:
+    """Start Python with W&B, cut off from the terminal, where it might ask or be interrupted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / log).open("w") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-P", *arguments],
+            stderr=errors,
+            cwd=folder.parent,
+            env=_environment(folder),
+            start_new_session=True,
+            **options,
+        )
+
+
+class _Writer:
+    """A process that writes runs, one line of JSON in and one out for each."""
+
+    def __init__(self, tracking: Tracking) -> None:
+        self._folder = _folder(tracking)
+        self._common = {
+            "dir": str(self._folder.parent),
+            "project": tracking.project,
+            "group": tracking.group,
+            "tags": [tag[:64] for tag in tracking.tags],
+        }
+        self._process = _start(
+            self._folder,
+            ["-m", "jaxtrends.tracking"],
+            "writer.log",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def write(self, run: Mapping[str, Any]) -> Path:
+        """Write a run, and return its folder.
+
+        Raises:
+            RuntimeError: it could not be written, or W&B did not answer in time.
+        """
+        # Killing the process ends the wait below, whichever side of the pipe it is on.
+        timer = threading.Timer(WRITE_SECONDS, self._process.kill)
+        timer.start()
+        try:
+            self._process.stdin.write(json.dumps({"common": self._common, **run}) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        finally:
+            timer.cancel()
+        if not answer:
+            killed = self._process.wait() == -signal.SIGKILL
+            died = _last_line(self._folder / "writer.log") or "W&B's process ended"
+            raise RuntimeError(f"no answer within {WRITE_SECONDS:.0f} s" if killed else died)
+        answer = json.loads(answer)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        path = Path(answer["path"])
+        if self._folder not in path.parents:
+            raise RuntimeError(f"it could not write to {self._folder}")
+        return path
+
+    def close(self) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+
+def _serve() -> None:
+    """Write a run for every line of JSON on standard input, and answer each with a line."""
+    # The pipes are ours alone: W&B's service inherits the standard streams and may outlive us.
+    jobs, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    for line in jobs:
+        try:
+            answer = {"path": _write_run(**json.loads(line))}
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def _write_run(
+    common: Mapping[str, Any],
+    name: str,
+    job_type: str,
+    config: Mapping[str, Any],
+    steps: Sequence[int] = (),
+    metrics: Mapping[str, Sequence[float]] | None = None,
+    table: tuple[str, list[str], list[list[Any]]] | None = None,
+    artifact: tuple[str, str] | None = None,
+) -> str:
+    import wandb
+
+    settings = wandb.Settings(
+        silent=True,
+        console="off",
+        save_code=False,
+        symlink=False,
+        disable_git=True,
+        disable_job_creation=True,
+        x_disable_machine_info=True,
+        x_disable_meta=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
+    )
+    with wandb.init(
+        mode="offline", name=name, job_type=job_type, config=config, settings=settings, **common
+    ) as run:
+        run.define_metric("step")
+        run.define_metric("*", step_metric="step")
+        for index, step in enumerate(steps):
+            run.log({"step": step, **{key: values[index] for key, values in metrics.items()}})
+        if table is not None:
+            key, columns, rows = table
+            run.log({key: wandb.Table(columns=columns, data=rows, allow_mixed_types=True)})
+        if artifact is not None:
+            title, path = artifact
+            record = wandb.Artifact(title, type="record")
+            record.add_file(path, policy="immutable")  # as it is, without a copy
+            run.log_artifact(record)
+        return str(Path(run.dir).parent)
+
+
+# --- the process that uploads -------------------------------------------------------------------
+
+
+class _Uploader:
+    """W&B's own commands, ``wandb login --verify`` and ``wandb sync``, with a bound on each."""
+
+    def __init__(self, tracking: Tracking) -> None:
+        self._folder = _folder(tracking)
+        self._ask()
+
+    def refusal(self, *, wait: bool) -> str:
+        """Why the server takes no runs from this user; "" if it does, or has yet to answer."""
+        left = max(0.0, self._until - time.monotonic())
+        try:
+            status = self._login.wait(left if wait else 0)
+        except subprocess.TimeoutExpired:
+            if time.monotonic() < self._until:
+                return ""
+            _end(self._login)
+            return f"the server did not answer within {LOGIN_SECONDS:.0f} s"
+        reason = _last_line(self._folder / "login.log") or f"wandb login ended with {status}"
+        return reason if status else ""
+
+    def upload(self, runs: Sequence[Path]) -> str:
+        """Upload runs, given by their folders; return why that failed, or ""."""
+        failure = self.refusal(wait=True)
+        if failure:
+            return failure
+        sync = self._command("sync", *map(str, runs))
+        ends = time.monotonic() + UPLOAD_SECONDS
+        try:
+            while not failure and not _ended(sync, CHECK_SECONDS):
+                # Left alone with a server that has gone, the command would wait for ever.
+                self._ask()
+                failure = self.refusal(wait=True)
+                if time.monotonic() > ends:
+                    failure = f"the upload took more than {UPLOAD_SECONDS:.0f} s"
+        finally:
+            _end(sync)
+        if failure or all(any(run.glob("*.synced")) for run in runs):
+            return failure
+        return _last_line(self._folder / "sync.log") or f"wandb sync ended with {sync.returncode}"
+
+    def address(self) -> str:
+        """The project's page, as the upload named it."""
+        found = re.search(
+            r"View run .* at (http\S+)/runs/", (self._folder / "sync.log").read_text()
+        )
+        return found[1] if found else ""
+
+    def stop(self) -> None:
+        _end(self._login)
+
+    def _ask(self) -> None:
+        self._login = self._command("login", "--verify")
+        self._until = time.monotonic() + LOGIN_SECONDS
+
+    def _command(self, name: str, *arguments: str) -> subprocess.Popen:
+        return _start(
+            self._folder,
+            ["-m", "wandb", name, *arguments],
+            f"{name}.log",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+
+
+def _ended(process: subprocess.Popen, seconds: float) -> bool:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _end(process: subprocess.Popen) -> None:
+    process.kill()
+    process.wait()
+
+
+def _last_line(path: Path) -> str:
+    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    return re.sub(r"^(wandb: )?(ERROR |Error: )?", "", lines[-1]).rstrip(".") if lines else ""
+
+
+if __name__ == "__main__":
+    _serve()
