@@ -1,0 +1,448 @@
+"""Gradient estimators: (loss, params, key) -> (value, gradient).
+
+`backprop` is the gradient itself. `estimate` needs no reverse pass: it draws random tangents v with
+E[v v^T] = I, takes the slope of the loss along each, and averages slope * v, whose expectation is
+the gradient when the slopes are exact (Baydin, Pearlmutter, Syme, Wood and Torr, "Gradients without
+Backpropagation", 2022).
+
+Random numbers would be most of the cost on a CPU, for two reasons that are met here. `jax.random`
+rolls its Threefry generator into a loop there, whose state goes through memory five times;
+`_threefry` is the same function written out, which XLA fuses with what uses the numbers. And one
+word of bits holds 32 signs. Both give the same numbers on every backend, alone or in a vmapped
+lane, up to the rounding of a logarithm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxtrends.errors import Problem, choose
+
+PyTree = Any
+Loss = Callable[[PyTree], jax.Array]  # params -> scalar; the batch is already bound
+Estimator = Callable[[Loss, PyTree, jax.Array], tuple[jax.Array, PyTree]]
+Seed = tuple[jax.Array, jax.Array]  # a Threefry key: two uint32 words
+
+LAWS = {
+    "gaussian": "independent standard normal numbers",
+    "rademacher": "independent signs, +1 or -1",
+    "laplace": "independent double-exponential numbers of variance 1",
+    "sphere": "uniform on the sphere of radius sqrt(d), over the whole tree",
+    "coordinate": "sqrt(d) times one unit vector of the whole tree, each equally likely",
+    "orthogonal": "sqrt(d) times k orthonormal vectors of the whole tree, uniform (Haar)",
+}
+"""The laws of a tangent; E[v v^T] = I for every one of them."""
+
+MODES = {
+    "jvp": "exact, by forward-mode differentiation",
+    "forward_difference": "(f(p + e v) - f(p)) / e",
+    "central_difference": "(f(p + e v) - f(p - e v)) / 2 e, as in SPSA and MeZO",
+    "evolution_strategies": "the same of a mirrored pair, at a search distance e that is not small",
+}
+"""How the slope along a tangent is found."""
+
+SEARCH_DISTANCE = 0.02  # the default epsilon of evolution strategies
+TANGENTS_AT_ONCE = 2**22  # numbers, over the tangents that are held together
+
+
+def backprop(loss: Loss, params: PyTree, key: jax.Array) -> tuple[jax.Array, PyTree]:
+    """The loss and its gradient by reverse-mode differentiation; ``key`` is not used.
+
+    Args:
+        loss: params -> scalar.
+        params: a tree of float arrays.
+        key: any; here so that the signature is that of every estimator.
+    """
+    return jax.value_and_grad(loss)(params)
+
+
+def estimate(
+    loss: Loss,
+    params: PyTree,
+    key: jax.Array,
+    *,
+    law: str = "gaussian",
+    tangents: int = 1,
+    mode: str = "jvp",
+    epsilon: float | jax.Array | None = None,
+    clip: float | jax.Array | None = None,
+) -> tuple[jax.Array, PyTree]:
+    """Estimate the gradient as the mean over k tangents v of (slope of the loss along v) * v.
+
+    With exact slopes (``jvp``) and without ``clip`` the estimate is unbiased. Its relative mean
+    squared error, E||estimate - g||^2 / ||g||^2 at d parameters, is (d - 2 + kappa) / k for
+    independent numbers of kurtosis kappa (gaussian 3, rademacher 1, laplace 6), (d - 1) / k for
+    ``sphere`` and ``coordinate``, and d / k - 1 for ``orthogonal`` (derived; from
+    E||v (v.g)||^2 = (d - 1 + kappa) ||g||^2).
+
+    Differences carry an error of their own: truncation, which grows with epsilon, and round-off,
+    which grows as it falls. Their defaults balance the two for losses and parameters of order one:
+    with u the machine epsilon of the least precise leaf, sqrt(u) for ``forward_difference`` (3.5e-4
+    in float32, 1.5e-8 in float64) and the cube root of u for ``central_difference`` (4.9e-3 and
+    6.1e-6).
+
+    ``evolution_strategies`` is the estimator of Salimans et al. ("Evolution Strategies as a
+    Scalable Alternative to Reinforcement Learning", 2017) with mirrored pairs and without fitness
+    shaping: a population of 2 k members, each weighted with its loss. Mirroring cancels every
+    baseline, so this is the arithmetic of ``central_difference``. What differs is the aim: epsilon
+    is a distance to search over (0.02 by default), and for gaussian tangents the estimate is an
+    unbiased one of the gradient of the smoothed loss E f(p + epsilon v), not of f.
+
+    Memory: the tangents held at once, with their activations, have at most `TANGENTS_AT_ONCE`
+    numbers (16 MiB in float32), or are one tangent; the largest such divisor of k is vmapped, the
+    rest scanned. ``orthogonal`` holds all k tangents and the work of a QR decomposition: some 3 k d
+    numbers. A vmap over lanes multiplies all of this. The same key gives the same tangents however
+    they are held.
+
+    Args:
+        loss: params -> scalar. All tangents see the same batch.
+        params: a tree of float arrays.
+        key: a JAX key, typed or raw. Typed keys of other generators than Threefry serve as seeds.
+        law: the law of the tangents, one of `LAWS`.
+        tangents: k, at least 1; at most d for ``orthogonal``.
+        mode: how slopes are found, one of `MODES`.
+        epsilon: the distance of the differences, above zero; None takes the default above. May be
+            traced.
+        clip: cut every slope to [-clip, clip]. This biases the estimate; it is here because some
+            public implementations do it. May be traced.
+
+    Returns:
+        The loss: f(params) for ``jvp`` and ``forward_difference``; for the two others the mean over
+        all points evaluated, which estimates E f(p + epsilon v). And the estimate, a tree like
+        ``params``.
+
+    Raises:
+        Problem: an unknown law or mode; a number of tangents, an epsilon or a clip out of range;
+            an epsilon for ``jvp``; parameters that are not all floats; a loss that is no scalar.
+    """
+    choose("mode", mode, MODES)
+    _check_tangents(law, tangents, params)
+    for name, given in (("epsilon", epsilon), ("clip", clip)):
+        if isinstance(given, int | float) and not 0 < given < math.inf:
+            raise Problem(f"{name} must be a finite number above zero, not {given!r}.")
+    if mode == "jvp" and epsilon is not None:
+        raise Problem("mode jvp is exact and has no epsilon: leave epsilon out, or pick a mode.")
+
+    slope_along = _slopes(loss, params, mode, epsilon)
+    draw_some = _drawer(law, _seed(key), params, tangents)
+
+    def at(indices: jax.Array) -> tuple[jax.Array, PyTree]:
+        """The losses at some tangents, and the sum of slope * v over them."""
+        some = draw_some(indices)
+        values, slopes = slope_along(some) if indices.ndim == 0 else jax.vmap(slope_along)(some)
+        if clip is not None:
+            bound = jnp.asarray(clip, slopes.dtype)
+            slopes = jnp.clip(slopes, -bound, bound)
+        return values, jax.tree.map(lambda v: _weighted(slopes, v), some)
+
+    if tangents == 1:
+        value, total = at(jnp.uint32(0))
+    else:
+        value, total = _accumulate(at, tangents, _held(tangents, params))
+        value = (
+            jnp.mean(value) if mode in ("central_difference", "evolution_strategies") else value[0]
+        )
+    gradient = jax.tree.map(lambda t, p: (t / tangents).astype(p.dtype), total, params)
+    return value, gradient
+
+
+def draw(law: str, key: jax.Array, params: PyTree) -> PyTree:
+    """Draw one tangent, a tree like ``params`` with E[v v^T] = I: that of ``estimate`` for k = 1.
+
+    Numbers are drawn in float32 and rounded to each leaf's dtype, so that one key gives the same
+    tangent in float32 and float64. A gaussian number is at most 6.76, a laplace one 16.2: they come
+    from 32 bits, of which the finest steps are at the far tail.
+
+    Raises:
+        Problem: an unknown law, or parameters that are not all floats.
+    """
+    _check_tangents(law, 1, params)
+    return _drawer(law, _seed(key), params, 1)(jnp.uint32(0))
+
+
+def draw_tangents(law: str, key: jax.Array, params: PyTree, tangents: int) -> PyTree:
+    """Draw k tangents as `draw` does: a tree like ``params`` with a leading axis of length k.
+
+    Raises:
+        Problem: an unknown law, parameters that are not all floats, fewer than one tangent, or more
+            orthogonal ones than there are parameters.
+    """
+    _check_tangents(law, tangents, params)
+    return _drawer(law, _seed(key), params, tangents)(jnp.arange(tangents, dtype=jnp.uint32))
+
+
+def _check_tangents(law: str, tangents: int, params: PyTree) -> None:
+    choose("law", law, LAWS)
+    leaves = jax.tree.leaves(params)
+    if not all(jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves):
+        raise Problem("gradients are estimated for float parameters: keep others out of the tree.")
+    size = _size(params)
+    if size == 0:
+        raise Problem("there are no parameters to estimate a gradient for.")
+    if isinstance(tangents, bool) or not isinstance(tangents, int) or tangents < 1:
+        raise Problem(f"tangents must be a whole number of at least 1, not {tangents!r}.")
+    if law == "orthogonal" and tangents > size:
+        raise Problem(
+            f"there are only {size} orthogonal tangents of {size} parameters, not {tangents}:"
+            f" take fewer, or another law."
+        )
+
+
+def _size(params: PyTree) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _slopes(
+    loss: Loss, params: PyTree, mode: str, epsilon: float | jax.Array | None
+) -> Callable[[PyTree], tuple[jax.Array, jax.Array]]:
+    """How to get, for one tangent, the loss and its slope along it."""
+
+    def scalar(params: PyTree) -> jax.Array:
+        value = loss(params)
+        if jnp.shape(value) != ():
+            raise Problem(
+                f"the loss must be a scalar, not of shape {jnp.shape(value)}: average it."
+            )
+        return value
+
+    if mode == "jvp":
+        return lambda v: jax.jvp(scalar, (params,), (v,))
+
+    coarsest = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(params))
+    defaults = {"forward_difference": coarsest**0.5, "central_difference": coarsest ** (1 / 3)}
+    step = defaults.get(mode, SEARCH_DISTANCE) if epsilon is None else epsilon
+
+    def beside(v: PyTree, distance: float | jax.Array) -> jax.Array:
+        return scalar(jax.tree.map(lambda p, t: p + jnp.asarray(distance, p.dtype) * t, params, v))
+
+    if mode == "forward_difference":
+        here = scalar(params)
+        return lambda v: (here, (beside(v, step) - here) / jnp.asarray(step, here.dtype))
+
+    def mirrored(v: PyTree) -> tuple[jax.Array, jax.Array]:
+        plus, minus = beside(v, step), beside(v, -step)
+        return (plus + minus) / 2, (plus - minus) / jnp.asarray(2 * step, plus.dtype)
+
+    return mirrored
+
+
+def _weighted(slopes: jax.Array, v: jax.Array) -> jax.Array:
+    """The sum over tangents of slope * v, in the widest dtype at hand and at least float32."""
+    wide = max(slopes.dtype, v.dtype, jnp.dtype(jnp.float32), key=lambda dtype: dtype.itemsize)
+    slopes = slopes.astype(wide).reshape(slopes.shape + (1,) * (v.ndim - slopes.ndim))
+    products = slopes * v.astype(wide)
+    return products if slopes.size == 1 else jnp.sum(products, axis=0)
+
+
+def _held(tangents: int, params: PyTree) -> int:
+    """The largest divisor of the number of tangents that may be held at once."""
+    most = max(TANGENTS_AT_ONCE // _size(params), 1)
+    return max(n for n in range(1, min(tangents, most) + 1) if tangents % n == 0)
+
+
+def _accumulate(
+    at: Callable[[jax.Array], tuple[jax.Array, PyTree]], tangents: int, held: int
+) -> tuple[jax.Array, PyTree]:
+    """The losses at all tangents, and the sum of slope * v, ``held`` tangents at a time."""
+    blocks = jnp.arange(tangents, dtype=jnp.uint32).reshape(-1, held)
+    if len(blocks) == 1:
+        return at(blocks[0])
+
+    def add(total: PyTree, indices: jax.Array) -> tuple[PyTree, jax.Array]:
+        values, some = at(indices)
+        return jax.tree.map(jnp.add, total, some), values
+
+    shapes = jax.eval_shape(at, blocks[0])[1]
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    total, values = jax.lax.scan(add, zeros, blocks)
+    return values.reshape(-1), total
+
+
+# Laws: trees of random numbers.
+
+
+def _drawer(law: str, seed: Seed, params: PyTree, tangents: int) -> Callable[[jax.Array], PyTree]:
+    """How to get the tangents of some indices: () -> one tree, (n,) -> a leading axis of n."""
+    if law == "orthogonal":
+        everything = _orthogonal(seed, params, tangents)
+        return lambda indices: jax.tree.map(lambda leaf: leaf[indices], everything)
+
+    def one(index: jax.Array) -> PyTree:
+        child = _child(seed, index)
+        if law == "coordinate":
+            return _coordinate(child, params)
+        if law == "sphere":
+            return _sphere(child, params)
+        return _independent(SAMPLERS[law], child, params)
+
+    return lambda indices: one(indices) if indices.ndim == 0 else jax.vmap(one)(indices)
+
+
+def _independent(sampler: Callable[..., jax.Array], seed: Seed, params: PyTree) -> PyTree:
+    leaves, treedef = jax.tree.flatten(params)
+    return treedef.unflatten(
+        [
+            sampler(_child(seed, jnp.uint32(number)), leaf.shape).astype(leaf.dtype)
+            for number, leaf in enumerate(leaves)
+        ]
+    )
+
+
+def _sphere(seed: Seed, params: PyTree) -> PyTree:
+    wide = _wide(params)
+    normal = jax.tree.map(lambda v: v.astype(wide), _independent(_normals, seed, params))
+    square = sum(jnp.sum(jnp.square(v)) for v in jax.tree.leaves(normal))
+    scale = jnp.sqrt(_size(params) / square)
+    return jax.tree.map(lambda v, p: (v * scale).astype(p.dtype), normal, params)
+
+
+def _coordinate(seed: Seed, params: PyTree) -> PyTree:
+    size = _size(params)
+    key = jax.random.wrap_key_data(jnp.stack(seed), impl="threefry2x32")
+    chosen = jax.random.randint(key, (), 0, size, jnp.int32)
+    at = jnp.arange(size, dtype=jnp.int32)
+    return _unflatten(jnp.where(at == chosen, jnp.float32(size**0.5), jnp.float32(0)), params)
+
+
+def _orthogonal(seed: Seed, params: PyTree, tangents: int) -> PyTree:
+    """The Q of a gaussian matrix, its signs fixed so that it is uniform (Mezzadri, 2007)."""
+    size = _size(params)
+    normal = _normals(_child(seed, jnp.uint32(0)), (tangents, size)).astype(_wide(params))
+    with jax.default_matmul_precision("highest"):
+        q, r = jnp.linalg.qr(normal.T)
+    signed = jnp.where(jnp.diagonal(r) < 0, -q, q)
+    return _unflatten(signed.T * size**0.5, params)
+
+
+def _wide(params: PyTree) -> jnp.dtype:
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(params)]
+    return max(*dtypes, jnp.dtype(jnp.float32), key=lambda dtype: dtype.itemsize)
+
+
+def _unflatten(flat: jax.Array, params: PyTree) -> PyTree:
+    """Cut the last axis of ``flat`` into a tree like ``params``; axes before it stay."""
+    leaves, treedef = jax.tree.flatten(params)
+    ends = [sum(leaf.size for leaf in leaves[:number]) for number in range(1, len(leaves))]
+    parts = jnp.split(flat, ends, axis=-1)
+    return treedef.unflatten(
+        [
+            part.reshape(flat.shape[:-1] + leaf.shape).astype(leaf.dtype)
+            for part, leaf in zip(parts, leaves, strict=True)
+        ]
+    )
+
+
+# Random numbers: float32 arrays from a Threefry key.
+
+
+def _seed(key: jax.Array) -> Seed:
+    data = jax.random.key_data(key)
+    if data.shape != (2,):  # a generator other than Threefry
+        data = jax.random.bits(key, (2,), jnp.uint32)
+    return data[0], data[1]
+
+
+def _child(seed: Seed, index: jax.Array) -> Seed:
+    """The seed of a given number below another, as `jax.random.split` derives it."""
+    return _threefry(seed, jnp.zeros_like(index), index)
+
+
+def _threefry(seed: Seed, high: jax.Array, low: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Threefry-2x32 with 20 rounds: two uint32 words of random bits for each pair of counters.
+
+    The function that `jax.random` uses: Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As
+    Easy as 1, 2, 3", 2011.
+    """
+    keys = (*seed, seed[0] ^ seed[1] ^ jnp.uint32(0x1BD11BDA))
+    rotations = ((13, 15, 26, 6), (17, 29, 16, 24))
+    high, low = high + keys[0], low + keys[1]
+    for group in range(5):
+        for rotation in rotations[group % 2]:
+            high = high + low
+            low = (low << jnp.uint32(rotation)) | (low >> jnp.uint32(32 - rotation))
+            low = low ^ high
+        high = high + keys[(group + 1) % 3]
+        low = low + keys[(group + 2) % 3] + jnp.uint32(group + 1)
+    return high, low
+
+
+def _words(
+    seed: Seed, rows: int, columns: int, first: jax.Array | int = 0
+) -> tuple[jax.Array, jax.Array]:
+    """Two words for each place of a matrix, whose row and column are the counters.
+
+    A leaf's own shape, with its leading axes as rows, needs no arithmetic on indices and no copy:
+    XLA fuses and vectorises all that is done with the words.
+    """
+    row = jax.lax.broadcasted_iota(jnp.uint32, (rows, columns), 0)
+    column = jax.lax.broadcasted_iota(jnp.uint32, (rows, columns), 1)
+    return _threefry(seed, row + jnp.asarray(first, jnp.uint32), column)
+
+
+def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:
+    return math.prod(shape[:-1]), math.prod(shape[-1:])
+
+
+def _uniforms(words: jax.Array) -> jax.Array:
+    """Middles of 2^32 equal parts of (0, 1), rounded to float32: fine near 0, never 0."""
+    return words.astype(jnp.float32) * jnp.float32(2**-32) + jnp.float32(2**-33)
+
+
+def _normals(seed: Seed, shape: tuple[int, ...]) -> jax.Array:
+    """Standard normal numbers: a Rayleigh radius times the sine of a uniform angle (Box, Muller).
+
+    Both words of a block go into one number, 32 bits for each factor, so tails reach to 6.76. The
+    sine of an angle uniform on (-pi/2, pi/2) has the law of that of any angle; there its Taylor
+    polynomial of degree 11 errs by less than 6e-8, and costs a tenth of `jnp.sin`.
+    """
+    first, second = _words(seed, *_matrix(shape))
+    radius = jnp.sqrt(-2 * jnp.log(_uniforms(first)))
+    signed = jax.lax.bitcast_convert_type(second, jnp.int32).astype(jnp.float32)
+    angle = signed * jnp.float32(math.pi * 2**-32)
+    square = angle * angle
+    sine = jnp.zeros_like(angle)
+    for power in range(11, 0, -2):
+        sine = sine * square + jnp.float32((-1) ** (power // 2) / math.factorial(power))
+    return (radius * (sine * angle)).reshape(shape)
+
+
+def _laplaces(seed: Seed, shape: tuple[int, ...]) -> jax.Array:
+    """Double-exponential numbers of variance 1: a random sign, and -log(uniform) / sqrt(2)."""
+    first, second = _words(seed, *_matrix(shape))
+    size = jnp.log(_uniforms(first)) * jnp.float32(-(0.5**0.5))
+    return _with_sign(size, second).reshape(shape)
+
+
+def _signs(seed: Seed, shape: tuple[int, ...]) -> jax.Array:
+    """Random signs, 32 from each word: row 32 i + j of the matrix has bit j of row i of the words.
+
+    The words are made in a loop of two steps, because XLA does not fuse across a loop: fused, each
+    of the 32 signs would make its word again.
+    """
+    rows, columns = _matrix(shape)
+    half = -(-rows // 64)
+    words = jax.lax.map(
+        lambda first: _words(seed, half, columns, first)[0],
+        jnp.arange(2, dtype=jnp.uint32) * jnp.uint32(half),
+    )
+    spread = (2 * half, 32, columns)
+    words = jnp.broadcast_to(words.reshape(2 * half, 1, columns), spread)
+    signs = _with_sign(
+        jnp.ones(spread, jnp.float32), words << jax.lax.broadcasted_iota(jnp.uint32, spread, 1)
+    )
+    return signs.reshape(64 * half, columns)[:rows].reshape(shape)
+
+
+def _with_sign(positive: jax.Array, words: jax.Array) -> jax.Array:
+    """Give float32 numbers the highest bit of the words as their sign."""
+    sign = words & jnp.uint32(0x80000000)
+    bits = jax.lax.bitcast_convert_type(positive, jnp.uint32) | sign
+    return jax.lax.bitcast_convert_type(bits, jnp.float32)
+
+
+SAMPLERS = {"gaussian": _normals, "rademacher": _signs, "laplace": _laplaces}
