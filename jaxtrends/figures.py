@@ -89,35 +89,42 @@ def draw(figure: Mapping[str, Any], directory: Path) -> list[Path]:
         The two paths. The same data give the same SVG, byte for byte, with the same Matplotlib.
     """
     from matplotlib import style
+
+    note = f"{figure['title']} {DIGEST_LABEL}{data_digest(figure)}"
+    described = {"Title": figure["title"], "Description": note}
+    metadata = {".svg": {"Date": None, **described}, ".png": {"Software": None, **described}}
+    directory.mkdir(parents=True, exist_ok=True)
+    with style.context(["default", STYLE]):
+        drawing = compose(figure)
+        paths = []
+        for suffix, fields in metadata.items():
+            path = directory / f"{figure['name']}{suffix}"
+            drawing.savefig(path, metadata=fields)
+            paths.append(path)
+    return paths
+
+
+def compose(figure: Mapping[str, Any]) -> Any:
+    """A figure as a `matplotlib.figure.Figure`, in the style that is set by the caller."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     panels = figure["panels"]
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
-    note = f"{figure['title']} {DIGEST_LABEL}{data_digest(figure)}"
-    metadata = {
-        ".svg": {"Date": None, "Title": figure["title"], "Description": note},
-        ".png": {"Software": None, "Title": figure["title"], "Description": note},
-    }
-    directory.mkdir(parents=True, exist_ok=True)
-    with style.context(["default", STYLE]):
-        drawing = Figure(figsize=(PANEL_WIDTH * columns, PANEL_HEIGHT * rows), layout="constrained")
-        FigureCanvasAgg(drawing)
-        grid = list(drawing.subplots(rows, columns, squeeze=False).flat)
-        looks = _looks(panels)
-        handles: dict[str, Any] = dict.fromkeys(look["label"] for look in looks.values())
-        for number, (axes, panel) in enumerate(zip(grid, panels, strict=False)):
-            letter = f"({'abcdefghijklmnop'[number]}) " if len(panels) > 1 else ""
-            axes.set_title(_wrapped(letter + panel["title"], 48))
-            _draw_panel(axes, panel, looks, handles)
-        _draw_legend(drawing, grid[len(panels) :], handles)
-        paths = []
-        for suffix, described in metadata.items():
-            path = directory / f"{figure['name']}{suffix}"
-            drawing.savefig(path, dpi=PNG_DPI, metadata=described)
-            paths.append(path)
-    return paths
+    size = (PANEL_WIDTH * columns, PANEL_HEIGHT * rows)
+    # At a low resolution the widths of text, by which the legend is laid out, come out wrong.
+    drawing = Figure(figsize=size, dpi=PNG_DPI, layout="constrained")
+    FigureCanvasAgg(drawing)
+    grid = list(drawing.subplots(rows, columns, squeeze=False).flat)
+    looks = _looks(panels)
+    handles: dict[str, Any] = dict.fromkeys(look["label"] for look in looks.values())
+    for number, (axes, panel) in enumerate(zip(grid, panels, strict=False)):
+        letter = f"({'abcdefghijklmnop'[number]}) " if len(panels) > 1 else ""
+        axes.set_title(_wrapped(letter + panel["title"], 48))
+        _draw_panel(axes, panel, looks, handles)
+    _draw_legend(drawing, grid[len(panels) :], handles)
+    return drawing
 
 
 # --- what a series looks like ------------------------------------------------------------------
@@ -168,8 +175,8 @@ def _draw_panel(
     looks: Mapping[tuple[str, str], dict[str, Any]],
     handles: dict[str, Any],
 ) -> None:
-    axes.set_xlabel(_wrapped(panel["x_label"], 48))
-    axes.set_ylabel(_wrapped(panel["y_label"], 34))
+    axes.set_xlabel(_wrapped(panel["x_label"].removesuffix(" [1]"), 48))
+    axes.set_ylabel(_wrapped(panel["y_label"].removesuffix(" [1]"), 32))
     axes.set_xscale(panel["x_scale"])
     axes.set_yscale(panel["y_scale"])
     log = panel["y_scale"] == "log"
@@ -188,8 +195,13 @@ def _draw_panel(
             if band:
                 low, high = _visible(low, log), _visible(high, log)
                 axes.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)
-        if look["label"]:
-            handles[look["label"]] = drawn
+        handles[look["label"]] = drawn
+        lost = ~np.isfinite(_array(series["y"]))
+        if lost.any() and not lost[0]:
+            end = int(lost.argmax()) - 1
+            at_end = {"marker": "x", "color": "black", "markersize": 6, "linestyle": "none"}
+            (cross,) = axes.plot(x[end], y[end], markeredgewidth=1.3, zorder=4, **at_end)
+            handles.setdefault("diverged from here on", cross)
     if panel["threshold"] is not None:
         rule = axes.axhline(panel["threshold"], color=GREY, linewidth=1.1, zorder=2)
         handles[panel["threshold_label"] or "threshold"] = rule

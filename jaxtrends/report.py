@@ -337,7 +337,7 @@ def study_table(table: Mapping[str, Any], format: str) -> str:
     caption = " ".join(_sentence(text) for text in (table["title"], table["note"]) if text)
     lines = [
         r"\begin{table}\centering\footnotesize",
-        rf"\caption{{{escape_latex(caption)}}}",
+        rf"\caption{{{escape_latex(caption)}}}\smallskip",
         rf"\begin{{tabular}}{{@{{}}{letters}@{{}}}}",
         rf"\toprule {body[0]} \\ \midrule",
         *(rf"{{}}{row} \\" for row in body[1:]),  # {}: a cell may start with a bracket
