@@ -54,7 +54,7 @@ class Tracking:
     mode:      "disabled" (nothing is written), "offline" or "online".
     directory: the run's folder; W&B's files go into ``wandb`` in it.
     group:     experiment and config, as in ``forward_grad/1a2b3c4d``.
-    tags:      such as ``paper:…``, ``tier:…``, ``git:…``; W&B cuts none, so each is cut at 64.
+    tags:      such as ``paper:…``, ``tier:…``, ``git:…``; cut at 64 characters, W&B's limit.
     say:       called with at most one sentence, if W&B cannot do what was asked.
     """
 
@@ -139,7 +139,6 @@ class Tracker:
         self._tracking = tracking
         self._writer: _Writer | None = None
         self._uploader: _Uploader | None = None
-        self._runs: list[Path] = []
         self._working = tracking.mode != "disabled"
         self._warned = False
         if tracking.mode == "online":
@@ -153,7 +152,7 @@ class Tracker:
         those came to is written as one table.
         """
         with self._forgiving():
-            if not lanes:
+            if not (lanes and self._working):
                 return
             names = list(dict.fromkeys(name for lane in lanes for name in lane.metrics))
             chosen = _fairly(lanes, LANES_PER_STUDY)
@@ -167,26 +166,16 @@ class Tracker:
     def table(self, study: str, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows (a study's tuning lanes, say) as one table in one run."""
         with self._forgiving():
-            self._write(_table_run(study, name, rows))
+            if self._working:
+                self._write(_table_run(study, name, rows))
 
     def record(
         self, record: Mapping[str, Any], path: Path, claims: Sequence[Mapping[str, Any]]
     ) -> None:
         """Write the verdicts as a table, with the record at ``path`` as an artifact."""
         with self._forgiving():
-            named = {key: record[key] for key in ("experiment", "preset") if key in record}
-            self._write(
-                {
-                    "name": "claims",
-                    "job_type": "claims",
-                    "config": native({**named, **record.get("provenance", {})}),
-                    "table": ("claims", *_columns(claims)),
-                    "artifact": (
-                        re.sub(r"[^\w.-]+", "-", self._tracking.group) + "-record",
-                        str(Path(path).absolute()),
-                    ),
-                }
-            )
+            if self._working:
+                self._write(_claims_run(self._tracking.group, record, path, claims))
 
     def close(self) -> str:
         """Finish, and where the mode is online, upload; return the address of the project's page.
@@ -199,11 +188,11 @@ class Tracker:
         with self._forgiving():
             if self._writer is not None:
                 self._writer.close()
-            if self._uploader is not None and self._runs:
-                self._stay_offline(self._uploader.upload(self._runs))
+            if self._uploader is not None:
+                self._stay_offline(self._uploader.upload())
             if self._uploader is not None:
                 self._uploader.stop()
-                address = self._uploader.address() if self._runs else ""
+                address = self._uploader.address()
         self._writer = self._uploader = None
         return address
 
@@ -218,7 +207,7 @@ class Tracker:
             return
         if self._writer is None:
             self._writer = _Writer(self._tracking)
-        self._runs.append(self._writer.write(run))
+        self._writer.write(run)
         if self._uploader is not None:
             self._stay_offline(self._uploader.refusal(wait=False))
 
@@ -277,6 +266,19 @@ def _table_run(study: str, name: str, rows: Sequence[Mapping[str, Any]]) -> dict
     }
 
 
+def _claims_run(
+    group: str, record: Mapping[str, Any], path: Path, claims: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    named = {key: record[key] for key in ("experiment", "preset") if key in record}
+    return {
+        "name": "claims",
+        "job_type": "claims",
+        "config": native({**named, **record.get("provenance", {})}),
+        "table": ("claims", *_columns(claims)),
+        "artifact": (re.sub(r"[^\w.-]+", "-", group) + "-record", str(Path(path).absolute())),
+    }
+
+
 def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     return columns, [[native(row.get(column)) for column in columns] for row in rows]
@@ -284,7 +286,8 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[An
 
 def _last(lane: LaneHistory) -> dict[str, Any]:
     own = {"method": lane.method, "seed": lane.seed, "lane": lane.lane}
-    return {**own, **lane.config, **{name: x[-1] for name, x in lane.metrics.items()}}
+    last = {name: values[-1] for name, values in lane.metrics.items()}
+    return {**own, **lane.config, **last, **own}
 
 
 def _fairly(lanes: Sequence[LaneHistory], limit: int) -> list[int]:
@@ -355,8 +358,8 @@ class _Writer:
             text=True,
         )
 
-    def write(self, run: Mapping[str, Any]) -> Path:
-        """Write a run, and return its folder.
+    def write(self, run: Mapping[str, Any]) -> None:
+        """Write a run.
 
         Raises:
             RuntimeError: it could not be written, or W&B did not answer in time.
@@ -379,10 +382,9 @@ class _Writer:
         answer = json.loads(answer)
         if "error" in answer:
             raise RuntimeError(answer["error"])
-        path = Path(answer["path"])
-        if self._folder not in path.parents:
-            raise RuntimeError(f"it could not write to {self._folder}")
-        return path
+        # W&B turns to the system's temporary folder where it may not write, and says nothing.
+        if self._folder not in Path(answer["path"]).parents:
+            raise RuntimeError(f"{self._folder} cannot be written")
 
     def close(self) -> None:
         with contextlib.suppress(BrokenPipeError):
@@ -474,10 +476,14 @@ class _Uploader:
         reason = _last_line(self._folder / "login.log") or f"wandb login ended with {status}"
         return reason if status else ""
 
-    def upload(self, runs: Sequence[Path]) -> str:
-        """Upload runs, given by their folders; return why that failed, or ""."""
-        failure = self.refusal(wait=True)
-        if failure:
+    def upload(self) -> str:
+        """Upload every run in the folder that was not yet; return why that failed, or "".
+
+        Runs that an earlier process left, which was killed or offline, are among them.
+        """
+        runs = self._waiting()
+        failure = self.refusal(wait=True) if runs else ""
+        if failure or not runs:
             return failure
         sync = self._command("sync", *map(str, runs))
         ends = time.monotonic() + UPLOAD_SECONDS
@@ -490,7 +496,7 @@ class _Uploader:
                     failure = f"the upload took more than {UPLOAD_SECONDS:.0f} s"
         finally:
             _end(sync)
-        if failure or all(any(run.glob("*.synced")) for run in runs):
+        if failure or not self._waiting():
             return failure
         return _last_line(self._folder / "sync.log") or f"wandb sync ended with {sync.returncode}"
 
@@ -503,6 +509,10 @@ class _Uploader:
 
     def stop(self) -> None:
         _end(self._login)
+
+    def _waiting(self) -> list[Path]:
+        runs = sorted(self._folder.glob("offline-run-*"))
+        return [run for run in runs if not any(run.glob("*.synced"))]
 
     def _ask(self) -> None:
         self._login = self._command("login", "--verify")

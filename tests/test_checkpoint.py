@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -144,7 +146,8 @@ def test_one_flipped_byte_anywhere_is_never_restored(tmp_path):
         assert_same_bits(state, make_state(step))
         assert (step, len(said)) in {(2, 0), (1, 1)}
         if step == 1:
-            assert "step 2" in said[0] and "damaged" in said[0] and said[0].endswith("trying 1.")
+            assert "The checkpoint of step 2 in" in said[0]
+            assert said[0].endswith("set aside: trying 1.")
             fell_back.add(file.parts[2])
     assert {"manifest", "state"} <= fell_back
 
@@ -192,7 +195,10 @@ def test_damaged_newest_step_is_reported_and_the_one_before_used(tmp_path, damag
     (step, state), said = restore(tmp_path)
     assert step == 4
     assert_same_bits(state, make_state(4))
-    assert len(said) == 1 and "step 5" in said[0] and "\n" not in said[0]
+    assert len(said) == 1
+    assert re.fullmatch(
+        r"The checkpoint of step 5 in .* is damaged \(.+\) and .*: trying 4\.", said[0]
+    )
     assert (tmp_path / "damaged-5").is_dir()
     # The step can be written again, which Orbax refuses while a damaged one stands in its place.
     save_steps(tmp_path, [5])
@@ -262,8 +268,9 @@ def test_a_full_disk_is_a_problem_and_leaves_the_earlier_step(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
-        with pytest.raises(Problem, match=r"could not be written .* earlier steps are untouched"):
+        with contextlib.suppress(Problem):  # said when it is saved, or else when it is waited for
             checkpoints.save(2, {"a": np.random.default_rng(0).normal(size=100_000)})
+        with pytest.raises(Problem, match=r"could not be written .* earlier steps are untouched"):
             checkpoints.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

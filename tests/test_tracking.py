@@ -144,7 +144,6 @@ class KeepingWriter:
 
     def write(self, run):
         self.runs.append(json.loads(json.dumps(run)))
-        return Path("nowhere")
 
     def close(self):
         pass
@@ -396,8 +395,10 @@ def test_online_runs_arrive_at_the_server(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_RUN_ID", "one-for-all")  # would mix the lanes into one run
     said = []
+    with Tracker(make_tracking(tmp_path, "offline", said)) as tracker:
+        tracker.lanes([make_lane(seed=0)])  # written by a process that did not upload it
     tracker = Tracker(make_tracking(tmp_path, "online", said))
-    tracker.lanes([make_lane(seed=seed) for seed in (0, 1)])
+    tracker.lanes([make_lane(seed=1)])
     assert tracker.close() == f"{address}/me/jaxtrends"
     server.shutdown()
     server.server_close()
@@ -417,6 +418,7 @@ def test_a_server_out_of_reach_costs_a_bounded_wait_and_one_warning(tmp_path, mo
     monkeypatch.setattr(tracking, "LOGIN_SECONDS", 3.0)
     monkeypatch.setattr(tracking, "_Writer", KeepingWriter)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
+    (tmp_path / "wandb" / "offline-run-1").mkdir(parents=True)
     said = []
     with server() as port:
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
@@ -445,7 +447,7 @@ def test_a_server_that_goes_away_during_the_upload_ends_it(tmp_path, monkeypatch
 
     monkeypatch.setattr(tracking, "_start", start)
     monkeypatch.setattr(tracking, "_Writer", KeepingWriter)
-    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "offline-run-1").mkdir(parents=True)
     said = []
     with Tracker(make_tracking(tmp_path, "online", said)) as tracker:
         tracker.lanes([make_lane()])
