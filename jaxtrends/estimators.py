@@ -234,9 +234,10 @@ def _slopes(
 def _weighted(slopes: jax.Array, v: jax.Array) -> jax.Array:
     """The sum over tangents of slope * v, in the widest dtype at hand and at least float32."""
     wide = max(slopes.dtype, v.dtype, jnp.dtype(jnp.float32), key=lambda dtype: dtype.itemsize)
+    alone = slopes.ndim == 0
     slopes = slopes.astype(wide).reshape(slopes.shape + (1,) * (v.ndim - slopes.ndim))
     products = slopes * v.astype(wide)
-    return products if slopes.size == 1 else jnp.sum(products, axis=0)
+    return products if alone else jnp.sum(products, axis=0)
 
 
 def _held(tangents: int, params: PyTree) -> int:
@@ -249,8 +250,10 @@ def _accumulate(
     at: Callable[[jax.Array], tuple[jax.Array, PyTree]], tangents: int, held: int
 ) -> tuple[jax.Array, PyTree]:
     """The losses at all tangents, and the sum of slope * v, ``held`` tangents at a time."""
-    blocks = jnp.arange(tangents, dtype=jnp.uint32).reshape(-1, held)
-    if len(blocks) == 1:
+    blocks = jnp.arange(tangents, dtype=jnp.uint32)
+    if held > 1:
+        blocks = blocks.reshape(-1, held)
+    if held == tangents:
         return at(blocks[0])
 
     def add(total: PyTree, indices: jax.Array) -> tuple[PyTree, jax.Array]:
