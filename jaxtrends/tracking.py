@@ -43,7 +43,7 @@ LANES_PER_STUDY = 64  # a run takes about 0.15 s to write
 WRITE_SECONDS = 60.0  # for one run; the first one starts W&B
 EXIT_SECONDS = 10.0
 LOGIN_SECONDS = 15.0  # for one answer of the server
-CHECK_SECONDS = 10.0  # between two questions whether the server is still there
+CHECK_SECONDS = 4.0  # between two questions whether the server is still there
 UPLOAD_SECONDS = 600.0  # for all runs together, as long as it is
 
 
@@ -501,10 +501,10 @@ class _Uploader:
         return _last_line(self._folder / "sync.log") or f"wandb sync ended with {sync.returncode}"
 
     def address(self) -> str:
-        """The project's page, as the upload named it."""
-        found = re.search(
-            r"View run .* at (http\S+)/runs/", (self._folder / "sync.log").read_text()
-        )
+        """The project's page, as the upload named it, or ""."""
+        log = self._folder / "sync.log"
+        text = log.read_text(errors="replace") if log.exists() else ""
+        found = re.search(r"View run .* at (http\S+)/runs/", text)
         return found[1] if found else ""
 
     def stop(self) -> None:

@@ -414,7 +414,7 @@ def test_online_runs_arrive_at_the_server(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("server", [no_server, silent_server])
 def test_a_server_out_of_reach_costs_a_bounded_wait_and_one_warning(tmp_path, monkeypatch, server):
-    assert tracking.LOGIN_SECONDS < 20
+    assert tracking.LOGIN_SECONDS + tracking.CHECK_SECONDS < 20
     monkeypatch.setattr(tracking, "LOGIN_SECONDS", 3.0)
     monkeypatch.setattr(tracking, "_Writer", KeepingWriter)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
@@ -431,6 +431,15 @@ def test_a_server_out_of_reach_costs_a_bounded_wait_and_one_warning(tmp_path, mo
     assert len(said) == 1
     assert "did not answer within 3 s" in said[0]
     assert "wandb sync" in said[0]
+
+
+def test_online_without_a_run_says_and_waits_for_nothing(tmp_path):
+    said = []
+    tracker = Tracker(make_tracking(tmp_path, "online", said))
+    login = tracker._uploader._login
+    assert tracker.close() == ""
+    assert said == []
+    assert login.poll() == -signal.SIGKILL
 
 
 def test_a_server_that_goes_away_during_the_upload_ends_it(tmp_path, monkeypatch):
