@@ -47,7 +47,10 @@ MODES = {
 """How the slope along a tangent is found."""
 
 SEARCH_DISTANCE = 0.02  # the default epsilon of evolution strategies
-TANGENTS_AT_ONCE = 2**22  # numbers, over the tangents that are held together
+# Numbers, over the tangents that are held together. Vmapping saves calls of tiny programs and turns
+# the products of larger ones into batched products, which are slow on a CPU: sixteen tangents of
+# an MLP of 101,770 parameters took 77 ms vmapped, 25 ms four at a time and 13 ms one by one.
+TANGENTS_AT_ONCE = 2**16
 
 
 def backprop(loss: Loss, params: PyTree, key: jax.Array) -> tuple[jax.Array, PyTree]:
@@ -94,7 +97,7 @@ def estimate(
     unbiased one of the gradient of the smoothed loss E f(p + epsilon v), not of f.
 
     Memory: the tangents held at once, with their activations, have at most `TANGENTS_AT_ONCE`
-    numbers (16 MiB in float32), or are one tangent; the largest such divisor of k is vmapped, the
+    numbers (256 KiB in float32), or are one tangent; the largest such divisor of k is vmapped, the
     rest scanned. ``orthogonal`` holds all k tangents and the work of a QR decomposition: some 3 k d
     numbers. A vmap over lanes multiplies all of this. The same key gives the same tangents however
     they are held.
@@ -144,9 +147,8 @@ def estimate(
         value, total = at(jnp.uint32(0))
     else:
         value, total = _accumulate(at, tangents, _held(tangents, params))
-        value = (
-            jnp.mean(value) if mode in ("central_difference", "evolution_strategies") else value[0]
-        )
+        exact = mode in ("jvp", "forward_difference")  # every tangent came with f(params)
+        value = value[0] if exact else jnp.mean(value)
     gradient = jax.tree.map(lambda t, p: (t / tangents).astype(p.dtype), total, params)
     return value, gradient
 
@@ -205,9 +207,7 @@ def _slopes(
     def scalar(params: PyTree) -> jax.Array:
         value = loss(params)
         if jnp.shape(value) != ():
-            raise Problem(
-                f"the loss must be a scalar, not of shape {jnp.shape(value)}: average it."
-            )
+            raise Problem(f"the loss must be a scalar, not of shape {jnp.shape(value)}.")
         return value
 
     if mode == "jvp":
@@ -234,10 +234,10 @@ def _slopes(
 def _weighted(slopes: jax.Array, v: jax.Array) -> jax.Array:
     """The sum over tangents of slope * v, in the widest dtype at hand and at least float32."""
     wide = max(slopes.dtype, v.dtype, jnp.dtype(jnp.float32), key=lambda dtype: dtype.itemsize)
-    alone = slopes.ndim == 0
-    slopes = slopes.astype(wide).reshape(slopes.shape + (1,) * (v.ndim - slopes.ndim))
-    products = slopes * v.astype(wide)
-    return products if alone else jnp.sum(products, axis=0)
+    if slopes.ndim == 0:
+        return slopes.astype(wide) * v.astype(wide)
+    weights = jnp.expand_dims(slopes.astype(wide), range(1, v.ndim))
+    return jnp.sum(weights * v.astype(wide), axis=0)
 
 
 def _held(tangents: int, params: PyTree) -> int:
@@ -250,16 +250,15 @@ def _accumulate(
     at: Callable[[jax.Array], tuple[jax.Array, PyTree]], tangents: int, held: int
 ) -> tuple[jax.Array, PyTree]:
     """The losses at all tangents, and the sum of slope * v, ``held`` tangents at a time."""
-    blocks = jnp.arange(tangents, dtype=jnp.uint32)
-    if held > 1:
-        blocks = blocks.reshape(-1, held)
+    indices = jnp.arange(tangents, dtype=jnp.uint32)
     if held == tangents:
-        return at(blocks[0])
+        return at(indices)
 
     def add(total: PyTree, indices: jax.Array) -> tuple[PyTree, jax.Array]:
         values, some = at(indices)
         return jax.tree.map(jnp.add, total, some), values
 
+    blocks = indices if held == 1 else indices.reshape(-1, held)
     shapes = jax.eval_shape(at, blocks[0])[1]
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     total, values = jax.lax.scan(add, zeros, blocks)
