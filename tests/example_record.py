@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -229,7 +231,12 @@ def figures() -> list[Figure]:
 
 
 def example(preset: str = "default") -> dict[str, Any]:
-    """The whole record as plain data."""
+    """The whole record as plain data, to be changed at will."""
+    return copy.deepcopy(_example(preset))
+
+
+@functools.cache
+def _example(preset: str) -> dict[str, Any]:
     entries = [
         record.claim_entry(one, evidence, claims.judge(one, evidence)) for one, evidence in judged()
     ]
