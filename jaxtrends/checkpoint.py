@@ -49,6 +49,7 @@ class Checkpoints:
 
         self.directory = Path(directory).absolute()
         self._report = report
+        self._newest: tuple[int, list[dict[str, Any]]] | None = None
         self._orbax = orbax
         try:
             self._manager = orbax.CheckpointManager(
@@ -67,24 +68,26 @@ class Checkpoints:
         """Copy ``state`` to the host and write it as ``step`` in the background.
 
         On return the caller may donate or change the arrays. An earlier step that is still being
-        written is waited for.
+        written is waited for. Saving the newest step again, unchanged, does nothing.
 
         Raises:
-            Problem: a step as late as this one is there already, or this step or the one before
-                it could not be written.
+            Problem: another state of this step or a later one is there already, or this step or
+                the one before it could not be written.
         """
-        latest = self._manager.latest_step()
-        if latest is not None and latest >= step:
-            raise Problem(
-                f"{self.directory} already holds step {latest}, so step {step} cannot be added: "
-                "resume that run, or choose another output directory."
-            )
         paths, leaves = _flatten(state)
         arrays = [_to_host(leaf) for leaf in leaves]
         entries = [
             {"path": path, **_kind(leaf), "impl": _impl(leaf), "sha256": _digest(array)}
             for path, leaf, array in zip(paths, leaves, arrays, strict=True)
         ]
+        if self._newest == (step, entries):
+            return
+        latest = self._manager.latest_step()
+        if latest is not None and latest >= step:
+            raise Problem(
+                f"{self.directory} already holds step {latest}, so step {step} cannot be added: "
+                "resume that run, or choose another output directory."
+            )
         save = self._orbax.args
         with self._writing(f"Step {step}"):
             self._manager.save(
@@ -95,6 +98,7 @@ class Checkpoints:
                     manifest=save.JsonSave({"leaves": entries, "sha256": _digest_json(entries)}),
                 ),
             )
+        self._newest = (step, entries)
 
     def restore(self, like: PyTree) -> tuple[int, PyTree] | None:
         """Return the newest intact step and its state, or None where there is none.
@@ -122,7 +126,9 @@ class Checkpoints:
                     f"({_first_line(error)}) and was set aside: {then}."
                 )
                 continue
-            return step, self._rebuild(entries, arrays, like)
+            state = self._rebuild(entries, arrays, like)
+            self._newest = (step, entries)
+            return step, state
         return None
 
     def close(self) -> None:

@@ -248,10 +248,19 @@ def test_keys_of_another_generator_are_refused(tmp_path):
             checkpoints.restore(jax.random.key(0, impl="unsafe_rbg"))
 
 
-def test_a_step_that_is_not_the_latest_is_refused(tmp_path):
-    save_steps(tmp_path, [4])
-    with Checkpoints(tmp_path) as checkpoints, pytest.raises(Problem, match="already holds step 4"):
+def test_only_the_newest_step_may_be_saved_again_and_only_unchanged(tmp_path):
+    save_steps(tmp_path, [3, 4, 4])
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.restore(make_state(0))
         checkpoints.save(4, make_state(4))
+        for step, state in ((4, make_state(5)), (3, make_state(3))):
+            with pytest.raises(Problem, match="already holds step 4"):
+                checkpoints.save(step, state)
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(Problem, match="already holds step 4"):
+        checkpoints.save(4, make_state(4))  # not restored: this is another run's
+    (step, state), said = restore(tmp_path)
+    assert (step, said) == (4, [])
+    assert_same_bits(state, make_state(4))
 
 
 def test_a_directory_that_cannot_be_made_is_a_problem(tmp_path):
