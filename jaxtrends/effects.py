@@ -158,6 +158,10 @@ class StudyRun:
                 }
             )
 
+    def clear(self) -> None:
+        """Take the progress bar away."""
+        self._terminal.clear()
+
     def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep a table for the tracker."""
         self.tables.append((name, rows))

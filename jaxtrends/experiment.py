@@ -132,12 +132,7 @@ def _folder_for(experiment: Experiment, options: Options) -> Path:
     )
 
 
-def _code_modules(study: Study) -> list[str]:
-    """What a study's numbers rest on: its own module and the driver, with all they import."""
-    return sorted({study.run.__module__, "jaxtrends.sweep"})
-
-
-def _mine(method: Callable[..., Any]) -> str:
+def _source(method: Callable[..., Any]) -> str:
     import inspect
 
     try:
@@ -163,38 +158,31 @@ def run(
         Problem: data, the output folder or a flag is at fault; found out before any training.
         Interrupted: a signal came; what was done is saved in the folder.
     """
-    from jaxtrends import data, tracking
+    from jaxtrends import tracking
 
-    started = datetime.now(UTC)
-    clock = time.monotonic()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     chosen = experiment.studies_of(config)
     mode = tracking.mode(options.wandb or None, os.environ, options.preset)
     used = devices.use(options.devices)
     if options.compilation_cache:
         devices.keep_compiled()
-    loaded: dict[str, Any] = {}
-    data_dir = Path(options.data_dir) if options.data_dir else None
-
-    def load(name: str) -> Any:
-        if name not in loaded:
-            loaded[name] = data.load(name, data_dir)
-        return loaded[name]
-
+    data = _Data(Path(options.data_dir) if options.data_dir else None)
     for name in experiment.datasets(config):
-        load(name)
+        data.load(name)
     description = {
         "experiment": experiment.name,
         "preset": options.preset,
         "config": config,
-        "methods": {name: _mine(method) for name, method in methods.items()},
+        "methods": {name: _source(method) for name, method in methods.items()},
     }
     path = _folder_for(experiment, options)
     folder = RunDirectory(path, description, resume=options.resume)
     hardware = devices.describe(used)
+    head, dirty = record.commit()
     terminal.say(
-        f"{experiment.name}, preset {options.preset}: {', '.join(chosen)}. "
-        f"About {duration(experiment.seconds(options.preset, chosen))} on two CPU cores; here "
-        f"{hardware['count']} x {hardware['kind']}. Output: {path}"
+        f"{experiment.name}, preset {options.preset}: {', '.join(chosen)}.\n"
+        f"About {duration(experiment.seconds(options.preset, chosen))} on two idle CPU cores; here "
+        f"{hardware['count']} x {hardware['kind']}, {hardware['cores']} cores.\nOutput: {path}"
     )
     tracker = tracking.Tracker(
         tracking.Tracking(
@@ -204,30 +192,86 @@ def run(
             tags=(
                 f"paper:{experiment.paper.arxiv}",
                 f"tier:{options.preset}",
-                f"git:{record.commit()[0][:12] or 'none'}",
+                f"git:{head[:12] or 'none'}",
             ),
             say=terminal.warn,
         )
     )
+    made: dict[str, tuple[dict[str, Any], StudyDirectory]] = {}
     try:
         with StopSignal() as stop:
-            made = {}
             for name in chosen:
-                made[name] = _run_study(
-                    experiment, name, config, folder, used, terminal, stop, load, methods, tracker
-                )
-            done = _record(experiment, config, options, made, loaded, hardware, command, started)
-            done["measurements"]["seconds"] = time.monotonic() - clock
-            _write(done, {name: study.curves() for name, (_, study) in made.items()}, path)
-            tracker.record(done, path / "record.json", _claim_rows(done))
-    except Interrupted as interrupted:
+                study = experiment.studies[name]
+                modules = sorted({study.run.__module__, "jaxtrends.sweep"})
+                code = {
+                    "modules": modules,
+                    "digest": record.code_digest(modules),
+                    "commit": head,
+                    "dirty": dirty,
+                    "device": hardware,
+                }
+                place = folder.study(name, code["digest"])
+                if place.result() is None:
+                    effects = StudyRun(name, place, used, terminal, stop, data.load, methods)
+                    _run_study(study, config, effects, place, code)
+                    _track(tracker, name, effects)
+                    terminal.say(f"{name}: done in {duration(place.result()['seconds'])}.")
+                else:
+                    terminal.say(f"{name}: done before, kept.")
+                made[name] = (place.result(), place)
+        done = _record(experiment, config, options.preset, made, data.loaded)
+        done["provenance"] = {
+            **record.provenance(_plain_command(command), hardware, started),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "code": {name: result["code"] for name, (result, _) in made.items()},
+        }
+        # A record is dirty if any of its studies was made from code that is no commit.
+        origins = [result["code"]["dirty"] for result, _ in made.values()]
+        done["provenance"]["dirty"] = None if None in origins else any(origins)
+        done = record.plain(done)
+        _write(done, {name: study.curves() for name, (_, study) in made.items()}, path)
+        tracker.record(done, path / "record.json", _claim_rows(done))
+        if mode == "online":
+            terminal.say("Uploading to W&B …")
+    except Interrupted:
         terminal.clear()
         terminal.say("To go on with this run:\n  " + _resume_command(command, path))
-        raise interrupted
+        raise
     finally:
-        tracker.close()
+        address = tracker.close()
         folder.close()
+    if address:
+        terminal.say(f"W&B: {address}")
     return done, path
+
+
+class _Data:
+    """The data sets of a run, each loaded once."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.loaded: dict[str, Any] = {}
+        self._folder = folder
+
+    def load(self, name: str) -> Any:
+        from jaxtrends import data
+
+        if name not in self.loaded:
+            self.loaded[name] = data.load(name, self._folder)
+        return self.loaded[name]
+
+
+def _plain_command(command: Sequence[str]) -> list[str]:
+    """The command without the flags that change no result and name places of this machine."""
+    kept, skip = [], False
+    for part in command:
+        flag = part.partition("=")[0]
+        if flag in ("--output", "--data-dir", "--wandb", "--devices", "--resume"):
+            skip = flag == part and flag != "--resume"
+        elif skip:
+            skip = False
+        else:
+            kept.append(part)
+    return kept
 
 
 def _resume_command(command: Sequence[str], path: Path) -> str:
@@ -240,74 +284,47 @@ def _resume_command(command: Sequence[str], path: Path) -> str:
 
 
 def _run_study(
-    experiment: Experiment,
-    name: str,
-    config: Any,
-    folder: RunDirectory,
-    used: list[Any],
-    terminal: Terminal,
-    stop: StopSignal,
-    load: Callable[[str], Any],
-    methods: Mapping[str, Callable[..., Any]],
-    tracker: Any,
-) -> tuple[dict[str, Any], StudyDirectory]:
+    study: Study, config: Any, effects: StudyRun, place: StudyDirectory, code: Mapping[str, Any]
+) -> None:
+    """Run a study and keep what it found in its folder."""
+    started = time.monotonic()
+    found = study.run(config, effects)
+    curves = {key: np.asarray(values) for key, values in found.curves.items()}
+    result = {
+        "results": {
+            "values": found.values,
+            "tables": found.tables,
+            "figures": found.figures,
+            "curves_digest": record.array_digest(curves),
+        },
+        "measurements": {
+            "values": found.measurements,
+            "tables": found.measured_tables,
+            "figures": found.measured_figures,
+        },
+        "code": code,
+        "seconds": time.monotonic() - started,
+    }
+    place.finish(result, curves)
+
+
+def _track(tracker: Any, name: str, effects: StudyRun) -> None:
     from jaxtrends.tracking import LaneHistory
 
-    study = experiment.studies[name]
-    modules = _code_modules(study)
-    place = folder.study(name, record.code_digest(modules))
-    result = place.result()
-    if result is not None:
-        terminal.say(f"{name}: done before, kept.")
-        return result, place
-    started = time.monotonic()
-    effects = StudyRun(name, place, used, terminal, stop, load, methods)
-    found = study.run(config, effects)
-    terminal.clear()
-    head, dirty = record.commit()
-    seconds = time.monotonic() - started
-    curves = {key: np.asarray(values) for key, values in found.curves.items()}
-    place.finish(
-        {
-            "results": {
-                "values": found.values,
-                "tables": found.tables,
-                "figures": found.figures,
-                "curves_digest": record.array_digest(curves),
-            },
-            "measurements": {
-                "values": found.measurements,
-                "tables": found.measured_tables,
-                "figures": found.measured_figures,
-                "seconds": seconds,
-            },
-            "code": {
-                "modules": modules,
-                "digest": record.code_digest(modules),
-                "commit": head,
-                "dirty": dirty,
-                "device": devices.describe(used),
-            },
-        },
-        curves,
-    )
+    effects.clear()
     tracker.lanes([LaneHistory(study=name, **lane) for lane in effects.lanes])
     for table, rows in effects.tables:
         tracker.table(name, table, rows)
-    terminal.say(f"{name}: done in {duration(seconds)}.")
-    return place.result(), place
 
 
 def _record(
     experiment: Experiment,
     config: Any,
-    options: Options,
+    preset: str,
     made: Mapping[str, tuple[dict[str, Any], StudyDirectory]],
     loaded: Mapping[str, Any],
-    hardware: Mapping[str, Any],
-    command: Sequence[str],
-    started: datetime,
 ) -> dict[str, Any]:
+    """Results and measurements of the studies, their claims judged."""
     judged: dict[str, list[Any]] = {"results": [], "measurements": []}
     not_run = []
     for name, study in experiment.studies.items():
@@ -315,8 +332,8 @@ def _record(
             reason = f"the study {name} was not run"
             if name in made:
                 try:
-                    entry = _judge(claim, made[name][0][claim.about]["values"])
-                    judged[claim.about].append(entry)
+                    values = made[name][0][claim.about]["values"]
+                    judged[claim.about].append(_judge(claim, values))
                     continue
                 except KeyError as missing:
                     reason = f"the run has no {missing.args[0]}"
@@ -324,10 +341,11 @@ def _record(
                 {"id": claim.id, "study": name, "statement": claim.statement, "reason": reason}
             )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    whole = {
+    results = [result for result, _ in made.values()]
+    return {
         "schema": record.SCHEMA_VERSION,
         "experiment": experiment.name,
-        "preset": options.preset,
+        "preset": preset,
         "paper": experiment.paper,
         "about": experiment.about,
         "scale": experiment.scale,
@@ -350,20 +368,15 @@ def _record(
             "not_run": not_run,
         },
         "measurements": {
-            "studies": {name: result["measurements"] for name, (result, _) in made.items()},
+            "studies": {
+                name: {**result["measurements"], "seconds": result["seconds"]}
+                for name, (result, _) in made.items()
+            },
             "claims": judged["measurements"],
             "peak_memory_bytes": peak * (1 if sys.platform == "darwin" else 1024),
-        },
-        "provenance": {
-            **record.provenance(command, hardware, started.isoformat(timespec="seconds")),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "code": {name: result["code"] for name, (result, _) in made.items()},
+            "seconds": sum(result["seconds"] for result in results),
         },
     }
-    # A record is dirty if any of its studies was made from code that is no commit.
-    origins = [result["code"]["dirty"] for result, _ in made.values()]
-    whole["provenance"]["dirty"] = None if None in origins else any(origins)
-    return record.plain(whole)
 
 
 def _judge(claim: Claim, values: Mapping[str, Any]) -> dict[str, Any]:
