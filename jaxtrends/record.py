@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -142,16 +143,17 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
-def _shape(node: Any) -> Any:
-    """A syntax tree as nested lists, the same on every Python (`ast.dump` is not).
+def _shape(node: Any) -> str:
+    """A syntax tree as text that is the same on every Python (`ast.dump`'s is not).
 
     Versions add fields (3.12: type parameters); one that is empty says nothing and is left out.
     """
     if isinstance(node, ast.AST):
         fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
-        return [type(node).__name__, *([name, _shape(value)] for name, value in fields)]
+        inner = ", ".join(f"{name}={_shape(value)}" for name, value in fields)
+        return f"{type(node).__name__}({inner})"
     if isinstance(node, list):
-        return [_shape(item) for item in node]
+        return f"[{', '.join(map(_shape, node))}]"
     return repr(node)
 
 
@@ -168,6 +170,13 @@ def _imports(tree: ast.Module, package: str) -> set[str]:
             names.add(base)
             names.update(f"{base}.{alias.name}" for alias in node.names)
     return names
+
+
+@functools.lru_cache(maxsize=256)
+def _understood(source: str, package: str) -> tuple[str, tuple[str, ...]]:
+    """What a module's source does, as text without its prose, and the names that it imports."""
+    tree = _without_docstrings(ast.parse(source))
+    return _shape(tree), tuple(sorted(_imports(tree, package)))
 
 
 def _module_file(name: str, root: Path) -> Path | None:
@@ -194,10 +203,9 @@ def code_digest(modules: Iterable[str], root: Path = ROOT) -> str:
             continue
         if file.name == "__init__.py" and name not in named:
             continue
-        tree = _without_docstrings(ast.parse(file.read_text(encoding="utf-8")))
-        seen[name] = _shape(tree)
         package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-        pending.extend(_imports(tree, package))
+        seen[name], imported = _understood(file.read_text(encoding="utf-8"), package)
+        pending.extend(imported)
     return digest(seen)
 
 

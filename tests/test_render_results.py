@@ -1,0 +1,202 @@
+"""Publishing: what is rendered passes the check, and whatever is wrong is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from jaxtrends import record
+from scripts import render_results
+from tests.example_record import write_example
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    results = tmp_path_factory.mktemp("project") / "results"
+    write_example(results / "slopes" / "default")
+    assert render_results.main(["--results", str(results)]) == 0
+    return results
+
+
+@pytest.fixture
+def results(rendered, tmp_path):
+    copied = tmp_path / "project" / "results"
+    shutil.copytree(rendered, copied)
+    return copied
+
+
+def check(results):
+    return render_results.main(["--check", "--results", str(results)])
+
+
+def edit(path, change):
+    made = json.loads(path.read_text(encoding="utf-8"))
+    change(made)
+    record.write_json(path, made)
+
+
+def test_what_is_rendered_passes_the_check(rendered, capsys):
+    assert check(rendered) == 0
+    assert capsys.readouterr().out == "1 records checked, 0 faults.\n"
+    names = {p.relative_to(rendered).as_posix() for p in rendered.rglob("*") if p.is_file()}
+    inside = ("record.json", "curves.npz", "table.md", "table.csv", "table.tex")
+    drawings = [f"figures/{n}.{kind}" for n in ("loss", "error", "cost") for kind in ("svg", "png")]
+    assert names == {
+        "README.md",
+        "references.bib",
+        *(f"slopes/default/{name}" for name in (*inside, *drawings)),
+    }
+
+
+def test_rendering_again_changes_no_byte(results):
+    before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
+    assert render_results.main(["--results", str(results)]) == 0
+    assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
+
+
+def append(path):
+    path.write_text(path.read_text(encoding="utf-8") + "one more word\n", encoding="utf-8")
+
+
+def swap_figures(path):
+    shutil.copy(path, path.with_name("loss" + path.suffix))
+
+
+def other_curves(path):
+    arrays = record.read_arrays(path)
+    arrays["cost/loss"] = arrays["cost/loss"] + np.float32(1e-6)
+    record.write_arrays(path, arrays)
+
+
+def forge_verdict(path):
+    edit(path, lambda r: r["results"]["claims"][0]["verdict"].update(verdict="inconclusive"))
+
+
+def forge_number(path):
+    def change(made):
+        made["results"]["claims"][1]["verdict"]["parts"]["gaussian, k = 1"]["estimate"] += 0.001
+
+    edit(path, change)
+
+
+def make_dirty(path):
+    edit(path, lambda r: r["provenance"].update(dirty=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "fault"),
+    [
+        ("README.md", append, "README.md is not what the records give"),
+        ("references.bib", append, "references.bib is not what"),
+        ("slopes/default/table.csv", append, "table.csv is not what"),
+        ("slopes/default/table.md", append, "table.md is not what"),
+        ("slopes/default/table.tex", lambda path: path.unlink(), "table.tex is missing"),
+        ("slopes/default/figures/error.svg", swap_figures, "loss.svg was drawn from other data"),
+        ("slopes/default/figures/error.png", swap_figures, "loss.png was drawn from other data"),
+        ("slopes/default/figures/error.png", lambda path: path.unlink(), "error.png is missing"),
+        (
+            "slopes/default/figures/cost.png",
+            lambda path: shutil.copy(path, path.with_name("old.png")),
+            "old.png is no figure of the record",
+        ),
+        ("slopes/default/curves.npz", other_curves, "the curves of cost are not those"),
+        ("slopes/default/curves.npz", lambda path: path.unlink(), "curves.npz is missing"),
+        (
+            "slopes/default/record.json",
+            forge_verdict,
+            "claim T1 says inconclusive; judged again from its raw samples it is reproduced.",
+        ),
+        (
+            "slopes/default/record.json",
+            forge_number,
+            "claim T2 says reproduced; judged again from its raw samples it is reproduced, "
+            "with other numbers",
+        ),
+        ("slopes/default/record.json", make_dirty, "may not be published: it was made from code"),
+    ],
+)
+def test_the_check_names_every_fault(results, capsys, name, damage, fault):
+    damage(results / name)
+    assert check(results) == 1
+    assert fault in capsys.readouterr().err
+
+
+def test_the_check_writes_nothing(results):
+    append(results / "README.md")
+    before = (results / "README.md").read_bytes()
+    check(results)
+    assert (results / "README.md").read_bytes() == before
+
+
+def test_a_forged_record_is_not_mended_by_rendering(results):
+    forge_verdict(results / "slopes" / "default" / "record.json")
+    assert render_results.main(["--results", str(results)]) == 1
+
+
+def test_rendering_mends_what_can_be_made_again(results):
+    append(results / "README.md")
+    figures = results / "slopes" / "default" / "figures"
+    shutil.copy(figures / "error.svg", figures / "loss.svg")
+    (figures / "error.png").rename(figures / "old.png")
+    assert render_results.main(["--results", str(results)]) == 0
+    assert check(results) == 0
+
+
+def test_a_stale_record_is_a_warning_and_a_mark_and_no_fault(results, capsys):
+    def change(made):
+        made["provenance"]["code"]["cost"]["digest"] = "f" * 64
+
+    edit(results / "slopes" / "default" / "record.json", change)
+    assert check(results) == 0
+    assert (
+        "warning: slopes/default is stale: the code of cost has changed" in capsys.readouterr().out
+    )
+    assert "Stale" not in (results / "README.md").read_text()
+    assert render_results.main(["--results", str(results)]) == 0
+    assert "> **Stale.** The code of cost" in (results / "README.md").read_text()
+    assert check(results) == 0
+
+
+def test_the_projects_readme_gets_a_summary_between_its_marks(results, capsys):
+    readme = results.parent / "README.md"
+    readme.write_text("# Us\n\n<!-- results -->\nold\n<!-- end of results -->\n\nThe end.\n")
+    assert check(results) == 1
+    assert render_results.main(["--results", str(results)]) == 0
+    text = readme.read_text()
+    assert text.startswith("# Us\n\n<!-- results -->\n\n**slopes**, preset default: 4 reproduced")
+    assert text.endswith("\n<!-- end of results -->\n\nThe end.\n")
+    assert "old" not in text.splitlines()
+    assert check(results) == 0
+
+
+def test_a_readme_without_marks_is_left_alone(results):
+    readme = results.parent / "README.md"
+    readme.write_text("# Us\n")
+    assert render_results.main(["--results", str(results)]) == 0
+    assert readme.read_text() == "# Us\n"
+
+
+def test_no_records_are_no_fault(tmp_path):
+    results = tmp_path / "results"
+    assert render_results.main(["--results", str(results)]) == 0
+    assert check(results) == 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: folder.rename(folder.with_name("full")), "move it to that folder"),
+        (lambda folder: (folder / "record.json").write_text("{}"), "record version None"),
+    ],
+)
+def test_a_record_that_cannot_be_read_or_is_misplaced_is_the_users_to_mend(
+    results, capsys, damage, message
+):
+    damage(results / "slopes" / "default")
+    assert check(results) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
