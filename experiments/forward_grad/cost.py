@@ -13,9 +13,15 @@ same product. Function, directional derivative and gradient therefore cost 1 : 3
 network and 1 : 2 : 2 in a single layer, and their quotient is one exactly: with one compiler under
 all three, R_f / R_b near 0.6 is not to be had from the arithmetic. The paper has its own
 forward-mode engine, by operator overloading, beside a stock reverse mode, and its ratio is that of
-two implementations. What forward mode does save is memory: it forgets a layer's activations once
-the next one has them, where backprop keeps them all. Against that it holds the tangent, one more
-copy of the parameters, which at a small batch is the larger of the two.
+two implementations. A forward gradient draws its tangent besides, which is no product and is in
+none of these counts: per parameter it costs as much at every batch, so that it weighs most on small
+batches, and on shallow networks, whose backprop is the cheapest per parameter.
+
+What forward mode does save is memory: it forgets a layer's activations once the next one has them,
+where backprop keeps them all. How much of that is left depends on the tangent, which is as large as
+the parameters: as an argument, as jvp has it here, it is a copy of them that backprop does not
+need; a program that draws it may put the gradient in its place. At a small batch a copy of the
+parameters is more than all activations together, so the table says which programs hold one.
 
 What is timed. ``function`` is the loss on one batch; ``backprop`` the loss and its gradient;
 ``forward gradient`` the loss and its estimate, from the draw of the tangent to the last product
@@ -558,67 +564,53 @@ def memory_table(measurements: Mapping[str, Any]) -> Table:
     )
 
 
+LABELS = {GAUSSIAN: "forward gradient", JVP: "jvp alone", BACKPROP: "backprop"}
+
+
 def cost_figure(values: Mapping[str, Any], measurements: Mapping[str, Any]) -> Figure:
     """Times and temporary memory against depth."""
-    widths = sorted({network["width"] for network in measurements["networks"]})
-    by_width = {
-        width: [network for network in measurements["networks"] if network["width"] == width]
-        for width in widths
-    }
-    by_width = {width: grid for width, grid in by_width.items() if len(grid) > 1}
-    widest = max(by_width)
-
-    def measured(label: str, width: int, method: str, reference: str) -> Series:
-        found = sorted(by_width[width], key=lambda network: network["depth"])
-        all_seconds = [measurements["seconds"][network["name"]] for network in found]
-        ratios = [quotients(seconds, method, reference) for seconds in all_seconds]
-        low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75), axis=1)
-        depths = [network["depth"] for network in found]
-        return Series(label, depths, list(middle), list(low), list(high))
-
+    widths = widths_of_several_depths(measurements)
+    widest = widths[-1]
     counted = sorted(
         (row["depth"], row[JVP] / row[FUNCTION])
         for row in values["operations"]
         if row["width"] == widest
     )
-    axes = {"x_label": "hidden layers", "x_scale": "log"}
+    depths, operations = zip(*counted, strict=True)
     over_function = Panel(
         title=f"Width {widest}, batch {measurements['batch']}",
-        y_label="time over that of the function",
+        x_label="hidden layers",
+        y_label="time over that of the function (R_f, R_b)",
         series=[
-            measured("forward gradient, R_f", widest, GAUSSIAN, FUNCTION),
-            measured("its jvp alone", widest, JVP, FUNCTION),
-            measured("backprop, R_b", widest, BACKPROP, FUNCTION),
-            Series(
-                "operations, jvp and backprop",
-                [depth for depth, _ in counted],
-                [ratio for _, ratio in counted],
-                style="theory",
-            ),
+            *(_ratios(measurements, LABELS[m], widest, m, FUNCTION) for m in LABELS),
+            Series("operations, jvp and backprop", depths, operations, style="theory"),
         ],
-        **axes,
+        x_scale="log",
     )
     over_backprop = Panel(
         title="Forward gradient over backprop",
+        x_label="hidden layers",
         y_label="R_f / R_b",
-        series=[measured(f"width {width}", width, GAUSSIAN, BACKPROP) for width in by_width],
+        series=[
+            _ratios(measurements, f"width {width}", width, GAUSSIAN, BACKPROP) for width in widths
+        ],
+        x_scale="log",
         threshold=1.0,
         threshold_label="no saving",
-        **axes,
     )
-    batches = sorted({row["batch"] for row in measurements["compiled"]})
+    compiled = measurements["compiled"]
     memory_panels = [
         Panel(
             title=f"Temporary memory, width {widest}, batch {batch}",
+            x_label="hidden layers",
             y_label="temporary memory [MB]",
             series=[
-                Series(method, list(held), [size / 1e6 for size in held.values()])
-                for method in (JVP, GAUSSIAN, BACKPROP)
-                if (held := temporaries(measurements["compiled"], method, widest, batch))
+                Series(label, list(held), [size / 1e6 for size in held.values()])
+                for method, label in LABELS.items()
+                if (held := temporaries(compiled, method, widest, batch))
             ],
-            **axes,
         )
-        for batch in batches
+        for batch in sorted({row["batch"] for row in compiled if row["width"] == widest})
     ]
     return Figure(
         "cost",
@@ -626,6 +618,38 @@ def cost_figure(values: Mapping[str, Any], measurements: Mapping[str, Any]) -> F
         "Bands are quartiles over rounds. " + conditions(measurements),
         [over_function, over_backprop, *memory_panels],
     )
+
+
+def _ratios(
+    measurements: Mapping[str, Any], label: str, width: int, method: str, reference: str
+) -> Series:
+    """`quotients` against depth: their medians, in a band of their quartiles."""
+    grid = networks_of_width(measurements, width)
+    ratios = [
+        quotients(measurements["seconds"][network["name"]], method, reference) for network in grid
+    ]
+    low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75), axis=1)
+    depths = [network["depth"] for network in grid]
+    return Series(label, depths, list(middle), list(low), list(high))
+
+
+def networks_of_width(measurements: Mapping[str, Any], width: int) -> list[Mapping[str, Any]]:
+    """The networks of one width, by increasing depth."""
+    found = [network for network in measurements["networks"] if network["width"] == width]
+    return sorted(found, key=lambda network: network["depth"])
+
+
+def widths_of_several_depths(measurements: Mapping[str, Any]) -> list[int]:
+    """The widths at which depth was varied, in increasing order.
+
+    Raises:
+        KeyError: there are none.
+    """
+    all_widths = [network["width"] for network in measurements["networks"]]
+    widths = sorted({width for width in all_widths if all_widths.count(width) > 1})
+    if not widths:
+        raise KeyError("this run has no two depths of one width")
+    return widths
 
 
 # --- claims ------------------------------------------------------------------------------------
@@ -659,7 +683,7 @@ def _operation_evidence(values: Mapping[str, Any]) -> Evidence:
 def _depth_evidence(measurements: Mapping[str, Any]) -> Evidence:
     def rises(method: str, width: int) -> dict[str, list[float]]:
         """Slope of log (program / backprop) over log depth, one a round."""
-        grid = [network for network in measurements["networks"] if network["width"] == width]
+        grid = networks_of_width(measurements, width)
         logs = [
             np.log(quotients(measurements["seconds"][network["name"]], method, BACKPROP))
             for network in grid
@@ -667,7 +691,7 @@ def _depth_evidence(measurements: Mapping[str, Any]) -> Evidence:
         depths = np.log([network["depth"] for network in grid])
         return {"values": [slope(depths, ratios) for ratios in np.transpose(logs)]}
 
-    widths = _widths_of_several_depths(measurements)
+    widths = widths_of_several_depths(measurements)
     return Evidence(
         {f"width {width}": rises(GAUSSIAN, width) for width in widths},
         {"backprop timed twice": rises(BACKPROP_AGAIN, widths[-1])},
@@ -676,7 +700,7 @@ def _depth_evidence(measurements: Mapping[str, Any]) -> Evidence:
 
 def _memory_evidence(measurements: Mapping[str, Any]) -> Evidence:
     compiled = measurements["compiled"]
-    widths = _widths_of_several_depths(measurements)
+    widths = widths_of_several_depths(measurements)
     batches = sorted({row["batch"] for row in compiled})
 
     def share(method: str, width: int, batch: int) -> dict[str, list[float]]:
@@ -689,19 +713,6 @@ def _memory_evidence(measurements: Mapping[str, Any]) -> Evidence:
         for batch in batches
     }
     return Evidence(parts, {PROJECTED: share(PROJECTED, widths[-1], batches[-1])})
-
-
-def _widths_of_several_depths(measurements: Mapping[str, Any]) -> list[int]:
-    """The widths at which depth was varied, in increasing order.
-
-    Raises:
-        KeyError: there are none.
-    """
-    all_widths = [network["width"] for network in measurements["networks"]]
-    widths = sorted({width for width in all_widths if all_widths.count(width) > 1})
-    if not widths:
-        raise KeyError("this run has no two depths of one width")
-    return widths
 
 
 CLAIMS: tuple[Claim, ...] = (
