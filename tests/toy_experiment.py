@@ -51,8 +51,8 @@ def training(config, run):
     )
     seeds = np.arange(config.seed, config.seed + config.seeds, dtype=np.uint32)
     lanes = {"seed": seeds, "learning_rate": np.full(config.seeds, 0.1, np.float32)}
-    metrics = run.train("digits", trainer, lanes, data, steps=config.steps, log_every=2, block=2)
-    run.log_lanes("sgd", list(seeds), {"rate": 0.1}, np.arange(0, config.steps, 2), {})
+    metrics = run.train("digits", trainer, lanes, data, steps=config.steps, log_every=4, block=2)
+    run.log_lanes("sgd", list(seeds), {"rate": 0.1}, np.arange(0, config.steps, 4), {})
     curve = Series("loss", [1.0, 2.0], [2.0, 1.0])
     return StudyResult(
         values={"accuracy": metrics["test_accuracy"], "loss": metrics["training_loss"][:, -1]},
@@ -115,5 +115,5 @@ EXPERIMENT = Experiment(
 )
 
 if __name__ == "__main__":
-    effects.CHECKPOINT_SECONDS = effects.SEGMENT_SECONDS = 0.02
+    effects.CHECKPOINT_SECONDS, effects.SEGMENT_SECONDS = 0.25, 0.02
     sys.exit(main(EXPERIMENT))

@@ -1,0 +1,212 @@
+"""The driver as its users meet it: flags, bad input, signals, kill -9 and resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jaxtrends import experiment, flags, record
+from jaxtrends.errors import Problem
+from tests import toy_experiment
+
+TOY = Path(toy_experiment.__file__)
+
+
+def start(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, str(TOY), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def finish(*arguments, **options):
+    process = start(*arguments, **options)
+    out, err = process.communicate(timeout=120)
+    assert "Traceback" not in err
+    return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing disturbed: its record, and what it said."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    status, out, _ = finish("--output", folder)
+    assert status == 0
+    return record.read(folder), out
+
+
+def test_a_run_ends_with_verdicts_and_says_where_all_lies(whole):
+    done, out = whole
+    verdicts = {e["claim"]["id"]: e["verdict"]["verdict"] for e in record.entries(done)}
+    assert verdicts == {"T1": "reproduced", "T2": "not reproduced"}
+    assert "reproduced" in out
+    assert "record.json" in out
+    assert "figures" in out
+    assert done["provenance"]["command"] == "python -m experiments.toy"
+    assert done["results"]["data"]["digits"]["digest"]
+
+
+def test_judging_again_from_the_record_alone_gives_the_same(whole):
+    done, _ = whole
+    for entry in record.entries(done):
+        assert record.judge_again(entry) == entry["verdict"]
+
+
+def wait_for_points(folder, count, process):
+    """Wait until the run has streamed some log points."""
+    stream = folder / "studies" / "training" / "metrics" / "digits.jsonl"
+    for _ in range(2000):
+        if stream.exists() and len(stream.read_text().splitlines()) >= count:
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    raise AssertionError("the run never got that far")
+
+
+def test_killed_again_and_again_the_results_are_the_same_bits(whole, tmp_path):
+    folder, resume = tmp_path / "run", []
+    for points in (3, 60, 110):
+        process = start("--output", folder, *resume)
+        wait_for_points(folder, points, process)
+        process.kill()
+        process.communicate()
+        resume = ["--resume"]
+    status, _, _ = finish("--output", folder, "--resume")
+    assert status == 0
+    resumed = record.read(folder)
+    assert json.dumps(resumed["results"]) == json.dumps(whole[0]["results"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_state_and_says_how_to_go_on(number, tmp_path, whole):
+    folder = tmp_path / "run"
+    process = start("--output", folder)
+    wait_for_points(folder, 2, process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in err
+    assert f"--output {folder} --resume" in out
+    assert list((folder / "studies" / "training" / "checkpoints").rglob("*")) or list(
+        (folder / "studies" / "training" / "blocks").iterdir()
+    )
+    status, _, _ = finish("--output", folder, "--resume")
+    assert status == 0
+    assert record.read(folder)["results"] == whole[0]["results"]
+
+
+def test_a_finished_run_resumed_is_kept_as_it_is(tmp_path):
+    folder = tmp_path / "run"
+    first, _, _ = finish("--output", folder, "--preset", "smoke")
+    before = record.read(folder)["results"]
+    again, out, _ = finish("--output", folder, "--preset", "smoke", "--resume")
+    assert (first, again) == (0, 0)
+    assert out.count("done before, kept") == 2
+    assert record.read(folder)["results"] == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "smok"], "There is no preset 'smok': choose from smoke, default. Did you"),
+        (["--studies", "trainin"], "There is no study 'trainin'"),
+        (["--dataset", "digit"], "Did you mean 'digits'?"),
+        (["--seeds", "0"], "--seeds must be a finite number above zero, not 0"),
+        (["--wandb", "onlin"], "Did you mean 'online'?"),
+        (["--devices", "0"], "--devices must be at least 1"),
+        (["--dataset", "mnist"], "import_mnist"),
+        (["--resume"], "There is no unfinished"),
+        (["--resume", "--output", "nowhere"], "There is no run to resume"),
+        (["--output", "/dev/null/x"], "cannot be written"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_and_status_2(arguments, message, tmp_path):
+    status, out, err = finish(*arguments, cwd=tmp_path)
+    assert status == 2
+    assert message in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "reproduced" not in out
+
+
+@pytest.mark.parametrize("arguments", [["--stepz", "3"], ["--steps", "many"]])
+def test_a_malformed_flag_ends_with_status_2(arguments, tmp_path):
+    process = start(*arguments, cwd=tmp_path)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert arguments[0] in out + err
+
+
+def test_a_folder_of_another_run_is_refused_with_the_field_that_differs(tmp_path):
+    folder = tmp_path / "run"
+    assert finish("--output", folder, "--preset", "smoke")[0] == 0
+    status, _, err = finish("--output", folder, "--preset", "smoke", "--steps", "40", "--resume")
+    assert status == 2
+    assert "config.steps is 20 there and 40 now" in err
+    status, _, err = finish("--output", folder, "--preset", "smoke")
+    assert status == 2
+    assert "add --resume" in err
+
+
+def test_two_runs_cannot_write_to_one_folder(tmp_path):
+    folder = tmp_path / "run"
+    process = start("--output", folder)
+    wait_for_points(folder, 1, process)
+    status, _, err = finish("--output", folder, "--resume")
+    process.kill()
+    process.communicate()
+    assert status == 2
+    assert "Another run is writing" in err
+
+
+def test_a_study_made_by_other_code_is_made_again(tmp_path):
+    folder = tmp_path / "run"
+    assert finish("--output", folder, "--preset", "smoke")[0] == 0
+    (folder / "studies" / "counting" / "code.json").write_text('{"digest": "another"}')
+    status, out, _ = finish("--output", folder, "--preset", "smoke", "--resume")
+    assert status == 0
+    assert "training: done before, kept" in out
+    assert "counting: done in" in out
+
+
+def test_two_devices_give_the_same_results(tmp_path, whole):
+    status, _, _ = finish("--output", tmp_path / "run", "--devices", "2")
+    assert status == 0
+    assert record.read(tmp_path / "run")["results"] == whole[0]["results"]
+
+
+def test_smoke_writes_no_wandb_and_default_writes_offline(tmp_path, whole):
+    environment = {k: v for k, v in os.environ.items() if k != "WANDB_MODE"}
+    assert finish("--preset", "smoke", "--output", tmp_path / "a", env=environment)[0] == 0
+    assert not (tmp_path / "a" / "wandb").exists()
+    assert finish("--output", tmp_path / "b", env=environment)[0] == 0
+    assert list((tmp_path / "b" / "wandb").glob("offline-run-*"))
+
+
+def test_a_config_survives_its_record():
+    config = toy_experiment.Config(studies=("training",), seeds=4)
+    plain = json.loads(json.dumps(record.plain(config)))
+    assert flags.rebuild(toy_experiment.Config, plain) == config
+    with pytest.raises(KeyError):
+        flags.rebuild(toy_experiment.Config, {**plain, "unknown": 1})
+
+
+def test_flags_fill_in_over_the_preset():
+    config, options = flags.parse(toy_experiment.EXPERIMENT, ["--preset", "smoke", "--seeds", "2"])
+    assert (config.seeds, config.steps, options.preset) == (2, 20, "smoke")
+    with pytest.raises(Problem):
+        flags.parse(toy_experiment.EXPERIMENT, ["--preset=nothing"])
+
+
+def test_experiments_are_discovered():
+    assert "forward_grad" in experiment.discover()
