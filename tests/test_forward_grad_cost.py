@@ -312,7 +312,7 @@ def test_tables_and_figure_show_what_was_measured():
         for method, size in sizes.items()
     ]
     values = {"operations": [cost.count(cost.Network(depth, 256), 64) for depth in (1, 4, 16)]}
-    shares = {row[2]: row[-1] for row in cost.memory_table(measurements).rows}
+    shares = {row[3]: row[-1] for row in cost.memory_table(values, measurements).rows}
     assert shares == {cost.JVP: pytest.approx(0), cost.BACKPROP: pytest.approx(1)}
     figure = cost.cost_figure(values, measurements)
     over_function, over_backprop, memory = figure.panels

@@ -414,7 +414,7 @@ def run(config: Any, run: Run) -> StudyResult:
         values,
         measurements=measurements,
         measured_tables=[time_table(measurements), operation_table(values, measurements)]
-        + ([memory_table(measurements)] if cost.memory_batches else []),
+        + ([memory_table(values, measurements)] if cost.memory_batches else []),
         measured_figures=[cost_figure(values, measurements)] if len(cost.depths) > 1 else [],
     )
 
@@ -533,9 +533,10 @@ def bytes_per_layer(
     return slope(deep, [held[depth] for depth in deep])
 
 
-def memory_table(measurements: Mapping[str, Any]) -> Table:
-    """Temporary memory of every program at the least and the greatest depth, and its growth."""
+def memory_table(values: Mapping[str, Any], measurements: Mapping[str, Any]) -> Table:
+    """Memory of every program at the least and the greatest depth, and its growth between."""
     compiled, rows = measurements["compiled"], []
+    sizes = {(row["depth"], row["width"]): 4 * row["parameters"] for row in values["operations"]}
     for program, width, batch in dict.fromkeys(
         (row["program"], row["width"], row["batch"]) for row in compiled
     ):
@@ -545,22 +546,26 @@ def memory_table(measurements: Mapping[str, Any]) -> Table:
             backprop = bytes_per_layer(compiled, BACKPROP, width, batch)
         except KeyError:  # one depth only, or the backend did not tell
             continue
-        ends = [held[min(held)] / 1e6, held[max(held)] / 1e6]
-        rows.append([width, batch, program, *ends, growth / 1e3, growth / backprop])
-    depths = sorted({network["depth"] for network in measurements["networks"]})
+        copies = 1 if program == FUNCTION else 2
+        span = f"{min(held)} to {max(held)}"
+        of_parameters = copies * sizes[max(held), width] / 1e6
+        growths = [growth / 1e3, growth / backprop]
+        megabytes = [held[min(held)] / 1e6, held[max(held)] / 1e6]
+        rows.append([width, batch, span, program, *megabytes, of_parameters, *growths])
     return Table(
         "cost_memory",
-        "Temporary memory of the compiled programs",
+        "Memory of the compiled programs",
         (
-            *("width", "batch", "program", f"at {depths[0]} layers [MB]"),
-            *(f"at {depths[-1]} layers [MB]", "per layer [kB]", "share of backprop's"),
+            *("width", "batch", "layers", "program", "temporary, shallowest [MB]"),
+            *("temporary, deepest [MB]", "parameter copies, deepest [MB]"),
+            *("temporary per layer [kB]", "share of backprop's"),
         ),
         rows,
-        "Beside this, every program holds the parameters; jvp holds the tangent, backprop and "
-        "forward gradients hold the gradient: one more copy of the parameters each. Where a "
-        "forward gradient's tangent is neither in the gradient's place nor drawn again, it is "
-        "among the temporaries. 'backprop, projected' computes what jvp does from backprop's "
-        "gradient, and is the control.",
+        "Temporary memory is the compiler's figure. Parameter copies are counted: every program "
+        "holds the parameters, jvp the tangent too, backprop and forward gradients the gradient. "
+        "A forward gradient's tangent is among the temporaries unless it is in the gradient's "
+        f"place, or drawn again. Growth is taken from {SETTLED_DEPTH} layers on. "
+        f"'{PROJECTED}' computes what jvp does from backprop's gradient, and is the control.",
     )
 
 
