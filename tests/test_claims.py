@@ -247,6 +247,13 @@ def test_the_headline_does_not_depend_on_the_order_of_parts(order):
     assert found.headline == "loose"
 
 
+def test_least_favourable_is_by_the_intervals_own_width():
+    near_but_sure, far_but_loose = sample(1.0, spread=0.01), sample(3.0, spread=2.0)
+    found = judge(make(), Evidence({"sure": near_but_sure, "loose": far_but_loose}))
+    assert found.headline == "loose"
+    assert found.parts["loose"].low > found.parts["sure"].low
+
+
 def test_exact_parts_need_no_correction():
     parts = {"a": {"values": [1.0]}, "b": {"values": [2.0]}}
     found = judge(make("exact"), Evidence(parts))
