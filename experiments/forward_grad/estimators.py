@@ -1,0 +1,559 @@
+"""Bias and variance of forward gradients, and of finite differences (claims F1 and F2).
+
+**Bias and variance.** f(x) = Σ log(2 cosh(x - c)) has the known gradient tanh(x - c); c is random,
+so the gradient is dense. For every law of tangents, number of parameters d and of averaged
+tangents k, many independent estimates are drawn. Bias is measured by projections: the mean error
+along the gradient, and along a direction drawn at random, both over ||g||. Variance is measured by
+the relative mean squared error E||estimate - g||² / ||g||², over its closed form: (d - 2 + κ) / k
+for independent numbers of kurtosis κ, (d - 1) / k for the sphere and for coordinates, d / k - 1 for
+k orthogonal tangents. The number of tangents drawn for a cell is fixed beforehand, so that every
+cell can be told from its closed form within 2%; a test for "no significant difference" would be
+passed by anything, given few draws. The samples of every claim are the means of 20 independent
+batches. With as many orthogonal tangents as parameters the estimate is the gradient itself.
+
+**Finite differences.** The same f in 256 dimensions, in float32 and float64: the estimate along one
+tangent by jvp and by one-sided and central differences of every size, against g·v from the closed
+form in float64. Central differences are also the arithmetic of SPSA, of MeZO, and of evolution
+strategies with mirrored pairs.
+
+How this could be rigged: by draws so few that nothing can be told apart, by a gradient along one
+axis, or, for differences, by one badly chosen size. Estimators made wrong on purpose are put to
+every test and must fail it, and differences are judged at the size that suits them best.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxtrends.claims import Claim, Control, Evidence
+from jaxtrends.estimators import LAWS, draw, estimate
+from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
+
+BATCHES = 20  # of draws, whose means are the samples of every claim
+EXACT_DRAWS = 32  # of the estimates that must equal the gradient
+DIRECTIONS = 64  # tangents along which differences are taken
+PRECISIONS = ("float32", "float64")
+DIFFERENCES = ("forward_difference", "central_difference")
+EPSILONS = tuple(10.0 ** (exponent / 2) for exponent in range(-28, 1))  # 1e-14 to 1
+
+
+@dataclass(frozen=True)
+class EstimatorsConfig:
+    """Bias and variance of forward gradients; finite differences."""
+
+    laws: tuple[str, ...] = tuple(LAWS)
+    """Laws of the tangents."""
+    dimensions: tuple[int, ...] = (2, 8, 32, 128)
+    """Numbers of parameters."""
+    tangents: tuple[int, ...] = (1, 4, 16)
+    """Tangents averaged in one estimate; those above the number of parameters are left out."""
+    draws: int = 2**19
+    """Tangents drawn for each cell; more below 32 parameters, where estimates spread more."""
+    difference_dimension: int = 256
+    """Number of parameters for finite differences."""
+
+
+SMOKE = EstimatorsConfig(laws=("gaussian",), dimensions=(8,), tangents=(1,))
+FULL = EstimatorsConfig(
+    dimensions=(2, 8, 32, 128, 512), tangents=(1, 2, 4, 8, 16, 32, 64), draws=2**20
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One estimator: k tangents of a law in d dimensions, perhaps with its slopes cut."""
+
+    law: str
+    dimension: int
+    tangents: int
+    draws: int
+    clip: float | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.law}, d={self.dimension}, k={self.tangents}"
+
+
+def closed_form(law: str, dimension: int, tangents: int) -> float:
+    """E||estimate - g||² / ||g||² of the mean over k tangents, averaged over directions of g.
+
+    Derived from E||v (v·g)||² = (d - 1 + κ) ||g||² for independent components of kurtosis κ; for
+    k orthogonal tangents the estimate is d / k times a projection.
+    """
+    if law == "orthogonal":
+        return dimension / tangents - 1
+    kurtosis = {"gaussian": 3, "rademacher": 1, "laplace": 6, "sphere": 1, "coordinate": 1}[law]
+    return (dimension - 2 + kurtosis) / tangents
+
+
+def loss(x: jax.Array, centre: jax.Array) -> jax.Array:
+    """Σ log(2 cosh(x - c)), of which tanh(x - c) is the gradient."""
+    return jnp.sum(jnp.logaddexp(x - centre, centre - x))
+
+
+@functools.partial(jax.jit, static_argnames=("cells",))
+def measure(
+    key: jax.Array,
+    centre: jax.Array,
+    direction: jax.Array,
+    scale: jax.Array,
+    *,
+    cells: tuple[Cell, ...],
+) -> list[jax.Array]:
+    """Draw estimates of the gradient at 0 for some cells: one program for all of them.
+
+    ``centre`` and ``direction`` are vectors of which each cell uses the first d numbers; every
+    estimate is multiplied by ``scale``, which is 1 unless it is to be wrong. Returns for each cell
+    (BATCHES, 3) float32, the batches' means of: the squared error over ||g||²; the error's
+    projection on the gradient, over ||g||; and that on the direction, over ||g||.
+    """
+
+    def batches(index: int, cell: Cell) -> jax.Array:
+        centre_here, along = centre[: cell.dimension], direction[: cell.dimension]
+        gradient = -jnp.tanh(centre_here)
+        along = along / jnp.linalg.norm(along)
+        square = jnp.sum(gradient**2)
+
+        def one(key: jax.Array) -> jax.Array:
+            _, guess = estimate(
+                lambda x: loss(x, centre_here),
+                jnp.zeros_like(centre_here),
+                key,
+                law=cell.law,
+                tangents=cell.tangents,
+                clip=cell.clip,
+            )
+            error = scale * guess - gradient
+            return jnp.stack(
+                [
+                    jnp.sum(error**2) / square,
+                    jnp.sum(error * gradient) / square,
+                    jnp.sum(error * along) / jnp.sqrt(square),
+                ]
+            )
+
+        each = math.ceil(cell.draws / (BATCHES * cell.tangents))
+        keys = jax.random.split(jax.random.fold_in(key, index), (BATCHES, each))
+        return jax.lax.map(lambda keys: jnp.mean(jax.vmap(one)(keys), axis=0), keys)
+
+    return [batches(index, cell) for index, cell in enumerate(cells)]
+
+
+def grid(config: EstimatorsConfig, law: str) -> tuple[Cell, ...]:
+    """The cells of one law: every d and k ≤ d, without the degenerate ones of no error."""
+    return tuple(
+        Cell(law, dimension, tangents, config.draws * max(1, 32 // dimension))
+        for dimension in config.dimensions
+        for tangents in config.tangents
+        if tangents <= dimension and closed_form(law, dimension, tangents) > 0
+    )
+
+
+def measure_cells(
+    key: jax.Array,
+    centre: jax.Array,
+    direction: jax.Array,
+    cells: tuple[Cell, ...],
+    scale: float = 1.0,
+) -> dict[str, Any]:
+    """`measure`, as values: cell name -> what it is, its closed form, and its batches."""
+    measured = measure(key, centre, direction, jnp.float32(scale), cells=cells)
+    return {
+        cell.name: {
+            "law": cell.law,
+            "dimension": cell.dimension,
+            "tangents": cell.tangents,
+            "closed_form": closed_form(cell.law, cell.dimension, cell.tangents),
+            **dict(zip(("error", "along", "across"), np.asarray(found).T.tolist(), strict=True)),
+        }
+        for cell, found in zip(cells, measured, strict=True)
+    }
+
+
+@functools.partial(jax.jit, static_argnames=("dimensions",))
+def largest_errors(
+    key: jax.Array, centre: jax.Array, *, dimensions: tuple[int, ...]
+) -> tuple[list[jax.Array], jax.Array]:
+    """Largest ||estimate - g||² / ||g||² of some estimates with k = d tangents, in float64.
+
+    Returns those with orthogonal tangents, one a dimension, and that with gaussian tangents in the
+    first dimension.
+    """
+
+    def largest(law: str, dimension: int) -> jax.Array:
+        near = centre[:dimension].astype(jnp.float64)
+        gradient = -jnp.tanh(near)
+
+        def error(key: jax.Array) -> jax.Array:
+            at = jnp.zeros_like(near)
+            _, guess = estimate(lambda x: loss(x, near), at, key, law=law, tangents=dimension)
+            return jnp.sum((guess - gradient) ** 2) / jnp.sum(gradient**2)
+
+        return jnp.max(jax.vmap(error)(jax.random.split(key, EXACT_DRAWS)))
+
+    return [largest("orthogonal", d) for d in dimensions], largest("gaussian", dimensions[0])
+
+
+@jax.jit
+def slopes(
+    keys: jax.Array, centre: jax.Array, epsilons: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Tangents, and the estimates along each of them by jvp and by differences.
+
+    All in the dtype of ``centre`` (d,). Returns the tangents (keys, d), and mode -> estimates
+    (epsilons, keys, d); those by jvp have one row.
+    """
+
+    def of(mode: str, key: jax.Array, epsilon: jax.Array | None) -> jax.Array:
+        at = jnp.zeros_like(centre)
+        return estimate(lambda x: loss(x, centre), at, key, mode=mode, epsilon=epsilon)[1]
+
+    found = {"jvp": jax.vmap(lambda key: of("jvp", key, None))(keys)[None]}
+    for mode in DIFFERENCES:
+        over_keys = jax.vmap(functools.partial(of, mode), in_axes=(0, None))
+        found[mode] = jax.vmap(over_keys, in_axes=(None, 0))(keys, epsilons)
+    return jax.vmap(lambda key: draw("gaussian", key, centre))(keys), found
+
+
+def measure_differences(key: jax.Array, centre: jax.Array) -> dict[str, Any]:
+    """Precision -> mode -> relative error of the slope, for every size of the difference.
+
+    The error is in the root mean square over the tangents, against the closed form in float64.
+    """
+    keys = jax.random.split(key, DIRECTIONS)
+    gradient = -np.tanh(np.asarray(centre, np.float64))
+    found: dict[str, Any] = {}
+    for precision in PRECISIONS:
+        dtype = jnp.dtype(precision)
+        tangents, guesses = slopes(keys, centre.astype(dtype), jnp.asarray(EPSILONS, dtype))
+        tangents = np.asarray(tangents, np.float64)
+        exact = (tangents @ gradient)[:, None] * tangents
+        found[precision] = {
+            mode: np.sqrt(
+                np.square(np.asarray(guess, np.float64) - exact).sum(axis=(1, 2))
+                / np.square(exact).sum()
+            ).tolist()
+            for mode, guess in guesses.items()
+        }
+    return found
+
+
+# Figures and tables
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean, and the half-width of its 95% interval over the batches (Student's t)."""
+    from scipy import stats
+
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    return float(np.mean(values)), float(half)
+
+
+def _curve(label: str, axis: str, cells: Sequence[Mapping[str, Any]]) -> list[Series]:
+    """Relative errors, the roots of relative squared ones, and their closed form."""
+    x = [cell[axis] for cell in cells]
+    means, halves = zip(*(_spread(cell["error"]) for cell in cells), strict=True)
+    low, middle, high = (
+        np.sqrt(np.add(means, np.multiply(side, halves))).tolist() for side in (-1, 0, 1)
+    )
+    theory = np.sqrt([cell["closed_form"] for cell in cells]).tolist()
+    return [
+        Series(label, x, middle, low, high, "points"),
+        Series(f"{label}, closed form", x, theory, style="theory"),
+    ]
+
+
+def _figures(values: Mapping[str, Any], config: EstimatorsConfig) -> list[Figure]:
+    cells = list(values["cells"].values())
+    largest, fewest = max(config.dimensions), min(config.tangents)
+    by_tangents, by_dimension = [], []
+    for law in config.laws:
+        own = [cell for cell in cells if cell["law"] == law]
+        wide = [cell for cell in own if cell["dimension"] == largest]
+        single = [cell for cell in own if cell["tangents"] == fewest]
+        by_tangents += _curve(law, "tangents", wide) if wide else []
+        by_dimension += _curve(law, "dimension", single) if single else []
+    y = "relative error"
+    title_k, title_d = f"{largest} parameters", f"k = {fewest}"
+    errors = Figure(
+        "relative_error",
+        "The relative error of a forward gradient obeys its closed form",
+        "Root of the relative mean squared error, with 95% intervals (within the markers); dashed, "
+        "the closed form of each law of tangents.",
+        [
+            Panel(title_k, "averaged tangents k", y, by_tangents, "log", "log"),
+            Panel(title_d, "parameters d", y, by_dimension, "log", "log"),
+        ],
+    )
+    panels = []
+    for precision, found in values["differences"].items():
+        series = [
+            Series(mode.replace("_", " "), EPSILONS, found[mode], style="line")
+            for mode in DIFFERENCES
+        ]
+        series.append(Series("jvp, which has no size", EPSILONS, found["jvp"] * len(EPSILONS)))
+        panels.append(Panel(precision, "size of the difference", y, series, "log", "log"))
+    differences = Figure(
+        "finite_differences",
+        "A forward gradient is exact along its tangent; a finite difference never is",
+        f"Relative error of the estimate along one tangent, root mean square of {DIRECTIONS}, "
+        f"against the size of the difference; {config.difference_dimension} parameters.",
+        panels,
+    )
+    return [errors, differences]
+
+
+def _tables(values: Mapping[str, Any]) -> list[Table]:
+    rows = [
+        [
+            cell["law"],
+            cell["dimension"],
+            cell["tangents"],
+            cell["closed_form"],
+            *_spread(cell["error"]),
+            float(np.mean(cell["along"])),
+            float(np.mean(cell["across"])),
+        ]
+        for cell in values["cells"].values()
+    ]
+    columns = ("law", "d", "k", "closed form", "relative MSE", "±", "bias along g", "bias across")
+    note = "± is half a 95% interval; biases are projections of the mean error, over ||g||."
+    best = [
+        [precision, mode.replace("_", " "), min(errors), EPSILONS[int(np.argmin(errors))]]
+        for precision, found in values["differences"].items()
+        for mode, errors in found.items()
+        if mode != "jvp"
+    ]
+    best += [
+        [precision, "jvp", found["jvp"][0], ""]
+        for precision, found in values["differences"].items()
+    ]
+    return [
+        Table("errors", "Error of forward gradients", columns, rows, note),
+        Table(
+            "differences",
+            "Relative error along one tangent, at the best size",
+            ("precision", "slope by", "relative error", "size"),
+            best,
+        ),
+    ]
+
+
+def run(config: Any, run: Run) -> StudyResult:
+    """Measure every law, the estimators made wrong, the degenerate cells, and differences."""
+    settings: EstimatorsConfig = config.estimators
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    longest = max(*settings.dimensions, settings.difference_dimension)
+    centre, direction = jax.random.normal(jax.random.fold_in(key, 0), (2, longest), jnp.float32)
+
+    cells: dict[str, Any] = {}
+    for law in run.each("laws of tangents", settings.laws):
+        law_key = jax.random.fold_in(key, 1 + list(LAWS).index(law))
+        cells |= measure_cells(law_key, centre, direction, grid(settings, law))
+    middle = settings.dimensions[len(settings.dimensions) // 2]
+    plain = Cell("gaussian", middle, 1, settings.draws * max(1, 32 // middle))
+    wrong = {"10% too long": (plain, 1.1), "clipped at 1": (replace(plain, clip=1.0), 1.0)}
+    wrong_key = jax.random.fold_in(key, 101)
+    controls = {}
+    for name in run.each("wrong on purpose", list(wrong)):
+        cell, scale = wrong[name]
+        (controls[name],) = measure_cells(wrong_key, centre, direction, (cell,), scale).values()
+    with jax.enable_x64(True):
+        exact, inexact = largest_errors(
+            jax.random.fold_in(key, 102), centre, dimensions=settings.dimensions
+        )
+        differences = measure_differences(
+            jax.random.fold_in(key, 103), centre[: settings.difference_dimension]
+        )
+    values = {
+        "cells": cells,
+        "controls": controls,
+        "orthogonal_square": {
+            str(d): float(error) for d, error in zip(settings.dimensions, exact, strict=True)
+        },
+        "gaussian_square": float(inexact),
+        "epsilons": list(EPSILONS),
+        "differences": differences,
+    }
+    return StudyResult(values=values, tables=_tables(values), figures=_figures(values, settings))
+
+
+# Claims
+
+
+def unbiased(values: Mapping[str, Any]) -> Evidence:
+    """F1a: projections of the mean error, for every cell."""
+    parts = {}
+    for name, cell in values["cells"].items():
+        parts[f"{name}, along the gradient"] = {"values": cell["along"]}
+        parts[f"{name}, along a random direction"] = {"values": cell["across"]}
+    controls = {name: {"values": cell["along"]} for name, cell in values["controls"].items()}
+    return Evidence(parts, controls)
+
+
+def _over_closed_form(cell: Mapping[str, Any]) -> dict[str, list[float]]:
+    return {"values": [error / cell["closed_form"] for error in cell["error"]]}
+
+
+def variance_law(values: Mapping[str, Any]) -> Evidence:
+    """F1b: relative mean squared error over its closed form, for every cell."""
+    return Evidence(
+        {name: _over_closed_form(cell) for name, cell in values["cells"].items()},
+        {"10% too long": _over_closed_form(values["controls"]["10% too long"])},
+    )
+
+
+def exact_square(values: Mapping[str, Any]) -> Evidence:
+    """F1c: the largest squared error with as many orthogonal tangents as parameters."""
+    return Evidence(
+        {f"d=k={d}": {"values": [error]} for d, error in values["orthogonal_square"].items()},
+        {"gaussian": {"values": [values["gaussian_square"]]}},
+    )
+
+
+def exact_slope(values: Mapping[str, Any]) -> Evidence:
+    """F2a: relative error of jvp in float32."""
+    found = values["differences"]["float32"]
+    return Evidence(
+        {"float32": {"values": found["jvp"]}},
+        {"central difference": {"values": [min(found["central_difference"])]}},
+    )
+
+
+def beats_differences(values: Mapping[str, Any]) -> Evidence:
+    """F2b: error of jvp over the best central difference's."""
+    found = values["differences"]
+    best = {
+        (precision, mode): min(found[precision][mode])
+        for precision in found
+        for mode in ("jvp", *DIFFERENCES)
+    }
+    over = {
+        (precision, mode): error / best[precision, "central_difference"]
+        for (precision, mode), error in best.items()
+    }
+    return Evidence(
+        {precision: {"values": [over[precision, "jvp"]]} for precision in found},
+        {"forward difference": {"values": [over["float32", "forward_difference"]]}},
+    )
+
+
+def valley(values: Mapping[str, Any]) -> Evidence:
+    """F2c: the lower end of the curve of errors over its lowest point."""
+
+    def depth(errors: Sequence[float]) -> dict[str, list[float]]:
+        return {"values": [min(errors[0], errors[-1]) / min(errors)]}
+
+    parts = {
+        f"{mode.replace('_', ' ')}, {precision}": depth(found[mode])
+        for precision, found in values["differences"].items()
+        for mode in DIFFERENCES
+    }
+    return Evidence(parts, {"jvp": depth(values["differences"]["float32"]["jvp"])})
+
+
+WRONG = Control("10% too long", "fail", "an estimate multiplied by 1.1 is wrong by 10%")
+
+CLAIMS = (
+    Claim(
+        id="F1a",
+        study="estimators",
+        statement="Forward gradients are unbiased, whatever the law of their tangents.",
+        source="paper",
+        reported="unbiased",
+        where="abstract",
+        known="abstract",
+        quantity="mean error along a direction, over the length of the gradient",
+        statistic="mean",
+        region=(-0.02, 0.02),
+        reason="an equivalence within 2%, a fifth of the error that must be found",
+        controls=(
+            WRONG,
+            Control("clipped at 1", "fail", "cutting the slope to [-1, 1] biases the estimate"),
+        ),
+        evidence=unbiased,
+    ),
+    Claim(
+        id="F1b",
+        study="estimators",
+        statement="The relative mean squared error of a forward gradient is (d - 2 + κ) / k for "
+        "independent components of kurtosis κ, (d - 1) / k for the sphere and for coordinates, and "
+        "d / k - 1 for orthogonal tangents.",
+        source="derived",
+        quantity="relative mean squared error, over its closed form",
+        statistic="mean",
+        region=(0.98, 1.02),
+        reason="an equivalence within 2%; an estimate 10% too long is off by 21%",
+        controls=(WRONG,),
+        evidence=variance_law,
+    ),
+    Claim(
+        id="F1c",
+        study="estimators",
+        statement="With as many orthogonal tangents as parameters, a forward gradient is the "
+        "gradient itself.",
+        source="derived",
+        quantity=f"largest relative squared error of {EXACT_DRAWS} estimates in float64",
+        statistic="exact",
+        kind="exact",
+        region=(-math.inf, 1e-20),
+        reason="rounding alone, squared, and room for the orthogonalisation",
+        controls=(Control("gaussian", "fail", "gaussian tangents have errors at k = d"),),
+        evidence=exact_square,
+    ),
+    Claim(
+        id="F2a",
+        study="estimators",
+        statement="Along its tangent a forward gradient is exact: forward-mode differentiation has "
+        "no error but rounding.",
+        source="paper",
+        reported="exact",
+        where="abstract",
+        known="abstract",
+        quantity="relative error of the slope in float32",
+        statistic="exact",
+        kind="exact",
+        region=(-math.inf, 1e-5),
+        reason="a hundred roundings of float32",
+        controls=(
+            Control("central difference", "fail", "central differences of the best size are worse"),
+        ),
+        evidence=exact_slope,
+    ),
+    Claim(
+        id="F2b",
+        study="estimators",
+        statement="No size of a finite difference comes near to forward-mode differentiation.",
+        source="derived",
+        quantity="relative error of jvp, over that of central differences at their best size",
+        statistic="exact",
+        kind="exact",
+        region=(-math.inf, 0.1),
+        reason="at least ten times better",
+        controls=(
+            Control("forward difference", "fail", "one-sided differences do not beat central ones"),
+        ),
+        evidence=beats_differences,
+    ),
+    Claim(
+        id="F2c",
+        study="estimators",
+        statement="Finite differences have a best size, far from which they fail either way.",
+        source="derived",
+        quantity="error at the better end of the range of sizes, over the error at the best size",
+        statistic="exact",
+        kind="exact",
+        region=(10.0, math.inf),
+        reason="a valley, an order of magnitude deep from either side",
+        controls=(Control("jvp", "fail", "jvp has no size to choose, so its curve is flat"),),
+        evidence=valley,
+    ),
+)
