@@ -191,7 +191,8 @@ def _draw_panel(
         else:
             order = 2.5 if kind == "measured" else 3.5  # a law lies over what was measured
             every = _every(x.size, number, len(panel["series"]))
-            (drawn,) = axes.plot(x, y, zorder=order, markevery=every, **look)
+            dot = {"marker": "_", "markersize": 14} if kind == "theory" and x.size == 1 else {}
+            (drawn,) = axes.plot(x, y, zorder=order, markevery=every, **look, **dot)
             if band:
                 low, high = _visible(low, log), _visible(high, log)
                 axes.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)
@@ -241,19 +242,24 @@ def _every(points: int, number: int, series: int) -> tuple[int, int]:
 
 def _ticks(axes: Any, panel: Mapping[str, Any]) -> None:
     """Plain numbers where a log axis has few values or covers little."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     plain = FuncFormatter(lambda value, _: f"{value:g}")
     if panel["x_scale"] == "log":
         x = np.unique(np.concatenate([_array(series["x"]) for series in panel["series"]]))
-        if 1 < x.size <= 8 and (x > 0).all() and (x[1:] / x[:-1]).min() > 1.5 and x[-1] < 1e5:
+        apart = x.size == 1 or (x[1:] / x[:-1]).min() > 1.5
+        if x.size <= 8 and (x > 0).all() and apart and x[-1] < 1e5:
+            if x.size == 1:  # of which a log axis makes nothing
+                axes.set_xlim(x[0] / 2, x[0] * 2)
             axes.set_xticks(x, minor=False)
             axes.xaxis.set_major_formatter(plain)
             axes.xaxis.set_minor_locator(NullLocator())
     if panel["y_scale"] == "log":
         low, high = axes.get_ylim()
-        if math.log10(high / low) < 2 and low > 1e-3 and high < 1e5:
-            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        decades = math.log10(high / low)
+        if decades < 2 and low > 1e-3 and high < 1e5:
+            near = MaxNLocator(5, steps=(1, 2, 2.5, 5, 10))
+            axes.yaxis.set_major_locator(near if decades < 0.8 else LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter(plain)
             axes.yaxis.set_minor_locator(NullLocator())
 

@@ -32,7 +32,7 @@ def format_interval(estimate: float, low: float, high: float) -> str:
     An interval of width zero is one number.
     """
     estimate, low, high = float(estimate), float(low), float(high)
-    if low == high == estimate or math.isnan(low):
+    if low == high or math.isnan(low):
         return format_number(estimate)
     half = (high - low) / 2
     bounded = math.isfinite(half)
@@ -48,8 +48,9 @@ def format_interval(estimate: float, low: float, high: float) -> str:
         digits = min(max(size - last + 1, least), 7) if bounded else 3
         if value and (not plain or (digits == least == 2 and size < -3)):
             return _scientific(value, digits)
-        decimals = digits - 1 - size if digits > 1 or size >= last else -last
-        return f"{round(value, max(decimals, 0)) + 0.0:.{max(decimals, 0)}f}"
+        decimals = -last if least == 1 and size < last else digits - 1 - size
+        decimals = max(decimals, 0)
+        return f"{round(value, decimals) + 0.0:.{decimals}f}"  # + 0.0: no minus zero
 
     return f"{text(estimate)} [{text(low)}, {text(high)}]"
 

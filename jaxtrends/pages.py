@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxtrends import record, report
 from jaxtrends.formats import escape_markdown as md
-from jaxtrends.formats import format_number, markdown_table
+from jaxtrends.formats import markdown_table
 
 INTRODUCTION = """\
 # Results
@@ -154,7 +154,7 @@ def _parts(entry: Mapping[str, Any]) -> str:
             name,
             report.interval_of(found),
             found["verdict"],
-            "" if found["holm_p"] is None else format_number(found["holm_p"], 2),
+            "" if found["holm_p"] is None else report.p_value_of(found["holm_p"]).lstrip("= "),
             str(found["n"]),
         ]
         for name, found in entry["verdict"]["parts"].items()

@@ -62,6 +62,11 @@ def _natural(text: str) -> list[Any]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
 
 
+def p_value_of(p: float) -> str:
+    """A p-value with its sign: "= 0.043", or "< 1e-6" where nobody needs to know how small."""
+    return "< 1e-6" if p < 1e-6 else f"= {format_number(p, 2)}"
+
+
 def entries(done: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All claims of a record in the order of their ids, F2 before F10."""
     return sorted(record.entries(done), key=lambda entry: _natural(entry["claim"]["id"]))
@@ -71,10 +76,10 @@ def _criterion(claim: Mapping[str, Any]) -> str:
     quantity = claim["quantity"].removesuffix(" [1]")  # a pure number needs no unit
     low, high = (float(bound) for bound in claim["region"])
     if math.isinf(low):
-        return f"{quantity} < {format_number(high, 6)}"
+        return f"{quantity}: below {format_number(high, 6)}"
     if math.isinf(high):
-        return f"{quantity} > {format_number(low, 6)}"
-    return f"{quantity} between {format_number(low, 6)} and {format_number(high, 6)}"
+        return f"{quantity}: above {format_number(low, 6)}"
+    return f"{quantity}: between {format_number(low, 6)} and {format_number(high, 6)}"
 
 
 def _reported(claim: Mapping[str, Any], *, how: bool) -> str:
@@ -85,7 +90,8 @@ def _reported(claim: Mapping[str, Any], *, how: bool) -> str:
     if not claim["reported"]:
         return ""
     by = "critics: " if claim["source"] == "critic" else ""
-    known = f"; {KNOWN[claim['known']]}" if how else ""
+    said = claim["known"] in claim["where"] and claim["known"] != "figure"
+    known = f"; {KNOWN[claim['known']]}" if how and not said else ""
     return f"{by}{claim['reported']} ({claim['where']}{known})"
 
 
@@ -112,15 +118,17 @@ def _detectable(finding: Mapping[str, Any]) -> str:
     effect = float(finding["minimum_detectable_effect"])
     if not math.isfinite(effect):
         return " (the interval has no end)"
-    kind = "factor" if finding["scale"] == "log" else "effect"
-    return f" (detectable {kind}: {format_number(effect, 2)})"
+    if finding["scale"] == "log":
+        return f" (detectable factor: {1 + float(f'{effect - 1:.2g}'):.6g})"
+    return f" (detectable effect: {format_number(effect, 2)})"
 
 
 def _row(entry: Mapping[str, Any]) -> Row:
     claim, verdict, found = entry["claim"], entry["verdict"], _headline(entry)
     ours, n, detectable = "", "", ""
     if found is not None:
-        ours, n, detectable = interval_of(found), str(found["n"]), _detectable(found)
+        ours, n = interval_of(found), str(found["n"])
+        detectable = _detectable(found) if verdict["verdict"] == claims.INCONCLUSIVE else ""
         if len(verdict["parts"]) > 1:
             ours += f" at {verdict['headline']}, least favourable of {len(verdict['parts'])}"
         if claim["kind"] == "exact":
@@ -166,7 +174,7 @@ def _note(entry: Mapping[str, Any]) -> str:
         said.append(_sentence(verdict["note"]))
     if found is not None and claim["kind"] == "statistical":
         p = found["holm_p"]
-        corrected = "" if p is None else f"; Holm-corrected p = {format_number(p, 2)}"
+        corrected = "" if p is None else f"; Holm-corrected p {p_value_of(p)}"
         said.append(f"Interval: {found['method']}{corrected}.")
     if found is not None:
         said.append(f"Why this region: {_sentence(claim['reason'])}")
@@ -392,6 +400,5 @@ def terminal_table(done: Mapping[str, Any]) -> Any:
         style = STYLES[entry["verdict"]["verdict"]]
         shown.add_row(*(Text(cell) for cell in cells), Text(verdict, style))
     for claim in done["results"]["not_run"]:
-        cells = (claim["id"], claim["statement"], "", "")
-        shown.add_row(*(Text(cell) for cell in cells), Text(f"not run: {claim['reason']}", "dim"))
+        shown.add_row(claim["id"], Text(_sentence(f"not run: {claim['reason']}"), "dim"))
     return shown

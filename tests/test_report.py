@@ -170,10 +170,17 @@ def test_a_row_says_what_was_reported_where_and_how_that_is_known(made):
     assert row_of(made, "T1")[2] == ""
 
 
+def test_how_a_figure_is_known_is_not_said_twice():
+    made = example()
+    entry = next(e for e in record.entries(made) if e["claim"]["id"] == "T3")
+    entry["claim"] |= {"where": "abstract", "known": "abstract"}
+    assert row_of(made, "T3")[2] == r"2.21 \| 2.21 (abstract)"
+
+
 def test_a_row_says_what_would_have_been_accepted(made):
-    assert row_of(made, "T1")[3] == "relative squared error &lt; 1e-20"
-    assert row_of(made, "T4")[3].endswith("> 4")
-    assert row_of(made, "T2")[3].endswith("between 0.98 and 1.02")
+    assert row_of(made, "T1")[3] == "relative squared error: below 1e-20"
+    assert row_of(made, "T4")[3].endswith(": above 4")
+    assert row_of(made, "T2")[3].endswith(": between 0.98 and 1.02")
 
 
 def test_an_inconclusive_claim_shows_what_it_could_have_detected(made):
@@ -186,7 +193,8 @@ def test_an_inconclusive_claim_shows_what_it_could_have_detected(made):
 @pytest.mark.parametrize(
     ("scale", "effect", "text"),
     [
-        ("log", 1.832, "inconclusive (detectable factor: 1.8)"),
+        ("log", 1.832, "inconclusive (detectable factor: 1.83)"),
+        ("log", 1.0287, "inconclusive (detectable factor: 1.029)"),
         ("linear", "inf", "inconclusive (the interval has no end)"),
     ],
 )
@@ -482,6 +490,19 @@ def test_few_values_on_a_log_axis_are_ticks_in_plain_numbers(compose):
     drawing.draw_without_rendering()
     (axes,) = drawing.axes
     assert [t.get_text() for t in axes.get_xticklabels()] == ["1", "2", "5", "10", "20", "40"]
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_a_single_point_is_seen(compose, scale):
+    point = Series("a", [8], [2.0], [1.9], [2.2], "points")
+    drawing = compose(plain_figure([point], x_scale=scale, y_scale=scale))
+    (axes,) = drawing.axes
+    (low, high), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    assert low < 8 < high
+    assert bottom < 1.9 < 2.2 < top
+    if scale == "log":
+        drawing.draw_without_rendering()
+        assert [text.get_text() for text in axes.get_xticklabels()] == ["8"]
 
 
 def test_two_figures_of_one_name_are_a_mistake():
