@@ -48,7 +48,8 @@ def format_interval(estimate: float, low: float, high: float) -> str:
         digits = min(max(size - last + 1, least), 7) if bounded else 3
         if value and (not plain or (digits == least == 2 and size < -3)):
             return _scientific(value, digits)
-        decimals = -last if least == 1 and size < last else digits - 1 - size
+        beneath = bounded and least == 1 and size < last  # smaller than the last digit shown
+        decimals = -last if beneath else digits - 1 - size
         decimals = max(decimals, 0)
         return f"{round(value, decimals) + 0.0:.{decimals}f}"  # + 0.0: no minus zero
 
