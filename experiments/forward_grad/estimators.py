@@ -34,6 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxtrends.claims import Claim, Control, Evidence
+from jaxtrends.errors import Problem, choose, require_positive
 from jaxtrends.estimators import LAWS, draw, estimate
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
@@ -65,6 +66,26 @@ SMOKE = EstimatorsConfig(laws=("gaussian",), dimensions=(8,), tangents=(1,))
 FULL = EstimatorsConfig(
     dimensions=(2, 8, 32, 128, 512), tangents=(1, 2, 4, 8, 16, 32, 64), draws=2**20
 )
+
+
+def check(config: EstimatorsConfig) -> None:
+    """Refuse settings that cannot be run.
+
+    Raises:
+        Problem: names the flag at fault.
+    """
+    for law in config.laws:
+        choose("law", law, LAWS)
+    for name in ("laws", "dimensions", "tangents"):
+        if not getattr(config, name):
+            raise Problem(f"--estimators.{name} must not be empty.")
+    for name in ("dimensions", "tangents"):
+        numbers = getattr(config, name)
+        require_positive(**{f"estimators.{name}[{i}]": number for i, number in enumerate(numbers)})
+    for name in ("draws", "difference_dimension"):
+        require_positive(**{f"estimators.{name}": getattr(config, name)})
+    if not any(grid(config, law) for law in config.laws):
+        raise Problem("--estimators.tangents must hold a number below one of the dimensions.")
 
 
 @dataclass(frozen=True)
@@ -267,7 +288,7 @@ def _curve(label: str, axis: str, cells: Sequence[Mapping[str, Any]]) -> list[Se
     theory = np.sqrt([cell["closed_form"] for cell in cells]).tolist()
     return [
         Series(label, x, middle, low, high, "points"),
-        Series(f"{label}, closed form", x, theory, style="theory"),
+        Series(label, x, theory, style="theory"),
     ]
 
 

@@ -42,6 +42,7 @@ import numpy as np
 
 from jaxtrends import estimators
 from jaxtrends.claims import Claim, Control, Evidence
+from jaxtrends.errors import Problem, require_positive
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
 GROUPS = 20  # lanes are averaged in so many groups, whose means are the samples of every claim
@@ -66,25 +67,45 @@ class ScalingConfig:
     regression_multiples: tuple[int, ...] = (1, 4)
     """Samples, in multiples of d² log(d)."""
     regression_lanes: int = 60
-    """Regressions at the largest dimension, a multiple of 20; at the others more, as 1/d."""
+    """Regressions at the largest dimension; more at smaller ones, as 1/d; in whole twenties."""
 
 
 SMOKE = ScalingConfig(
     dimensions=(32,),
     tangents=(1,),
-    draws=2**14,
     regression_dimensions=(8,),
     regression_multiples=(1,),
-    regression_lanes=100,
 )
 FULL = ScalingConfig(
-    dimensions=(32, 64, 128, 256, 512, 1024, 2048),
+    dimensions=(32, 64, 128, 256, 512, 1024),
     tangents=(1, 4, 16, 64),
     draws=2**20,
     regression_dimensions=(8, 16, 32, 64, 128),
-    regression_multiples=(1, 4, 16),
     regression_lanes=120,
 )
+
+
+def check(config: ScalingConfig) -> None:
+    """Refuse settings that cannot be run.
+
+    Raises:
+        Problem: names the flag at fault.
+    """
+    for name in ("dimensions", "tangents", "regression_dimensions", "regression_multiples"):
+        numbers = getattr(config, name)
+        require_positive(**{f"scaling.{name}[{i}]": number for i, number in enumerate(numbers)})
+        if not numbers:
+            raise Problem(f"--scaling.{name.replace('_', '-')} must name at least one number.")
+    require_positive(
+        **{f"scaling.{name}": getattr(config, name) for name in ("draws", "regression_lanes")}
+    )
+    if min(config.regression_dimensions) < 2:
+        raise Problem("--scaling.regression-dimensions must be at least 2: log(1) is zero.")
+    if not 1 < config.rank <= min(config.dimensions):
+        raise Problem(
+            f"--scaling.rank must lie between 2 and the smallest dimension, "
+            f"{min(config.dimensions)}, not {config.rank}."
+        )
 
 
 # Quadratics
@@ -140,6 +161,7 @@ def descend(
     return jax.lax.scan(every_lane, x, jnp.arange(steps, dtype=jnp.uint32))[1]
 
 
+@functools.partial(jax.jit, static_argnames=("rank", "dimension"))
 def random_basis(key: jax.Array, rank: int, dimension: int) -> jax.Array:
     """Orthonormal rows that span a random subspace: (rank, dimension) float32."""
     rows = jax.random.normal(key, (dimension, rank), jnp.float32)
@@ -282,9 +304,8 @@ def measure_regression(key: jax.Array, config: ScalingConfig, dimension: int) ->
         sizes[:, method, start], exact[:, method, start] = best_steps(
             dimension, distances[STARTS[start]], samples, forward=method == 0
         )
-    lanes = GROUPS * round(
-        config.regression_lanes * max(config.regression_dimensions) / dimension / GROUPS
-    )
+    wanted = config.regression_lanes * max(config.regression_dimensions) / dimension
+    lanes = GROUPS * max(1, round(wanted / GROUPS))
     first = np.sqrt([distances[start] / dimension for start in STARTS])
     parameters = jnp.broadcast_to(
         jnp.asarray(first, jnp.float32)[:, None], (lanes, 2, len(STARTS), dimension)
@@ -339,7 +360,7 @@ def _points(label: str, cells: Sequence[Mapping[str, Any]]) -> list[Series]:
     low, high = np.subtract(means, halves).tolist(), np.add(means, halves).tolist()
     return [
         Series(label, x, list(means), low, high, "points"),
-        Series(f"{label}, exact", x, [cell["exact"] for cell in cells], style="theory"),
+        Series(label, x, [cell["exact"] for cell in cells], style="theory"),
     ]
 
 
@@ -398,7 +419,7 @@ def _regression_report(regression: Mapping[str, Any]) -> tuple:
             exact = [reading["exact"][0] / reading["exact"][1] for reading in readings]
             label = f"n = {name}"
             series.append(Series(label, dimensions, list(means), low, high, "points"))
-            series.append(Series(f"{label}, exact", dimensions, exact, style="theory"))
+            series.append(Series(label, dimensions, exact, style="theory"))
             rows += [
                 [start, d, name, reading["samples"], mean, half, law, law / d]
                 for d, reading, mean, half, law in zip(

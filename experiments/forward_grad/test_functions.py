@@ -29,6 +29,7 @@ import numpy as np
 
 from jaxtrends import estimators
 from jaxtrends.claims import Claim, Control, Evidence
+from jaxtrends.errors import Problem, choose, require_positive
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
 POINTS = 250  # of every curve
@@ -46,8 +47,8 @@ class TestFunctionsConfig:
     """Timed runs of each method."""
 
 
-SMOKE = TestFunctionsConfig(functions=("beale",), seeds=20, repetitions=2)
-FULL = TestFunctionsConfig(seeds=1000, repetitions=31)
+SMOKE = TestFunctionsConfig(functions=("beale",), seeds=1, repetitions=2)
+FULL = TestFunctionsConfig(seeds=400, repetitions=51)
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,20 @@ METHODS: dict[str, Callable[..., Any]] = {
     "gaussian": functools.partial(estimators.estimate, law="gaussian"),
     "rademacher": functools.partial(estimators.estimate, law="rademacher"),
 }
+
+
+def check(config: TestFunctionsConfig) -> None:
+    """Refuse settings that cannot be run.
+
+    Raises:
+        Problem: names the flag at fault.
+    """
+    for name in config.functions:
+        choose("test function", name, FUNCTIONS)
+    if not config.functions:
+        raise Problem(f"--test-functions.functions must name some of {', '.join(FUNCTIONS)}.")
+    numbers = {"seeds": config.seeds, "repetitions": config.repetitions}
+    require_positive(**{f"test_functions.{name}": number for name, number in numbers.items()})
 
 
 @functools.partial(jax.jit, static_argnames=("function", "method"))
