@@ -427,14 +427,14 @@ def _regression_report(regression: Mapping[str, Any]) -> tuple:
                 )
             ]
         bound = [d * math.log(d) for d in dimensions]
-        series.append(Series("d log d", dimensions, bound))
+        series.append(Series("d log d", dimensions, bound, style="theory"))
         title = f"Start at squared distance {start}"
         panels.append(Panel(title, "parameters d", "excess-risk factor", series, "log", "log"))
     figure = Figure(
         "regression_factor",
         "What the forward gradient loses to backpropagation in linear regression",
         "Excess risk of the forward gradient over that of backpropagation on the same n samples, "
-        "each at its own best steps; dashed, the exact recursion; solid, the bound's shape.",
+        "each at its own best steps; through the points the exact recursion, beside them d log d.",
         panels,
     )
     columns = ("||θ*||²", "d", "n", "samples", "factor", "±", "exact", "exact / d")

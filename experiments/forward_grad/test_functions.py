@@ -241,7 +241,8 @@ def _figures(arrays: Mapping[str, Any]) -> list[Figure]:
         Figure(
             "trajectories",
             "Ways to the optimum",
-            "The first three forward-gradient runs, and backpropagation, from the paper's starts.",
+            "The first three forward-gradient runs, and backpropagation, from the paper's starts; "
+            f"{POINTS} points of each, evenly spaced over the iterations.",
             paths,
         ),
     ]
