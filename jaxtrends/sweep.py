@@ -82,13 +82,27 @@ def program(trainer: Trainer, log_every: int) -> Program:
             means = jax.tree.map(partial(jnp.mean, axis=0), metrics)
             return state, {**means, **trainer.evaluate(lane, state, data)}
 
-        return jax.vmap(one)(lanes, states)
+        return _over_lanes(one, lanes, states)
 
-    return Program(
-        start=jax.jit(jax.vmap(trainer.init, in_axes=(0, None))),
-        advance=jax.jit(advance, donate_argnums=1),
-        finish=jax.jit(jax.vmap(trainer.test, in_axes=(0, 0, None))),
-    )
+    def start(lanes: PyTree, data: PyTree) -> PyTree:
+        return _over_lanes(lambda lane: trainer.init(lane, data), lanes)
+
+    def finish(lanes: PyTree, states: PyTree, data: PyTree) -> PyTree:
+        return _over_lanes(lambda lane, state: trainer.test(lane, state, data), lanes, states)
+
+    return Program(jax.jit(start), jax.jit(advance, donate_argnums=1), jax.jit(finish))
+
+
+def _over_lanes(function: Callable[..., PyTree], *trees: PyTree) -> PyTree:
+    """Vmap over lanes; a lone lane runs as it is.
+
+    A product with a batch axis of length one takes a path in XLA's CPU compiler that is twice as
+    slow for backprop, and the axis is not always simplified away.
+    """
+    if lane_count(trees[0]) > 1:
+        return jax.vmap(function)(*trees)
+    alone = function(*(jax.tree.map(lambda leaf: leaf[0], tree) for tree in trees))
+    return jax.tree.map(lambda leaf: leaf[None], alone)
 
 
 def blocks_of(lanes: PyTree, block: int) -> list[PyTree]:

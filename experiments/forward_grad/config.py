@@ -112,7 +112,6 @@ SMOKE = Config(
             grid=(1e-3, 1e-2, 1e-1),
             tuning_steps=40,
             tuning_seeds=1,
-            block=3,
         ),
         widths=(),
         timing_rounds=2,
@@ -124,7 +123,10 @@ ALL_ARMS = tuple(METHODS)
 DEFAULT = Config(
     training=TrainingConfig(
         logistic=Task(hidden=(), methods=("backprop", "gaussian", "rademacher")),
-        mlp=Task(methods=ALL_ARMS),
+        mlp=Task(
+            methods=("backprop", "gaussian", "rademacher", "gaussian-4", "central", "clipped")
+        ),
+        ladder=Task(steps=500, tuning_steps=500, log_every=10),
     ),
 )
 FULL = replace(
@@ -133,15 +135,12 @@ FULL = replace(
     test_functions=test_functions.FULL,
     training=TrainingConfig(
         tasks=("logistic", "mlp", "cnn", "figure4"),
-        logistic=Task(hidden=(), methods=ALL_ARMS, steps=4000, tuning_steps=4000, log_every=80),
-        mlp=Task(methods=ALL_ARMS, steps=4000, tuning_steps=4000, log_every=80),
+        logistic=Task(hidden=(), methods=ALL_ARMS),
+        mlp=Task(methods=ALL_ARMS, steps=2000, tuning_steps=2000, log_every=40),
         cnn=Task(
             channels=8,
             hidden=(64,),
             methods=("backprop", "gaussian", "rademacher"),
-            steps=1000,
-            tuning_steps=1000,
-            log_every=20,
         ),
         figure4=Task(
             hidden=(1024, 1024),
@@ -149,11 +148,10 @@ FULL = replace(
             steps=20000,
             log_every=200,
             shared_rates=(2e-5, 2e-4),
-            grid=(1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0),
+            grid=(1e-5, 3.2e-5, 1e-4, 3.2e-4, 1e-3, 1e-2, 0.1, 0.32, 1.0),
             tuning_steps=2000,
             tuning_seeds=1,
             seeds=5,
-            block=1,
         ),
         widths=(8, 32, 128, 512, 2048),
     ),

@@ -183,7 +183,7 @@ CLAIMS: tuple[Claim, ...] = (
         known="figure",
         quantity="forward gradient's training loss / backprop's, largest shared rate",
         statistic="paired ratio",
-        region=(0.0, 1.0),
+        region=(-math.inf, 1.0),
         reason="the sign of the difference, as the paper's figure shows it",
         evidence=_larger_rate,
         controls=(_UNTRAINED,),
@@ -200,7 +200,7 @@ CLAIMS: tuple[Claim, ...] = (
         quantity="time of the forward gradient / time of backprop to that loss, as steps times the "
         "median time of a step; never reached counts as infinite",
         statistic="paired ratio",
-        region=(0.0, 1.0),
+        region=(-math.inf, 1.0),
         reason="1 is no difference",
         evidence=_sooner,
         about="measurements",

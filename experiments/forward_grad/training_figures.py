@@ -30,7 +30,8 @@ def band(method: str, x: np.ndarray, curve: np.ndarray) -> Series:
     line: a diverged method stops in the figure where it diverged.
     """
     ranked = np.where(np.isfinite(curve), curve, np.inf).astype(np.float64)
-    low, middle, high = np.quantile(ranked, [0.1, 0.5, 0.9], axis=0, method="nearest")
+    middle = np.median(ranked, axis=0)
+    low, high = np.quantile(ranked, [0.1, 0.9], axis=0, method="nearest")
     keep = thin(x.size)
     keep = keep[np.isfinite(high[keep])]
     return Series(label(method), x[keep], middle[keep], low[keep], high[keep])
