@@ -29,7 +29,7 @@ class Terminal:
         self._label = ""
         self._started = 0.0
         self._first = 0.0
-        self._spoken = 0.0
+        self._spoken = time.monotonic()
 
     def say(self, text: str) -> None:
         """Print a line, above the bar if there is one."""
@@ -44,7 +44,7 @@ class Terminal:
         now = time.monotonic()
         if label != self._label:
             self.clear()
-            self._label, self._started, self._first, self._spoken = label, now, done, now
+            self._label, self._started, self._first = label, now, done
             if self.console.is_terminal:
                 self._open(label, total)
         rate = (done - self._first) / max(now - self._started, 1e-9)

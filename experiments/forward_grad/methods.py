@@ -24,7 +24,6 @@ LABELS = {
     "backprop": "backprop",
     "gaussian": "forward gradient",
     "rademacher": "forward gradient, Rademacher",
-    "gaussian-4": partial(estimate, law="gaussian", tangents=4),
     "gaussian-4": "forward gradient, k = 4",
     "gaussian-16": "forward gradient, k = 16",
     "rademacher-16": "forward gradient, Rademacher, k = 16",
