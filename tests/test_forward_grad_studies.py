@@ -132,7 +132,7 @@ def test_an_estimator_that_is_wrong_by_a_tenth_fails(estimators_result, identity
 
 def test_float64_differences_err_as_rounding_over_their_size_suggests(estimators_result):
     errors = np.array(estimators_result.values["differences"]["float64"]["central_difference"])
-    sizes = np.array(estimators.EPSILONS)
+    sizes = np.array(estimators.EPSILONS["float64"])
     small = (sizes > 1e-12) & (sizes < 1e-7)
     # u |f| / (e |g·v|) with |f| / |g·v| of order ten: far above 1e-13 at every size.
     assert 1e-16 < np.median(errors[small] * sizes[small]) < 1e-14
