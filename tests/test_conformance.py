@@ -1,0 +1,111 @@
+"""What every experiment must be and do; a new one is found by itself."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import subprocess
+import sys
+
+import pytest
+
+from jaxtrends import flags, record
+from jaxtrends.claims import VERDICTS
+from jaxtrends.experiment import discover
+
+EXPERIMENTS = discover()
+
+
+@pytest.fixture(params=sorted(EXPERIMENTS))
+def experiment(request):
+    return EXPERIMENTS[request.param]
+
+
+@pytest.fixture(scope="module", params=sorted(EXPERIMENTS))
+def smoke(request, tmp_path_factory):
+    """A smoke run from outside the repository: the folder and what was said."""
+    folder = tmp_path_factory.mktemp(request.param)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-W", "error", "-m", f"experiments.{request.param}"),
+            *("--preset", "smoke", "--output", str(folder / "run")),
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "run", done
+
+
+def test_it_has_the_three_presets_of_one_kind(experiment):
+    assert {"smoke", "default", "full"} <= set(experiment.presets)
+    assert len({type(config) for config in experiment.presets.values()}) == 1
+    for name, config in experiment.presets.items():
+        experiment.check(config, ())
+        assert experiment.seconds(name, experiment.studies_of(config)) > 0
+
+
+def test_a_config_survives_its_record(experiment):
+    for config in experiment.presets.values():
+        plain = json.loads(json.dumps(record.plain(config)))
+        assert flags.rebuild(type(config), plain) == config
+
+
+def test_its_claims_are_whole(experiment):
+    claims = [claim for study in experiment.studies.values() for claim in study.claims]
+    assert claims
+    identifiers = [claim.id for claim in claims]
+    assert len(set(identifiers)) == len(identifiers)
+    for name, study in experiment.studies.items():
+        for claim in study.claims:
+            assert claim.study == name
+            assert claim.statement.endswith(".")
+            assert claim.reason
+            assert claim.quantity
+            assert claim.evidence or claim.not_testable
+
+
+def undocumented(kind):
+    """The fields of a config, and of the configs in it, without a docstring below them."""
+    body = ast.parse(inspect.getsource(kind)).body[0].body
+    for line, following in zip(body, [*body[1:], None], strict=True):
+        if isinstance(line, ast.AnnAssign):
+            text = getattr(getattr(following, "value", None), "value", None)
+            if not isinstance(text, str):
+                yield f"{kind.__name__}.{line.target.id}"
+    for field in dataclasses.fields(kind):
+        if field.default_factory is not dataclasses.MISSING:
+            yield from undocumented(type(field.default_factory()))
+
+
+def test_every_flag_has_its_help(experiment):
+    assert list(undocumented(type(experiment.presets["default"]))) == []
+
+
+def test_smoke_gives_a_valid_record_that_judges_the_same(smoke):
+    folder, done = smoke
+    found = record.read(folder)
+    assert found["preset"] == "smoke"
+    assert record.publishable(found) == "it is a smoke run"
+    entries = record.entries(found)
+    assert entries
+    for entry in entries:
+        assert entry["verdict"]["verdict"] in VERDICTS
+        assert record.judge_again(entry) == entry["verdict"]
+    assert "verdict" in done.stdout.lower()
+    assert not record.stale_studies(found)
+
+
+def test_smoke_draws_its_figures(smoke):
+    folder, _ = smoke
+    names = {path.suffix for path in (folder / "figures").iterdir()}
+    assert names == {".svg", ".png"}
+
+
+def test_smoke_writes_nothing_else_into_its_working_directory(smoke):
+    folder, _ = smoke
+    assert [path.name for path in folder.parent.iterdir()] == ["run"]
