@@ -319,7 +319,7 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if len(set(x)) < 2:
-        raise KeyError("a slope needs two sizes")
+        raise KeyError("two sizes to fit a slope to")
     return float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
 
 
@@ -653,7 +653,7 @@ def widths_of_several_depths(measurements: Mapping[str, Any]) -> list[int]:
     all_widths = [network["width"] for network in measurements["networks"]]
     widths = sorted({width for width in all_widths if all_widths.count(width) > 1})
     if not widths:
-        raise KeyError("this run has no two depths of one width")
+        raise KeyError("two depths of one width")
     return widths
 
 

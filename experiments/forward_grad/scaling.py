@@ -485,7 +485,7 @@ def _growth(cells: Mapping[str, Any]) -> tuple[np.ndarray, list[int]]:
         key=lambda cell: cell["dimension"],
     )
     if len(chosen) < 3:
-        raise KeyError("a growth needs three dimensions")
+        raise KeyError("three dimensions to fit a growth to")
     steps = np.array([cell["steps"] for cell in chosen], np.float64).T
     return steps, [cell["dimension"] for cell in chosen]
 
@@ -508,7 +508,7 @@ def logarithm(values: Mapping[str, Any]) -> Evidence:
     regression = values["regression"]
     dimensions = [int(name) for name in regression]
     if len(dimensions) < 3:
-        raise KeyError("a growth needs three dimensions")
+        raise KeyError("three dimensions to fit a growth to")
     parts = {}
     for start in STARTS:
         for name in regression[str(dimensions[0])][start]:
