@@ -49,11 +49,11 @@ EXPERIMENT = Experiment(
             test_functions.CLAIMS,
             {"smoke": 4, "default": 20, "full": 40},
         ),
-        "training": Study(
-            "networks at shared and at tuned learning rates; a ladder of widths",
-            training.run,
-            training_claims.CLAIMS,
-            {"smoke": 12, "default": 240, "full": 9000},
+        "scaling": Study(
+            "slow-down with the number of parameters on quadratics and linear regression",
+            scaling.run,
+            scaling.CLAIMS,
+            {"smoke": 4, "default": 45, "full": 240},
         ),
         "cost": Study(
             "arithmetic, memory and time of one gradient over depth and width",
@@ -61,11 +61,11 @@ EXPERIMENT = Experiment(
             cost.CLAIMS,
             {"smoke": 5, "default": 70, "full": 360},
         ),
-        "scaling": Study(
-            "slow-down with the number of parameters on quadratics and linear regression",
-            scaling.run,
-            scaling.CLAIMS,
-            {"smoke": 4, "default": 45, "full": 240},
+        "training": Study(
+            "networks at shared and at tuned learning rates; a ladder of widths",
+            training.run,
+            training_claims.CLAIMS,
+            {"smoke": 12, "default": 240, "full": 9000},
         ),
     },
     scale="Networks of 10^3 to 10^6 parameters on 8x8 or 28x28 images; the full preset trains the "

@@ -63,6 +63,8 @@ def check(config: Config, own_methods: tuple[str, ...] = ()) -> None:
     for name in (*chosen.tasks, "ladder"):
         _check_task(f"training.{name}", getattr(chosen, name))
     require_positive(**{f"training.widths[{i}]": width for i, width in enumerate(chosen.widths)})
+    for study in (estimators, test_functions, cost, scaling):
+        study.check(getattr(config, study.__name__.rpartition(".")[2]))
 
 
 def _check_task(flag: str, task: Task) -> None:
