@@ -109,6 +109,9 @@ def main(
     except Problem as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of our output has gone, `| head` say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Interrupted as interrupted:
         print(f"Stopped by {interrupted}; the state is saved.", file=sys.stderr)
         return 128 + interrupted.number
