@@ -23,7 +23,8 @@ class Terminal:
     def __init__(self) -> None:
         from rich.console import Console
 
-        self.console = Console(highlight=False, soft_wrap=True)
+        width = None if sys.stdout.isatty() else 110  # in a file, lines as wide as a page
+        self.console = Console(highlight=False, soft_wrap=True, width=width)
         self._progress: Any = None
         self._task: Any = None
         self._label = ""
