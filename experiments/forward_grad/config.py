@@ -125,9 +125,7 @@ ALL_ARMS = tuple(METHODS)
 DEFAULT = Config(
     training=TrainingConfig(
         logistic=Task(hidden=(), methods=("backprop", "gaussian", "rademacher")),
-        mlp=Task(
-            methods=("backprop", "gaussian", "rademacher", "gaussian-4", "central", "clipped")
-        ),
+        mlp=Task(methods=("backprop", "gaussian", "rademacher", "central", "clipped")),
         ladder=Task(steps=500, tuning_steps=500, log_every=10),
     ),
 )
@@ -155,7 +153,7 @@ FULL = replace(
             tuning_seeds=1,
             seeds=5,
         ),
-        widths=(8, 32, 128, 512, 2048),
+        widths=(4, 16, 64, 256, 1024),
     ),
     cost=cost.FULL,
     scaling=scaling.FULL,

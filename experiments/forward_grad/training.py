@@ -87,7 +87,7 @@ class TrainingConfig:
     """The MLP of the paper's Figure 4 on the whole of MNIST."""
     ladder: Task = field(default_factory=Task)
     """What every rung of the ladder of widths trains; its hidden widths come from --widths."""
-    widths: tuple[int, ...] = (8, 32, 128, 512)
+    widths: tuple[int, ...] = (4, 16, 64, 256)
     """Hidden widths of the ladder's MLPs; none leave the ladder out."""
 
 
