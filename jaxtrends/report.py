@@ -400,5 +400,7 @@ def terminal_table(done: Mapping[str, Any]) -> Any:
         style = STYLES[entry["verdict"]["verdict"]]
         shown.add_row(*(Text(cell) for cell in cells), Text(verdict, style))
     for claim in done["results"]["not_run"]:
+        if claim["study"] not in done["results"]["studies"]:
+            continue  # the user chose the studies
         shown.add_row(claim["id"], Text(_sentence(f"not run: {claim['reason']}"), "dim"))
     return shown
