@@ -136,11 +136,13 @@ FULL = replace(
     training=TrainingConfig(
         tasks=("logistic", "mlp", "cnn", "figure4"),
         logistic=Task(hidden=(), methods=ALL_ARMS),
-        mlp=Task(methods=ALL_ARMS, steps=2000, tuning_steps=2000, log_every=40),
+        mlp=Task(methods=ALL_ARMS),
         cnn=Task(
             channels=8,
             hidden=(64,),
+            dataset="digits",
             methods=("backprop", "gaussian", "rademacher"),
+            log_every=50,
         ),
         figure4=Task(
             hidden=(1024, 1024),
