@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -287,10 +288,12 @@ def _drawer(law: str, seed: Seed, params: PyTree, tangents: int) -> Callable[[ja
 
 def _independent(sampler: Callable[..., jax.Array], seed: Seed, params: PyTree) -> PyTree:
     leaves, treedef = jax.tree.flatten(params)
+    # In a loop, so that XLA does not put the making of its seed into the program of every leaf.
+    seeds = jax.lax.map(partial(_child, seed), jnp.arange(len(leaves), dtype=jnp.uint32))
     return treedef.unflatten(
         [
-            sampler(_child(seed, jnp.uint32(number)), leaf.shape).astype(leaf.dtype)
-            for number, leaf in enumerate(leaves)
+            sampler((high, low), leaf.shape).astype(leaf.dtype)
+            for high, low, leaf in zip(*seeds, leaves, strict=True)
         ]
     )
 
@@ -339,7 +342,8 @@ def _unflatten(flat: jax.Array, params: PyTree) -> PyTree:
     )
 
 
-# Random numbers: float32 arrays from a Threefry key.
+# Random numbers: float32 arrays from a Threefry key. Jitted, since one operation at a time they
+# would take seconds where nothing else is; within a jitted caller that changes nothing.
 
 
 def _seed(key: jax.Array) -> Seed:
@@ -395,6 +399,7 @@ def _uniforms(words: jax.Array) -> jax.Array:
     return words.astype(jnp.float32) * jnp.float32(2**-32) + jnp.float32(2**-33)
 
 
+@partial(jax.jit, static_argnames="shape")
 def _normals(seed: Seed, shape: tuple[int, ...]) -> jax.Array:
     """Standard normal numbers: a Rayleigh radius times the sine of a uniform angle (Box, Muller).
 
@@ -413,6 +418,7 @@ def _normals(seed: Seed, shape: tuple[int, ...]) -> jax.Array:
     return (radius * (sine * angle)).reshape(shape)
 
 
+@partial(jax.jit, static_argnames="shape")
 def _laplaces(seed: Seed, shape: tuple[int, ...]) -> jax.Array:
     """Double-exponential numbers of variance 1: a random sign, and -log(uniform) / sqrt(2)."""
     first, second = _words(seed, *_matrix(shape))
@@ -420,13 +426,17 @@ def _laplaces(seed: Seed, shape: tuple[int, ...]) -> jax.Array:
     return _with_sign(size, second).reshape(shape)
 
 
+@partial(jax.jit, static_argnames="shape")
 def _signs(seed: Seed, shape: tuple[int, ...]) -> jax.Array:
-    """Random signs, 32 from each word: row 32 i + j of the matrix has bit j of row i of the words.
+    """Random signs, 32 from each word: row 32 i + j of a matrix has bit j of row i of the words.
 
     The words are made in a loop of two steps, because XLA does not fuse across a loop: fused, each
-    of the 32 signs would make its word again.
+    of the 32 signs would make its word again. A shape of few rows is first folded into 64.
     """
+    size = math.prod(shape)
     rows, columns = _matrix(shape)
+    if rows < 64:
+        rows, columns = 64, -(-size // 64)
     half = -(-rows // 64)
     words = jax.lax.map(
         lambda first: _words(seed, half, columns, first)[0],
@@ -437,7 +447,7 @@ def _signs(seed: Seed, shape: tuple[int, ...]) -> jax.Array:
     signs = _with_sign(
         jnp.ones(spread, jnp.float32), words << jax.lax.broadcasted_iota(jnp.uint32, spread, 1)
     )
-    return signs.reshape(64 * half, columns)[:rows].reshape(shape)
+    return signs.reshape(64 * half, columns)[:rows].reshape(-1)[:size].reshape(shape)
 
 
 def _with_sign(positive: jax.Array, words: jax.Array) -> jax.Array:

@@ -54,7 +54,7 @@ class EstimatorsConfig:
 
     laws: tuple[str, ...] = tuple(LAWS)
     """Laws of the tangents."""
-    dimensions: tuple[int, ...] = (2, 8, 32, 128)
+    dimensions: tuple[int, ...] = (4, 32, 128)
     """Numbers of parameters."""
     tangents: tuple[int, ...] = (1, 4, 16)
     """Tangents averaged in one estimate; those above the number of parameters are left out."""
@@ -65,9 +65,7 @@ class EstimatorsConfig:
 
 
 SMOKE = EstimatorsConfig(laws=("gaussian",), dimensions=(8,), tangents=(1,))
-FULL = EstimatorsConfig(
-    dimensions=(2, 8, 32, 128, 512), tangents=(1, 2, 4, 8, 16, 32, 64), draws=2**20
-)
+FULL = EstimatorsConfig(dimensions=(4, 16, 64, 256), tangents=(1, 2, 4, 8, 16, 32, 64), draws=2**20)
 
 
 def check(config: EstimatorsConfig) -> None:

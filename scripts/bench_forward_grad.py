@@ -1,0 +1,156 @@
+"""What a step costs, as ratios from one process: ``python -m scripts.bench_forward_grad``.
+
+A step of training is measured inside a jitted, donated ``lax.scan``: draw, slope and update, for
+the MLP 784-1024-1024-10 with ReLU and cross-entropy at batch 64, data as an argument. The programs
+take turns, forwards and then backwards, so that whatever else the machine does falls on all of them
+alike; each runs once unmeasured first. The last line is one JSON object of named ratios, of medians
+over the repetitions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxtrends import estimators, losses
+from jaxtrends.errors import Problem, require_positive
+
+PyTree = Any
+
+WIDTHS = (784, 1024, 1024, 10)
+BATCH = 64
+STEPS = 10  # in a scan: some 0.1 s
+LEARNING_RATE = 1e-5
+
+
+def loss(params: PyTree, images: jax.Array, labels: jax.Array) -> jax.Array:
+    hidden = images
+    for number, layer in enumerate(params):
+        hidden = hidden @ layer["kernel"] + layer["bias"]
+        if number < len(params) - 1:
+            hidden = jax.nn.relu(hidden)
+    return losses.cross_entropy(hidden, labels)
+
+
+def initial(key: jax.Array) -> PyTree:
+    keys = jax.random.split(key, len(WIDTHS) - 1)
+    return [
+        {
+            "kernel": jax.random.normal(key, (fan_in, fan_out)) * (2 / fan_in) ** 0.5,
+            "bias": jnp.zeros(fan_out),
+        }
+        for key, fan_in, fan_out in zip(keys, WIDTHS[:-1], WIDTHS[1:], strict=True)
+    ]
+
+
+def plain_normal(loss: estimators.Loss, params: PyTree, key: jax.Array) -> tuple[jax.Array, PyTree]:
+    """The forward gradient as one first writes it: one key and one `jax.random.normal` a leaf."""
+    leaves, treedef = jax.tree.flatten(params)
+    keys = jax.random.split(key, len(leaves))
+    tangent = treedef.unflatten(
+        [jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+    )
+    value, slope = jax.jvp(loss, (params,), (tangent,))
+    return value, jax.tree.map(lambda v: slope * v, tangent)
+
+
+def steps(estimator: estimators.Estimator) -> Callable[[], float]:
+    """Compile ``STEPS`` steps of plain gradient descent; a call gives the seconds of one step."""
+
+    def train(params: PyTree, key: jax.Array, batches: PyTree) -> tuple[PyTree, jax.Array]:
+        def step(params: PyTree, now: PyTree) -> tuple[PyTree, jax.Array]:
+            key, images, labels = now
+            value, gradient = estimator(lambda p: loss(p, images, labels), params, key)
+            params = jax.tree.map(lambda p, g: p - LEARNING_RATE * g, params, gradient)
+            return params, value
+
+        return jax.lax.scan(step, params, (jax.random.split(key, STEPS), *batches))
+
+    key = jax.random.key(0)
+    params = initial(key)
+    images = jax.random.uniform(key, (STEPS, BATCH, WIDTHS[0]))
+    labels = jax.random.randint(key, (STEPS, BATCH), 0, WIDTHS[-1])
+    batches = jax.block_until_ready((images, labels))
+    program = jax.jit(train, donate_argnums=0).lower(params, key, batches).compile()
+
+    def run() -> float:
+        nonlocal params
+        start = time.perf_counter()
+        params, _ = jax.block_until_ready(program(params, key, batches))
+        return (time.perf_counter() - start) / STEPS
+
+    return run
+
+
+def forward(law: str) -> estimators.Estimator:
+    return lambda loss, params, key: estimators.estimate(loss, params, key, law=law)
+
+
+# What is measured: makers of a function whose call gives seconds of one step.
+PROGRAMS: dict[str, Callable[[], Callable[[], float]]] = {
+    "backprop": lambda: steps(estimators.backprop),
+    "rademacher": lambda: steps(forward("rademacher")),
+    "gaussian": lambda: steps(forward("gaussian")),
+    "plain normal": lambda: steps(plain_normal),
+}
+
+# The ratios: name -> (program above the line, program below it).
+RATIOS = {
+    "forward_gradient_step_rademacher/backprop": ("rademacher", "backprop"),
+    "forward_gradient_step_gaussian/backprop": ("gaussian", "backprop"),
+    "forward_gradient_step_plain_normal/backprop": ("plain normal", "backprop"),
+}
+
+
+def measure(repeats: int) -> dict[str, list[float]]:
+    """Seconds of one step of every program, ``repeats`` of each, in turns."""
+    runs = {name: make() for name, make in PROGRAMS.items()}
+    for run in runs.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for repetition in range(repeats):
+        for name in list(runs)[:: 1 if repetition % 2 else -1]:
+            seconds[name].append(runs[name]())
+    return seconds
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.bench_forward_grad", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--repeats", type=int, default=30, help="repetitions of every program")
+    repeats = parser.parse_args(arguments).repeats
+    require_positive(repeats=repeats)
+
+    device = jax.devices()[0]
+    print(f"jax {jax.__version__} on {jax.device_count()} x {device.device_kind}")
+    seconds = measure(repeats)
+
+    print(f"\n{'ms a step':<16}{'median':>9}{'fastest':>9}{'middle half':>18}")
+    for name, values in seconds.items():
+        low, middle, high = (1e3 * q for q in statistics.quantiles([*values, *values], n=4))
+        print(f"{name:<16}{middle:9.2f}{1e3 * min(values):9.2f}{low:9.2f} to {high:5.2f}")
+
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    ratios = {
+        name: round(medians[top] / medians[below], 3) for name, (top, below) in RATIOS.items()
+    }
+    print()
+    for name, ratio in ratios.items():
+        print(f"{name:<46}{ratio:8.3f}")
+    print(json.dumps(ratios))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Problem as problem:
+        sys.exit(f"error: {problem}")
