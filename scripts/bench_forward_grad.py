@@ -3,8 +3,10 @@
 A step of training is measured inside a jitted, donated ``lax.scan``: draw, slope and update, for
 the MLP 784-1024-1024-10 with ReLU and cross-entropy at batch 64, data as an argument. The programs
 take turns, forwards and then backwards, so that whatever else the machine does falls on all of them
-alike; each runs once unmeasured first. The last line is one JSON object of named ratios, of medians
-over the repetitions.
+alike; each runs once unmeasured first. Training inside the driver is measured on the MLP 64-128-10
+and the digits, by backprop at batch 64: against a bare scan of the same step, against a Python loop
+over the jitted step, and eight lanes against one. The last line is one JSON object of named ratios,
+of medians over the repetitions.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxtrends import estimators, losses
+from jaxtrends import data, estimators, losses, models, sweep, train
 from jaxtrends.errors import Problem, require_positive
 
 PyTree = Any
@@ -29,6 +32,8 @@ WIDTHS = (784, 1024, 1024, 10)
 BATCH = 64
 STEPS = 10  # in a scan: some 0.1 s
 LEARNING_RATE = 1e-5
+DRIVER_STEPS = 2000
+LOG_EVERY = 500  # as often as that the driver scores 200 validation images
 
 
 def loss(params: PyTree, images: jax.Array, labels: jax.Array) -> jax.Array:
@@ -94,12 +99,80 @@ def forward(law: str) -> estimators.Estimator:
     return lambda loss, params, key: estimators.estimate(loss, params, key, law=law)
 
 
+def digits() -> tuple[train.Trainer, PyTree]:
+    """The MLP 64-128-10 trained by backprop, and its data."""
+    loaded = data.load("digits")
+    splits = ("train", "validation", "test")
+    arrays = {name: (getattr(loaded, name).inputs, getattr(loaded, name).labels) for name in splits}
+    model, optimizer = models.mlp((64, 128, 10)), train.decayed_sgd(1e-4)
+    trainer = train.supervised(
+        model, losses.cross_entropy, {}, estimators.backprop, optimizer, batch_size=BATCH
+    )
+    return trainer, arrays
+
+
+def driver(count: int) -> Callable[[], float]:
+    """Train ``count`` lanes by the driver, a block a lane; seconds of one step of one lane."""
+    trainer, arrays = digits()
+    rates = np.full(count, 0.1, np.float32)
+    lanes = {"seed": np.arange(count, dtype=np.uint32), "learning_rate": rates}
+    effects = sweep.Effects(points=lambda: DRIVER_STEPS // LOG_EVERY)
+
+    def run() -> float:
+        start = time.perf_counter()
+        sweep.run(
+            trainer,
+            lanes,
+            arrays,
+            steps=DRIVER_STEPS,
+            log_every=LOG_EVERY,
+            block=1,
+            effects=effects,
+        )
+        return (time.perf_counter() - start) / DRIVER_STEPS / count
+
+    return run
+
+
+def bare(looped: bool) -> Callable[[], float]:
+    """The same steps of one lane, in one scan or in a Python loop; seconds of one."""
+    trainer, arrays = digits()
+    arrays = jax.device_put(arrays)
+    lane = {"seed": jnp.uint32(0), "learning_rate": jnp.float32(0.1)}
+    step = lambda state, data: trainer.step(lane, state, data)  # noqa: E731
+    one = jax.jit(step, donate_argnums=0)
+    scan = jax.jit(
+        lambda state, data: jax.lax.scan(
+            lambda carry, _: step(carry, data), state, None, length=DRIVER_STEPS
+        ),
+        donate_argnums=0,
+    )
+    start_state = jax.jit(trainer.init)
+
+    def run() -> float:
+        start = time.perf_counter()
+        state = start_state(lane, arrays)
+        if looped:
+            for _ in range(DRIVER_STEPS):
+                state, _ = one(state, arrays)
+        else:
+            state, _ = scan(state, arrays)
+        jax.block_until_ready(state)
+        return (time.perf_counter() - start) / DRIVER_STEPS
+
+    return run
+
+
 # What is measured: makers of a function whose call gives seconds of one step.
 PROGRAMS: dict[str, Callable[[], Callable[[], float]]] = {
     "backprop": lambda: steps(estimators.backprop),
     "rademacher": lambda: steps(forward("rademacher")),
     "gaussian": lambda: steps(forward("gaussian")),
     "plain normal": lambda: steps(plain_normal),
+    "driver": lambda: driver(1),
+    "driver, 8 lanes": lambda: driver(8),
+    "bare scan": lambda: bare(looped=False),
+    "python loop": lambda: bare(looped=True),
 }
 
 # The ratios: name -> (program above the line, program below it).
@@ -107,6 +180,9 @@ RATIOS = {
     "forward_gradient_step_rademacher/backprop": ("rademacher", "backprop"),
     "forward_gradient_step_gaussian/backprop": ("gaussian", "backprop"),
     "forward_gradient_step_plain_normal/backprop": ("plain normal", "backprop"),
+    "driver/bare_scan": ("driver", "bare scan"),
+    "driver/python_loop": ("driver", "python loop"),
+    "driver_8_lanes/driver": ("driver, 8 lanes", "driver"),
 }
 
 
