@@ -99,9 +99,8 @@ def estimate(
 
     Memory: the tangents held at once, with their activations, have at most `TANGENTS_AT_ONCE`
     numbers (256 KiB in float32), or are one tangent; the largest such divisor of k is vmapped, the
-    rest scanned. ``orthogonal`` holds all k tangents and the work of a QR decomposition: some 3 k d
-    numbers. A vmap over lanes multiplies all of this. The same key gives the same tangents however
-    they are held.
+    rest scanned. ``orthogonal`` holds all k tangents twice: some 2 k d numbers. A vmap over lanes
+    multiplies all of this. The same key gives the same tangents however they are held.
 
     Args:
         loss: params -> scalar. All tangents see the same batch.
@@ -315,13 +314,24 @@ def _coordinate(seed: Seed, params: PyTree) -> PyTree:
 
 
 def _orthogonal(seed: Seed, params: PyTree, tangents: int) -> PyTree:
-    """The Q of a gaussian matrix, its signs fixed so that it is uniform (Mezzadri, 2007)."""
+    """A gaussian matrix made orthonormal row by row, which is uniform (Mezzadri, 2007).
+
+    Gram and Schmidt's method, every row projected twice so that it stays orthogonal to rounding.
+    Not `jnp.linalg.qr`: on a CPU, batches of LAPACK calls that run at once wait for each other's
+    threads, for ever where there are few (jaxlib 0.10.2, two cores).
+    """
     size = _size(params)
     normal = _normals(_child(seed, jnp.uint32(0)), (tangents, size)).astype(_wide(params))
-    with jax.default_matmul_precision("highest"):
-        q, r = jnp.linalg.qr(normal.T)
-    signed = jnp.where(jnp.diagonal(r) < 0, -q, q)
-    return _unflatten(signed.T * size**0.5, params)
+
+    def orthogonalise(number: jax.Array, rows: jax.Array) -> jax.Array:
+        row = normal[number]
+        for _ in range(2):
+            shares = jnp.matmul(rows, row, precision="highest")
+            row = row - jnp.matmul(shares, rows, precision="highest")
+        return rows.at[number].set(row / jnp.sqrt(jnp.sum(jnp.square(row))))
+
+    rows = jax.lax.fori_loop(0, tangents, orthogonalise, jnp.zeros_like(normal))
+    return _unflatten(rows * jnp.asarray(size**0.5, rows.dtype), params)
 
 
 def _wide(params: PyTree) -> jnp.dtype:
