@@ -347,16 +347,16 @@ def lowers(step, *arguments, **static):
 def test_every_jitted_step_lowers_for_accelerators():
     vector, one = jnp.ones(4, jnp.float32), jnp.float32(1)
     cells = tuple(estimators.Cell(law, 4, 2, 40) for law in estimators.LAWS)
-    assert lowers(estimators.measure, KEY, vector, vector, one, cells=cells)
+    keys = jax.random.split(KEY, len(cells))
+    assert lowers(estimators.measure, keys, vector, vector, one, cells=cells)
     descent = {"dimension": 4, "law": "gaussian", "tangents": 2, "steps": 3, "lanes": 2}
     for basis in (None, jnp.ones((2, 4), jnp.float32)):
         assert lowers(scaling.descend, KEY, basis, one, **descent)
     assert lowers(scaling.random_basis, KEY, rank=2, dimension=4)
     parameters, sizes = jnp.ones((2, 2, 2, 4), jnp.float32), jnp.ones((5, 2, 2), jnp.float32)
     assert lowers(scaling.regress, KEY, parameters, sizes, jnp.int32(0), jnp.int32(5))
-    keys = jax.random.split(KEY, 2)
     with jax.enable_x64(True):
         rate = jnp.float64(0.01)
-        assert lowers(estimators.largest_errors, KEY, vector, dimensions=(4,))
+        assert lowers(estimators.largest_error, KEY, vector, law="orthogonal", dimension=4)
         assert lowers(estimators.slopes, keys, vector, vector)
         assert lowers(functions.descend, keys, rate, function="beale", method="gaussian")
