@@ -65,7 +65,9 @@ class EstimatorsConfig:
 
 
 SMOKE = EstimatorsConfig(laws=("gaussian",), dimensions=(8,), tangents=(1,))
-FULL = EstimatorsConfig(dimensions=(8, 32, 128, 512), tangents=(1, 2, 4, 8, 16, 32, 64), draws=2**20)
+FULL = EstimatorsConfig(
+    dimensions=(8, 32, 128, 512), tangents=(1, 2, 4, 8, 16, 32, 64), draws=2**20
+)
 
 
 def check(config: EstimatorsConfig) -> None:
@@ -185,26 +187,16 @@ def measure_cells(
     cells: tuple[Cell, ...],
     scale: float = 1.0,
 ) -> dict[str, Any]:
-    """`measure` the cells of one law: cell name -> what it is, its closed form, and its batches.
-
-    They are one program; but orthogonal ones are a program each, run one after the
-    other: two batched QR decompositions in one CPU program wait for each other's threads for ever
-    (seen with jaxlib 0.10.2 on two cores).
-    """
+    """`measure`, as values: cell name -> what it is, its closed form, and its batches."""
     keys = jax.random.split(key, len(cells))
-    step = 1 if cells[0].law == "orthogonal" else len(cells)
-    measured = []
-    for first in range(0, len(cells), step):
-        some = slice(first, first + step)
-        found = measure(keys[some], centre, direction, jnp.float32(scale), cells=cells[some])
-        measured += [np.asarray(batches) for batches in found]
+    measured = measure(keys, centre, direction, jnp.float32(scale), cells=cells)
     return {
         cell.name: {
             "law": cell.law,
             "dimension": cell.dimension,
             "tangents": cell.tangents,
             "closed_form": closed_form(cell.law, cell.dimension, cell.tangents),
-            **dict(zip(("error", "along", "across"), found.T.tolist(), strict=True)),
+            **dict(zip(("error", "along", "across"), np.asarray(found).T.tolist(), strict=True)),
         }
         for cell, found in zip(cells, measured, strict=True)
     }
