@@ -55,7 +55,7 @@ class Terminal:
             self._progress.update(
                 self._task, completed=done, total=total, rate=amount, left=f"{left} left"
             )
-        elif now - self._spoken >= 10:
+        elif now - self._spoken >= 10 and rate > 0:
             self._spoken = now
             rest = ", ".join(part for part in (amount, f"{left} left") if part)
             self.say(f"  {label}: {done / max(total, 1):.0%}, {rest}")

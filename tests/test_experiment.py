@@ -31,7 +31,7 @@ def start(*arguments, **options):
 
 def finish(*arguments, **options):
     process = start(*arguments, **options)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert "Traceback" not in err
     return process.returncode, out, err
 
@@ -93,7 +93,7 @@ def test_a_signal_saves_the_state_and_says_how_to_go_on(number, tmp_path, whole)
     process = start("--output", folder)
     wait_for_points(folder, 2, process)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 128 + number
     assert "Traceback" not in err
     assert f"--output {folder} --resume" in out
@@ -142,7 +142,7 @@ def test_a_mistake_gets_one_sentence_and_status_2(arguments, message, tmp_path):
 @pytest.mark.parametrize("arguments", [["--stepz", "3"], ["--steps", "many"]])
 def test_a_malformed_flag_ends_with_status_2(arguments, tmp_path):
     process = start(*arguments, cwd=tmp_path)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 2
     assert arguments[0] in out + err
 
