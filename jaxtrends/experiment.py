@@ -307,8 +307,15 @@ def _run_study(
         },
         "code": code,
         "seconds": time.monotonic() - started,
+        "peak_memory_bytes": _peak_memory(),
     }
     place.finish(result, curves)
+
+
+def _peak_memory() -> int:
+    """The most memory that this process has had so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024)
 
 
 def _track(tracker: Any, name: str, effects: StudyRun) -> None:
@@ -343,7 +350,6 @@ def _record(
             not_run.append(
                 {"id": claim.id, "study": name, "statement": claim.statement, "reason": reason}
             )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     results = [result for result, _ in made.values()]
     return {
         "schema": record.SCHEMA_VERSION,
@@ -376,7 +382,7 @@ def _record(
                 for name, (result, _) in made.items()
             },
             "claims": judged["measurements"],
-            "peak_memory_bytes": peak * (1 if sys.platform == "darwin" else 1024),
+            "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
             "seconds": sum(result["seconds"] for result in results),
         },
     }
