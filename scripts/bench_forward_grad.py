@@ -229,4 +229,5 @@ if __name__ == "__main__":
     try:
         main()
     except Problem as problem:
-        sys.exit(f"error: {problem}")
+        print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)
