@@ -14,7 +14,9 @@ class Series:
     """One line, band or cloud of a figure's panel; all sequences have the same length.
 
     ``style``: ``line`` (measured), ``theory`` (dashed, no markers), ``points`` (markers, with
-    error bars where ``low`` and ``high`` are given). ``low`` and ``high`` draw a band on a line.
+    error bars where ``low`` and ``high`` are given), ``steps`` (a histogram: each y holds from its
+    x to the next). ``low`` and ``high`` draw a band on a line. ``texts`` stand beside the points,
+    "" where there is none.
     """
 
     label: str
@@ -22,12 +24,30 @@ class Series:
     y: Sequence[float]
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
-    style: Literal["line", "theory", "points"] = "line"
+    style: Literal["line", "theory", "points", "steps"] = "line"
+    texts: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Map:
+    """A matrix shown by colour: ``values[row][column]`` at ``y[row]`` and ``x[column]``.
+
+    ``label`` names the values, with their unit; a cell that is not finite stays blank.
+    """
+
+    x: Sequence[float]
+    y: Sequence[float]
+    values: Sequence[Sequence[float]]
+    label: str
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes. Labels carry units in brackets; ``threshold`` is a horizontal rule."""
+    """One pair of axes. Labels carry units in brackets.
+
+    ``threshold`` is a horizontal rule, ``marks`` are vertical ones: label -> x. A ``map`` lies
+    below the series.
+    """
 
     title: str
     x_label: str
@@ -37,6 +57,8 @@ class Panel:
     y_scale: Literal["linear", "log"] = "linear"
     threshold: float | None = None
     threshold_label: str = ""
+    marks: Mapping[str, float] = field(default_factory=dict)
+    map: Map | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +99,14 @@ class StudyResult:
     measurements: Mapping[str, Any] = field(default_factory=dict)
     measured_tables: Sequence[Table] = ()
     measured_figures: Sequence[Figure] = ()
+
+
+def thin(points: int, limit: int) -> np.ndarray:
+    """Return at most ``limit`` (>= 2) indices into ``points`` points, evenly spread.
+
+    The first and the last are always among them. Shape (min(points, limit),), int64.
+    """
+    return np.linspace(0, points - 1, min(points, limit)).round().astype(np.int64)
 
 
 class Run(Protocol):

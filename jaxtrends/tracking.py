@@ -33,6 +33,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxtrends.errors import choose
+from jaxtrends.study import thin
 
 Mode = Literal["disabled", "offline", "online"]
 MODES = ("disabled", "offline", "online")
@@ -97,14 +98,6 @@ def mode(requested: str | None, environment: Mapping[str, str], preset: str) -> 
     if preset == "smoke":
         return "disabled"
     return choose("W&B mode (WANDB_MODE)", environment.get("WANDB_MODE") or "offline", MODES)
-
-
-def thin(points: int, limit: int) -> np.ndarray:
-    """Return at most ``limit`` (>= 2) indices into ``points`` points, evenly spread.
-
-    The first and the last are always among them. Shape (min(points, limit),), int64.
-    """
-    return np.linspace(0, points - 1, min(points, limit)).round().astype(np.int64)
 
 
 def native(value: Any) -> Any:

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from jaxtrends import tracking
 from jaxtrends.errors import Problem
+from jaxtrends.study import thin
 from jaxtrends.tracking import LaneHistory, Tracker, Tracking
 
 KEY = "0123456789" * 4
@@ -86,7 +87,7 @@ def test_an_unknown_mode_is_a_problem():
 
 @given(st.integers(1, 5000), st.integers(2, 300))
 def test_thinning_keeps_the_ends_and_spreads_the_rest(points, limit):
-    kept = tracking.thin(points, limit)
+    kept = thin(points, limit)
     assert len(kept) == min(points, limit)
     assert (kept[0], kept[-1]) == (0, points - 1)
     gaps = np.diff(kept)
@@ -262,7 +263,7 @@ def offline(tmp_path_factory):
 @pytest.mark.parametrize("lane", LANES, ids=lambda lane: lane.method)
 def test_a_lane_reads_back_as_it_was(offline, lane):
     _, found = offline[f"training/{lane.method}-s3"]
-    kept = tracking.thin(len(lane.steps), 200)
+    kept = thin(len(lane.steps), 200)
     items = [record["item"] for record in found["history"]]
     assert [item["step"] for item in items] == lane.steps[kept].tolist()
     assert [item["loss"] for item in items] == lane.metrics["loss"].astype(float)[kept].tolist()
@@ -470,6 +471,7 @@ def test_without_a_key_nothing_is_asked_and_the_runs_are_offline(tmp_path):
     program = f"""
 import numpy as np
 from pathlib import Path
+from jaxtrends.study import thin
 from jaxtrends.tracking import LaneHistory, Tracker, Tracking
 with Tracker(Tracking("online", Path({str(tmp_path)!r}), "g", (), print)) as tracker:
     tracker.lanes([LaneHistory("s", "m", 0, 0, {{}}, np.arange(2), {{"loss": np.ones(2)}})])

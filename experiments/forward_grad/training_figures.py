@@ -8,19 +8,14 @@ from typing import Any
 import numpy as np
 
 from experiments.forward_grad.methods import LABELS
-from jaxtrends.study import Figure, Panel, Series, Table
+from jaxtrends.study import Figure, Panel, Series, Table, thin
 
-MOST_POINTS = 100
+MOST_POINTS = 100  # of a curve
 
 
 def label(method: str) -> str:
     """A method's name in a figure; a user's own method has none but its own."""
     return LABELS.get(method, method)
-
-
-def thin(count: int) -> np.ndarray:
-    """At most `MOST_POINTS` indices of a curve, the last one among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(int))
 
 
 def band(method: str, x: np.ndarray, curve: np.ndarray) -> Series:
@@ -32,7 +27,7 @@ def band(method: str, x: np.ndarray, curve: np.ndarray) -> Series:
     ranked = np.where(np.isfinite(curve), curve, np.inf).astype(np.float64)
     middle = np.median(ranked, axis=0)
     low, high = np.quantile(ranked, [0.1, 0.9], axis=0, method="nearest")
-    keep = thin(x.size)
+    keep = thin(x.size, MOST_POINTS)
     keep = keep[np.isfinite(high[keep])]
     return Series(label(method), x[keep], middle[keep], low[keep], high[keep])
 
