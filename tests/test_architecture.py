@@ -34,7 +34,7 @@ SIBLINGS = {
     "report": {"record", "claims", "stats", "study", "figures", "formats"},
     "rundir": {"record"},
     "sweep": {"train"},
-    "tracking": {"record", "claims", "stats"},
+    "tracking": {"record", "claims", "stats", "study"},
 }
 
 # Packages that may be imported in a few places only, so that they can be replaced there.
