@@ -28,6 +28,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
 THEORY_DASHES = ((0, (4, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)), (0, (8, 3)))
 GREY = "#808080"
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 STYLE = {
     "font.size": 8,
@@ -41,7 +42,6 @@ STYLE = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.formatter.limits": (-4, 5),
-    "axes.formatter.use_mathtext": True,
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.6,
     "xtick.labelsize": 7.5,
@@ -100,6 +100,7 @@ def draw(figure: Mapping[str, Any], directory: Path) -> list[Path]:
         for suffix, fields in metadata.items():
             path = directory / f"{figure['name']}{suffix}"
             drawing.savefig(path, metadata=fields)
+            drawing.set_layout_engine("none")  # which keeps what was laid out for the first file
             paths.append(path)
     return paths
 
@@ -242,9 +243,13 @@ def _every(points: int, number: int, series: int) -> tuple[int, int]:
 
 def _ticks(axes: Any, panel: Mapping[str, Any]) -> None:
     """Plain numbers where a log axis has few values or covers little."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
     plain = FuncFormatter(lambda value, _: f"{value:g}")
+    for axis, scale in ((axes.xaxis, panel["x_scale"]), (axes.yaxis, panel["y_scale"])):
+        if scale == "log":
+            axis.set_major_formatter(FuncFormatter(_power_of_ten))
+            axis.set_minor_formatter(NullFormatter())
     if panel["x_scale"] == "log":
         x = np.unique(np.concatenate([_array(series["x"]) for series in panel["series"]]))
         apart = x.size == 1 or (x[1:] / x[:-1]).min() > 1.5
@@ -262,6 +267,12 @@ def _ticks(axes: Any, panel: Mapping[str, Any]) -> None:
             axes.yaxis.set_major_locator(near if decades < 0.8 else LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter(plain)
             axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _power_of_ten(value: float, _: int) -> str:
+    """10³ in plain text: to set it as a formula takes Matplotlib a hundred times as long."""
+    exponent = round(math.log10(value))
+    return f"10{str(exponent).translate(SUPERSCRIPTS)}"
 
 
 def _draw_legend(drawing: Any, empty: Sequence[Any], handles: Mapping[str, Any]) -> None:
