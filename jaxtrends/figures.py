@@ -2,11 +2,13 @@
 
 The look is the same for every figure: one column's width a panel, the Okabe-Ito palette (which
 readers with colour-blindness can tell apart), a marker of its own for every series (so that it
-survives a grey printer), theory in black dashes, the legend outside the axes.
+survives a grey printer), theory in black dashes, the legend outside the axes. Landmarks and
+vertical rules bear their names where `jaxtrends.labels` finds room for them.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import textwrap
@@ -16,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxtrends import record
+from jaxtrends import labels, record
 
 PANEL_WIDTH = 3.4  # inches: one column of a two-column paper
 PANEL_HEIGHT = 2.5
@@ -27,7 +29,10 @@ PNG_DPI = 200
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
 THEORY_DASHES = ((0, (4, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)), (0, (8, 3)))
+STEP_LINES = ("solid", (0, (1, 0.6)), (0, (5, 1)), (0, (3, 1, 1, 1)))
 GREY = "#808080"
+COLOUR_MAP = "viridis"  # even steps of lightness: also for the colour-blind, and in grey
+TEXT_SIZE = 7  # of labels inside the axes
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 STYLE = {
@@ -114,6 +119,8 @@ def compose(figure: Mapping[str, Any]) -> Any:
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
     size = (PANEL_WIDTH * columns, PANEL_HEIGHT * rows)
+    if len(panels) == 1 and any(series.get("texts") for series in panels[0]["series"]):
+        size = (PANEL_WIDTH * 2, PANEL_HEIGHT * 1.7)  # names need the room of both columns
     # At a low resolution the widths of text, by which the legend is laid out, come out wrong.
     drawing = Figure(figsize=size, dpi=PNG_DPI, layout="constrained")
     FigureCanvasAgg(drawing)
@@ -125,6 +132,7 @@ def compose(figure: Mapping[str, Any]) -> Any:
         axes.set_title(_wrapped(letter + panel["title"], 48))
         _draw_panel(axes, panel, looks, handles)
     _draw_legend(drawing, grid[len(panels) :], handles)
+    _draw_texts(drawing, grid, panels)
     return drawing
 
 
@@ -139,13 +147,19 @@ def _labels(panels: Sequence[Mapping[str, Any]], *styles: str) -> list[str]:
 def _looks(panels: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
     """(kind, label) -> how to draw it, the same in every panel of a figure."""
     looks: dict[tuple[str, str], dict[str, Any]] = {}
-    measured = _labels(panels, "line", "points")
+    measured = _labels(panels, "line", "points", "steps")
     for number, label in enumerate(measured):
         looks["measured", label] = {
             "color": COLOURS[number % len(COLOURS)],
             "marker": MARKERS[number % len(MARKERS)],
             "markeredgecolor": "white",
             "markeredgewidth": 0.5,
+            "label": label,
+        }
+    for number, label in enumerate(_labels(panels, "steps")):
+        looks["steps", label] = {
+            "color": looks["measured", label]["color"],
+            "linestyle": STEP_LINES[number % len(STEP_LINES)],
             "label": label,
         }
     dashes = 0
@@ -181,14 +195,19 @@ def _draw_panel(
     axes.set_xscale(panel["x_scale"])
     axes.set_yscale(panel["y_scale"])
     log = panel["y_scale"] == "log"
+    if panel.get("map"):
+        _draw_map(axes, panel)
     for number, series in enumerate(panel["series"]):
-        kind = "theory" if series["style"] == "theory" else "measured"
+        kind = series["style"] if series["style"] in ("theory", "steps") else "measured"
         look = looks[kind, series["label"]]
         x, y = _array(series["x"]), _visible(_array(series["y"]), log)
         band = series["low"] is not None and series["high"] is not None
         low, high = (_array(series["low"]), _array(series["high"])) if band else (y, y)
         if series["style"] == "points":
             drawn = _draw_points(axes, look, x, y, _visible(low, log), _visible(high, log))
+        elif kind == "steps":
+            (drawn,) = axes.step(x, y, where="post", zorder=2.5, **look)
+            axes.fill_between(x, y, step="post", color=look["color"], alpha=0.18, linewidth=0)
         else:
             order = 2.5 if kind == "measured" else 3.5  # a law lies over what was measured
             every = _every(x.size, number, len(panel["series"]))
@@ -204,9 +223,13 @@ def _draw_panel(
             at_end = {"marker": "x", "color": "black", "markersize": 6, "linestyle": "none"}
             (cross,) = axes.plot(x[end], y[end], markeredgewidth=1.3, zorder=4, **at_end)
             handles.setdefault("diverged from here on", cross)
+        if panel.get("map"):
+            _outline(drawn)
     if panel["threshold"] is not None:
         rule = axes.axhline(panel["threshold"], color=GREY, linewidth=1.1, zorder=2)
         handles[panel["threshold_label"] or "threshold"] = rule
+    for x in panel.get("marks", {}).values():
+        axes.axvline(x, color=GREY, linewidth=0.9, linestyle=(0, (6, 2)), zorder=2)
     _ticks(axes, panel)
 
 
@@ -235,6 +258,46 @@ def _draw_points(
     )
 
 
+def _edges(centres: np.ndarray, log: bool) -> np.ndarray:
+    """The edges of cells with these centres (n,), halfway between them on their scale: (n + 1,)."""
+    at = np.log(centres) if log else centres
+    if at.size == 1:
+        edges = at[0] + np.array([-0.5, 0.5])
+    else:
+        middle = (at[1:] + at[:-1]) / 2
+        edges = np.concatenate([[2 * at[0] - middle[0]], middle, [2 * at[-1] - middle[-1]]])
+    return np.exp(edges) if log else edges
+
+
+def _draw_map(axes: Any, panel: Mapping[str, Any]) -> None:
+    """A matrix by colour with its colour bar; an image, since edges of vector cells shine through.
+
+    What is not finite is white.
+    """
+    shown = panel["map"]
+    values = np.array([[float(value) for value in row] for row in shown["values"]])
+    mesh = axes.pcolormesh(
+        _edges(_array(shown["x"]), panel["x_scale"] == "log"),
+        _edges(_array(shown["y"]), panel["y_scale"] == "log"),
+        np.ma.masked_invalid(values),
+        cmap=COLOUR_MAP,
+        rasterized=True,
+        zorder=1,
+    )
+    axes.grid(False)
+    bar = axes.figure.colorbar(mesh, ax=axes, pad=0.03)
+    bar.outline.set_linewidth(0.7)
+    bar.set_label(_wrapped(shown["label"].removesuffix(" [1]"), 32))
+
+
+def _outline(drawn: Any) -> None:
+    """A white rim, so that what lies over a map is seen on its dark parts too."""
+    from matplotlib.patheffects import Normal, withStroke
+
+    for artist in drawn.get_children() or [drawn]:
+        artist.set_path_effects([withStroke(linewidth=2.5, foreground="white"), Normal()])
+
+
 def _every(points: int, number: int, series: int) -> tuple[int, int]:
     """Markers on every point of a short line, on some eight of a long one, no two in one place."""
     step = 1 if points <= 12 else math.ceil(points / 8)
@@ -250,7 +313,7 @@ def _ticks(axes: Any, panel: Mapping[str, Any]) -> None:
         if scale == "log":
             axis.set_major_formatter(FuncFormatter(_power_of_ten))
             axis.set_minor_formatter(NullFormatter())
-    if panel["x_scale"] == "log":
+    if panel["x_scale"] == "log" and panel["series"]:
         x = np.unique(np.concatenate([_array(series["x"]) for series in panel["series"]]))
         apart = x.size == 1 or (x[1:] / x[:-1]).min() > 1.5
         if x.size <= 8 and (x > 0).all() and apart and x[-1] < 1e5:
@@ -299,3 +362,100 @@ def _draw_legend(drawing: Any, empty: Sequence[Any], handles: Mapping[str, Any])
         if rows < len(handles):
             legend.remove()
     drawing.set_size_inches(width, height + box.height / drawing.dpi)
+
+
+# --- names inside the axes ---------------------------------------------------------------------
+
+
+def _draw_texts(drawing: Any, grid: Sequence[Any], panels: Sequence[Mapping[str, Any]]) -> None:
+    """Names of landmarks and of vertical rules, placed when all else has its place."""
+    named = [
+        (axes, panel)
+        for axes, panel in zip(grid, panels, strict=False)
+        if panel.get("marks") or any(series.get("texts") for series in panel["series"])
+    ]
+    if not named:
+        return
+    drawing.draw_without_rendering()  # which lays the panels out
+    for axes, panel in named:
+        _name_panel(drawing, axes, panel)
+
+
+def _on_screen(axes: Any, series: Mapping[str, Any]) -> np.ndarray:
+    """Where the points of a series lie, in pixels (n, 2); without those that cannot be shown."""
+    with np.errstate(all="ignore"):
+        points = axes.transData.transform(
+            np.stack([_array(series["x"]), _array(series["y"])], axis=-1)
+        )
+    return points[np.isfinite(points).all(axis=1)]
+
+
+def _filled(points: np.ndarray, step: float) -> np.ndarray:
+    """A polyline (n, 2) as points at most ``step`` apart."""
+    pieces = [
+        a + (b - a) * np.linspace(0, 1, max(2, math.ceil(np.hypot(*(b - a)) / step)))[:, None]
+        for a, b in itertools.pairwise(points)
+    ]
+    return np.concatenate([points[:0], *pieces])
+
+
+def _name_panel(drawing: Any, axes: Any, panel: Mapping[str, Any]) -> None:
+    point = drawing.dpi / 72  # a typographic point, in pixels
+    renderer = drawing.canvas.get_renderer()
+    frame = np.array(axes.get_window_extent(renderer).padded(-2 * point).extents)
+    dots, traces = [np.empty((0, 2))], [np.empty((0, 2))]
+    for series in panel["series"]:
+        on_screen = _on_screen(axes, series)
+        dots += [on_screen] if series["style"] == "points" else []
+        traces += [_filled(on_screen, 4 * point)] if series["style"] != "points" else []
+    names, places = [], []
+    for series in panel["series"]:
+        for x, y, text in zip(series["x"], series["y"], series.get("texts") or (), strict=False):
+            if text:
+                at = axes.transData.transform((float(x), float(y)))
+                name = _name(axes, text, (float(x), float(y)), "data", rotation=0)
+                size = np.array(name.get_window_extent(renderer).size) + point
+                names.append((name, at))
+                places.append(labels.around(at, size, 3.5 * point))
+    for text, x in panel.get("marks", {}).items():
+        at = axes.transData.transform((float(x), axes.get_ylim()[0]))
+        name = _name(axes, text, (float(x), 0.0), axes.get_xaxis_transform(), rotation=90)
+        size = np.array(name.get_window_extent(renderer).size) + point
+        names.append((name, at))
+        places.append(labels.beside(at[0], size, frame, 1.5 * point))
+        height = np.arange(frame[1], frame[3], 4 * point)
+        traces.append(np.stack([np.full_like(height, at[0]), height], axis=-1))
+    found = labels.choose(places, frame, np.concatenate(dots), np.concatenate(traces), 3 * point)
+    for (name, at), place, index in zip(names, places, found, strict=True):
+        if panel.get("map"):
+            _outline(name)
+        box, (start, end) = place.boxes[index], place.leaders[index]
+        name.set_position((box[:2] + point / 2 - at) / point)
+        if np.hypot(*(end - start)) > 7 * point:
+            leader = axes.annotate(
+                "",
+                name.xy,
+                (end - at) / point,
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0},
+                zorder=2.8,
+            )
+            leader.set_in_layout(False)
+
+
+def _name(axes: Any, text: str, at: tuple[float, float], coordinates: Any, rotation: int) -> Any:
+    """A name as an annotation of the point ``at``, still to be placed; the layout ignores it."""
+    name = axes.annotate(
+        text,
+        at,
+        (0, 0),
+        xycoords=coordinates,
+        textcoords="offset points",
+        fontsize=TEXT_SIZE,
+        rotation=rotation,
+        ha="left",
+        va="bottom",
+        zorder=5,
+    )
+    name.set_in_layout(False)
+    return name

@@ -27,7 +27,7 @@ SIBLINGS = {
     "claims": {"stats"},
     "data": {"builders"},
     "effects": {"checkpoint", "rundir", "sweep", "terminal"},
-    "figures": {"record", "study"},
+    "figures": {"labels", "record", "study"},
     "flags": {"terminal"},
     "record": {"claims", "stats"},
     "pages": {"record", "report", "formats"},
