@@ -1,0 +1,290 @@
+"""The data: systems with their dates and training compute, from the project's table or another.
+
+The project's own table holds the facts behind "Compute Trends Across Three Eras of Machine
+Learning": 123 systems with dates and FLOP as the paper's notebook used them, not later corrections.
+They are from Sevilla, Villalobos, Cerón, Burtell, Heim, Nanjajjar, Ho, Besiroglu, Hobbhahn (2022),
+"Parameter, Compute and Data Trends in Machine Learning", Epoch, licensed CC BY 4.0; four of its
+columns are kept, under names of our own.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import re
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+import numpy as np
+
+from jaxtrends.errors import Problem
+
+PAPER = Path(__file__).with_name("milestone_systems.csv")
+DATASET = "milestone_systems"  # its name in a record
+ATTRIBUTION = (
+    "Sevilla, Villalobos, Cerón, Burtell, Heim, Nanjajjar, Ho, Besiroglu, Hobbhahn (2022), "
+    "Parameter, Compute and Data Trends in Machine Learning, Epoch"
+)
+MOST_BYTES = 20_000_000
+MOST_SYSTEMS = 5_000  # windows are compared pair by pair
+LEAST_SYSTEMS = 3  # a line through two has no residuals
+EPOCH = date(1970, 1, 1).toordinal()
+YEARS = range(1900, 2101)
+
+# Column -> the headings under which it is found, compared without case, spaces and signs.
+HEADINGS = {
+    "system": ("system", "model", "name"),
+    "publication_date": ("publicationdate", "date"),
+    "training_compute_flop": ("trainingcomputeflop", "trainingcomputeflops", "trainingcompute"),
+    "domain": ("domain",),
+}
+
+_PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?([eE][+-]?\d+)?")
+_DAY_FIRST = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})")
+
+
+@dataclass(frozen=True)
+class Systems:
+    """Systems that have a date and a training compute, in order of their dates.
+
+    Attributes:
+        names:           of the systems.
+        dates:           (n,) float64, days since 1 January 1970.
+        log_compute:     (n,) float64, log10 of the training compute in FLOP.
+        domains:         of the systems; "" where the table says none.
+        without_compute: rows that were left out since they have no compute.
+        without_date:    rows that were left out since they have compute and no date.
+        version:         of the table.
+        digest:          SHA-256 of the file's bytes, in hex.
+        origin:          one sentence on where the table is from and what was left out.
+        licence:         of the data.
+    """
+
+    names: tuple[str, ...]
+    dates: np.ndarray
+    log_compute: np.ndarray
+    domains: tuple[str, ...]
+    without_compute: int
+    without_date: int
+    version: str
+    digest: str
+    origin: str
+    licence: str
+
+    @property
+    def of_the_paper(self) -> bool:
+        """Whether this is the project's own table, byte for byte: the paper's 123 systems."""
+        return self.digest == _digest(PAPER.read_bytes())
+
+
+def day(text: str) -> float:
+    """Days since 1 January 1970 of a date: 2015-09-01, 01/09/2015, 2015-09 or 2015.
+
+    A month or year alone is its first day, as in the paper's table.
+
+    Raises:
+        ValueError: it is no such date, or not of the years 1900 to 2100.
+    """
+    text = text.strip()
+    if found := _DAY_FIRST.fullmatch(text):
+        chosen = date(*map(int, reversed(found.groups())))
+    elif re.fullmatch(r"\d{4}", text):
+        chosen = date(int(text), 1, 1)
+    elif re.fullmatch(r"\d{4}-\d{2}", text):
+        chosen = date.fromisoformat(text + "-01")
+    else:
+        chosen = datetime.fromisoformat(text).date()
+    if chosen.year not in YEARS:
+        raise ValueError(f"{text} is not of the years {YEARS[0]} to {YEARS[-1]}")
+    return float(chosen.toordinal() - EPOCH)
+
+
+def year(days: np.ndarray | float) -> np.ndarray:
+    """Days since 1 January 1970 as years, 2015.5 being midway through 2015; float64.
+
+    A year has 365.2425 days throughout, so that a straight line in one is straight in the other.
+    """
+    return 1970.0 + np.asarray(days, np.float64) / 365.2425
+
+
+def iso(days: float) -> str:
+    """The date of a day since 1 January 1970, as 2015-09-01."""
+    return date.fromordinal(math.floor(days) + EPOCH).isoformat()
+
+
+def read(path: Path = PAPER) -> Systems:
+    """Read a table of systems: CSV in UTF-8 with a heading, in any order and with any more columns.
+
+    The columns are system, publication_date, training_compute_flop and, if it has one, domain; the
+    headings "Publication date" or "Training compute (FLOP)" do as well. Dates are ISO, dd/mm/yyyy
+    or years; FLOP are written 1e21 or 1,000,000. Rows without compute or date are counted.
+
+    Raises:
+        Problem: the table cannot be used; the sentence names the row and the column. Row 1 is the
+            heading, as in a spreadsheet.
+    """
+    content = _content(path)
+    heading, rows = _table(path, content)
+    columns = _columns(path, heading)
+    found: list[tuple[float, float, str, str]] = []
+    seen: dict[tuple[str, float], int] = {}
+    without_compute = without_date = 0
+    for number, cells in rows:
+        if len(cells) > len(heading):
+            raise Problem(
+                f"{path.name}, row {number}, has {len(cells)} cells under {len(heading)} headings: "
+                "put a cell that holds a comma in double quotes."
+            )
+        cell = {
+            name: cells[place].strip() if place < len(cells) else ""
+            for name, place in columns.items()
+        }
+        where = f"{path.name}, row {number}, column "
+        flop = _flop(where, cell["training_compute_flop"])
+        when = _day(where, cell["publication_date"])
+        if flop is None:
+            without_compute += 1
+        elif when is None:
+            without_date += 1
+        elif not cell["system"]:
+            raise Problem(f"{where}system: the cell is blank: give the system a name.")
+        else:
+            first = seen.setdefault((cell["system"].casefold(), when), number)
+            if first != number:
+                raise Problem(
+                    f"{where}system: {cell['system']!r} of {iso(when)} stands in row {first} "
+                    "already: remove one of them, or give them names of their own."
+                )
+            found.append((when, math.log10(flop), cell["system"], cell.get("domain", "")))
+    found.sort(key=lambda row: row[0])
+    _enough(path, found, without_compute, without_date)
+    return _systems(path, content, found, without_compute, without_date)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            raise Problem(f"There is no file {path}: name a table with --table FILE.csv.")
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise Problem(
+                f"{path.name} has {size / 1e6:.0f} MB, and a table may have "
+                f"{MOST_BYTES / 1e6:.0f} MB: leave out columns and rows that are not needed."
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise Problem(f"{path} cannot be read ({error.strerror}).") from None
+
+
+def _table(path: Path, content: bytes) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The heading, and the rows that are not blank with their numbers."""
+    try:
+        text = content.decode("utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        rows = [(number, cells) for number, cells in enumerate(reader, start=1) if any(cells)]
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise Problem(
+            f"{path.name}, line {line}, is not UTF-8: save the table as CSV in UTF-8."
+        ) from None
+    except csv.Error as error:
+        raise Problem(f"{path.name} is not a CSV table ({error}).") from None
+    if not rows:
+        raise Problem(f"{path.name} is empty: it needs the columns {', '.join(HEADINGS)}.")
+    return rows[0][1], rows[1:]
+
+
+def _columns(path: Path, heading: list[str]) -> dict[str, int]:
+    """Where each column stands; `domain` only if the table has it."""
+    known = [re.sub(r"[\W_]", "", title).casefold() for title in heading]
+    places = {}
+    for column, titles in HEADINGS.items():
+        title = next((title for title in titles if title in known), None)
+        if title is None:
+            if column == "domain":
+                continue
+            raise Problem(
+                f"{path.name}, row 1, has no column {column}; it has "
+                f"{', '.join(repr(given) for given in heading[:12])}."
+            )
+        if known.count(title) > 1:
+            raise Problem(f"{path.name}, row 1, has the column {column} twice.")
+        places[column] = known.index(title)
+    return places
+
+
+def _flop(where: str, text: str) -> float | None:
+    if not text:
+        return None
+    known = _PLAIN.fullmatch(text) or _GROUPED.fullmatch(text)
+    value = float(text.replace(",", "")) if known else math.nan
+    if not math.isfinite(value):
+        raise Problem(
+            f"{where}training_compute_flop: {text[:40]!r} is not a number of FLOP: write 1e21 or "
+            "1,000,000."
+        )
+    if value <= 0:
+        raise Problem(
+            f"{where}training_compute_flop: {text[:40]!r} is not above zero: leave the cell blank "
+            "where the compute is not known."
+        )
+    return value
+
+
+def _day(where: str, text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        return day(text)
+    except ValueError:
+        raise Problem(
+            f"{where}publication_date: {text[:40]!r} is not a date from {YEARS[0]} to {YEARS[-1]}: "
+            "write 2015-09-30, 30/09/2015 (day first) or 2015."
+        ) from None
+
+
+def _enough(path: Path, found: list, without_compute: int, without_date: int) -> None:
+    if len(found) < LEAST_SYSTEMS:
+        raise Problem(
+            f"{path.name} has {len(found)} systems with a date and a compute ({without_compute} "
+            f"rows without compute, {without_date} without a date), and a trend needs "
+            f"{LEAST_SYSTEMS}."
+        )
+    if len(found) > MOST_SYSTEMS:
+        raise Problem(f"{path.name} has {len(found)} systems, and at most {MOST_SYSTEMS} are read.")
+    if found[-1][0] - found[0][0] < 31:
+        raise Problem(
+            f"{path.name}, column publication_date: all systems are from {iso(found[0][0])} to "
+            f"{iso(found[-1][0])}, and a trend needs more than a month."
+        )
+
+
+def _systems(
+    path: Path, content: bytes, found: list, without_compute: int, without_date: int
+) -> Systems:
+    digest = _digest(content)
+    ours = digest == _digest(PAPER.read_bytes())
+    left_out = f"{without_compute} rows without compute" + (
+        f" and {without_date} without a date" if without_date else ""
+    )
+    source = f"The project's table of {ATTRIBUTION}" if ours else "A table of the user's own"
+    return Systems(
+        names=tuple(name for _, _, name, _ in found),
+        dates=np.array([when for when, *_ in found]),
+        log_compute=np.array([log_compute for _, log_compute, *_ in found]),
+        domains=tuple(domain for *_, domain in found),
+        without_compute=without_compute,
+        without_date=without_date,
+        version="2022-03" if ours else path.name,
+        digest=digest,
+        origin=f"{source}: {len(found)} systems; left out: {left_out}.",
+        licence="CC BY 4.0" if ours else "not known",
+    )
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
