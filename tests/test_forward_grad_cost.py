@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from jax import lax
 
-from experiments.forward_grad import cost
+from experiments.forward_grad import cost, cost_claims, cost_figures, cost_readings
 from jaxtrends.claims import INVALID, NOT_REPRODUCED, REPRODUCED, judge
 from jaxtrends.errors import Problem
 
-CLAIMS = {claim.id: claim for claim in cost.CLAIMS}
+CLAIMS = {claim.id: claim for claim in cost_claims.CLAIMS}
 PILOT = cost.Network(depth=4, width=256)
 DEEPER = cost.Network(depth=8, width=256)
 
@@ -156,7 +156,7 @@ def test_a_jvp_keeps_no_activations_and_backprop_does(compiled):
     assert verdict("F6b", measurements) == REPRODUCED
     # A layer's activations are 64 x 256 float32; backprop keeps two arrays of them at most.
     activations = 64 * 256 * 4
-    growth = cost.bytes_per_layer(rows, cost.BACKPROP, 256, 64)
+    growth = cost_readings.bytes_per_layer(rows, cost.BACKPROP, 256, 64)
     assert activations <= growth <= 2.1 * activations
 
 
@@ -165,9 +165,9 @@ def test_shallow_networks_do_not_enter_the_growth():
         {"depth": depth, "width": 8, "batch": 4, "program": cost.JVP, "temporary": size}
         for depth, size in [(1, 0), (4, 100), (8, 140), (16, 220)]
     ]
-    assert cost.bytes_per_layer(rows, cost.JVP, 8, 4) == pytest.approx(10)
+    assert cost_readings.bytes_per_layer(rows, cost.JVP, 8, 4) == pytest.approx(10)
     with pytest.raises(KeyError):
-        cost.bytes_per_layer(rows[:2], cost.JVP, 8, 4)
+        cost_readings.bytes_per_layer(rows[:2], cost.JVP, 8, 4)
 
 
 def test_a_backend_that_does_not_tell_leaves_the_claim_unjudged():
@@ -190,9 +190,9 @@ def test_a_backend_that_does_not_tell_leaves_the_claim_unjudged():
 
 def test_slope_of_a_worked_example():
     # Means 7/3 and 2; cross products 4/3 - 1/3 + 0 = 1; squares 16/9 + 1/9 + 25/9 = 14/3.
-    assert cost.slope([1, 2, 4], [1, 3, 2]) == pytest.approx(3 / 14)
+    assert cost_readings.slope([1, 2, 4], [1, 3, 2]) == pytest.approx(3 / 14)
     with pytest.raises(KeyError):
-        cost.slope([2, 2], [1, 3])
+        cost_readings.slope([2, 2], [1, 3])
 
 
 class FakeStopwatch:
@@ -277,8 +277,8 @@ def test_a_clock_that_favours_a_place_in_the_order_decides_nothing():
 
 
 def test_a_busy_machine_is_said_to_be_busy():
-    assert "Warning" not in cost.conditions(made_up(lambda depth: 1.0, load=2.3))
-    assert "not idle" in cost.conditions(made_up(lambda depth: 1.0, load=2.6))
+    assert "Warning" not in cost_figures.conditions(made_up(lambda depth: 1.0, load=2.3))
+    assert "not idle" in cost_figures.conditions(made_up(lambda depth: 1.0, load=2.6))
 
 
 # --- the study ---------------------------------------------------------------------------------
@@ -312,9 +312,9 @@ def test_tables_and_figure_show_what_was_measured():
         for method, size in sizes.items()
     ]
     values = {"operations": [cost.count(cost.Network(depth, 256), 64) for depth in (1, 4, 16)]}
-    shares = {row[3]: row[-1] for row in cost.memory_table(values, measurements).rows}
+    shares = {row[3]: row[-1] for row in cost_figures.memory_table(values, measurements).rows}
     assert shares == {cost.JVP: pytest.approx(0), cost.BACKPROP: pytest.approx(1)}
-    figure = cost.cost_figure(values, measurements)
+    figure = cost_figures.cost_figure(values, measurements)
     over_function, over_backprop, memory = figure.panels
     assert over_backprop.series[0].y == pytest.approx([0.5] * 3, rel=0.02)
     assert list(over_backprop.series[0].x) == [1, 4, 16]

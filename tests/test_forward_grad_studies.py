@@ -16,13 +16,20 @@ import pytest
 from scipy import optimize
 from scipy import stats as scipy_stats
 
-from experiments.forward_grad import estimators, scaling
+from experiments.forward_grad import (
+    estimators,
+    estimators_claims,
+    scaling,
+    scaling_claims,
+    test_functions_claims,
+)
 from experiments.forward_grad import test_functions as functions
 from jaxtrends.claims import INVALID, NOT_REPRODUCED, REPRODUCED, judge
 from jaxtrends.errors import Problem
 from jaxtrends.study import StudyResult
 
-CLAIMS = {claim.id: claim for claim in (*estimators.CLAIMS, *functions.CLAIMS, *scaling.CLAIMS)}
+STUDIES = (estimators_claims, test_functions_claims, scaling_claims)
+CLAIMS = {claim.id: claim for study in STUDIES for claim in study.CLAIMS}
 KEY = jax.random.key(20220217)
 
 
@@ -245,7 +252,7 @@ def test_regressions_have_the_risks_of_the_exact_recursion():
 def test_the_share_of_the_logarithm_tells_d_from_d_log_d():
     d = np.array([8, 16, 32, 64])
     factors = np.stack([d, d * np.log(d), 7 * d * np.log(d)])
-    np.testing.assert_allclose(scaling.log_share(factors, d), [0, 1, 1], atol=1e-12)
+    np.testing.assert_allclose(scaling_claims.log_share(factors, d), [0, 1, 1], atol=1e-12)
 
 
 def growing(power, log_power):

@@ -8,9 +8,13 @@ from typing import Any
 from experiments.forward_grad import config as settings
 from experiments.forward_grad import (
     cost,
+    cost_claims,
     estimators,
+    estimators_claims,
     scaling,
+    scaling_claims,
     test_functions,
+    test_functions_claims,
     training,
     training_claims,
 )
@@ -40,25 +44,25 @@ EXPERIMENT = Experiment(
         "estimators": Study(
             "bias and variance of every tangent law against its closed form; finite differences",
             estimators.run,
-            estimators.CLAIMS,
+            estimators_claims.CLAIMS,
             {"smoke": 8, "default": 105, "full": 900},
         ),
         "test_functions": Study(
             "Beale and Rosenbrock at the paper's settings",
             test_functions.run,
-            test_functions.CLAIMS,
+            test_functions_claims.CLAIMS,
             {"smoke": 4, "default": 10, "full": 40},
         ),
         "scaling": Study(
             "slow-down with the number of parameters on quadratics and linear regression",
             scaling.run,
-            scaling.CLAIMS,
+            scaling_claims.CLAIMS,
             {"smoke": 6, "default": 50, "full": 400},
         ),
         "cost": Study(
             "arithmetic, memory and time of one gradient over depth and width",
             cost.run,
-            cost.CLAIMS,
+            cost_claims.CLAIMS,
             {"smoke": 4, "default": 35, "full": 300},
         ),
         "training": Study(

@@ -57,18 +57,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from experiments.forward_grad import cost_figures as figures
+from experiments.forward_grad.cost_readings import (
+    BACKPROP,
+    BACKPROP_AGAIN,
+    FUNCTION,
+    GAUSSIAN,
+    JVP,
+    PROJECTED,
+    RADEMACHER,
+)
 from jaxtrends import devices, estimators, losses, models
-from jaxtrends.claims import Claim, Control, Evidence
 from jaxtrends.errors import Problem, require_positive
-from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
+from jaxtrends.study import Run, StudyResult
 
 FEATURES, CLASSES = 784, 10  # of MNIST
-SETTLED_DEPTH = 4  # hidden layers from which the memory of a jvp is that of a deep network
-
-FUNCTION, JVP, BACKPROP = "function", "jvp", "backprop"
-GAUSSIAN, RADEMACHER = "forward gradient, gaussian", "forward gradient, rademacher"
-BACKPROP_AGAIN = "backprop again"  # the same program, timed as if it were another one
-PROJECTED = "backprop, projected"
 
 
 @dataclass(frozen=True)
@@ -311,18 +314,6 @@ def load_average() -> float | None:
         return None
 
 
-def slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Least-squares slope of y over x.
-
-    Raises:
-        KeyError: fewer than two different x: this run cannot tell.
-    """
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    if len(set(x)) < 2:
-        raise KeyError("two sizes to fit a slope to")
-    return float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
-
-
 # --- the study ---------------------------------------------------------------------------------
 
 
@@ -410,384 +401,14 @@ def run(config: Any, run: Run) -> StudyResult:
         "compiled": compiled,
         "seconds": seconds,
     }
+    drawn = [figures.cost_figure(values, measurements)] if len(cost.depths) > 1 else []
     return StudyResult(
         values,
         measurements=measurements,
-        measured_tables=[time_table(measurements), operation_table(values, measurements)]
-        + ([memory_table(values, measurements)] if cost.memory_batches else []),
-        measured_figures=[cost_figure(values, measurements)] if len(cost.depths) > 1 else [],
-    )
-
-
-# --- tables and figures ------------------------------------------------------------------------
-
-
-def quotients(seconds: Mapping[str, Sequence[float]], method: str, reference: str) -> np.ndarray:
-    """Time of a program over that of another on one network, round by round."""
-    return np.asarray(seconds[method]) / np.asarray(seconds[reference])
-
-
-def _spread(values: np.ndarray) -> str:
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-    return f"{middle:.3g} ({low:.3g} to {high:.3g})"
-
-
-def conditions(measurements: Mapping[str, Any]) -> str:
-    """Where and under what load the times were taken; a warning where they prove little."""
-    device, load = measurements["device"], measurements["load_average"]
-    noise = [quotients(s, BACKPROP_AGAIN, BACKPROP) for s in measurements["seconds"].values()]
-    text = (
-        f"Batch {measurements['batch']}. Medians over rounds, quartiles in brackets. "
-        f"Device: {device['platform']} {device['kind']}, {device['processor']}, "
-        f"{device['cores']} cores. "
-        f"Backprop's time over its own, all networks: {_spread(np.concatenate(noise))}."
-    )
-    loads = [value for value in load.values() if value is not None]
-    if len(loads) == len(load):
-        text += f" Load average {load['before']:.1f} before and {load['after']:.1f} after."
-    # This process alone keeps every core busy, and its own threads at times wait for one.
-    if any(value > device["cores"] + 0.5 for value in loads):
-        text += " Warning: the machine was not idle; the times prove nothing."
-    return text
-
-
-def time_table(measurements: Mapping[str, Any]) -> Table:
-    """R_f, R_b and their quotient for every network and law of tangents."""
-    rows = []
-    for network in measurements["networks"]:
-        seconds = measurements["seconds"][network["name"]]
-        for method, law in ((GAUSSIAN, "gaussian"), (RADEMACHER, "signs")):
-            if method in seconds:
-                rows.append(
-                    [
-                        network["depth"],
-                        network["width"],
-                        law,
-                        1e3 * float(np.median(seconds[FUNCTION])),
-                        _spread(quotients(seconds, method, FUNCTION)),
-                        _spread(quotients(seconds, BACKPROP, FUNCTION)),
-                        _spread(quotients(seconds, method, BACKPROP)),
-                        _spread(quotients(seconds, JVP, BACKPROP)),
-                    ]
-                )
-    return Table(
-        "cost_time",
-        "Time of a forward gradient (R_f) and of backprop (R_b) over that of the function",
-        ("layers", "width", "tangent", "f [ms]", "R_f", "R_b", "R_f / R_b", "jvp alone / R_b"),
-        rows,
-        conditions(measurements),
-    )
-
-
-def operation_table(values: Mapping[str, Any], measurements: Mapping[str, Any]) -> Table:
-    """Operations counted in products beside XLA's count, in units of the function's."""
-    told = {
-        (row["depth"], row["width"], row["batch"], row["program"]): row.get("operations", math.nan)
-        for row in measurements["compiled"]
-    }
-    rows = []
-    for row in values["operations"]:
-        network, f = (row["depth"], row["width"], measurements["batch"]), row[FUNCTION]
-        xla = [told[*network, m] / told[*network, FUNCTION] for m in (JVP, GAUSSIAN, BACKPROP)]
-        counted = [row["parameters"], f / 1e6, row[JVP] / f, row[BACKPROP] / f]
-        rows.append([row["depth"], row["width"], *counted, *xla])
-    return Table(
-        "cost_operations",
-        "Operations of one gradient over those of the function",
-        (
-            *("layers", "width", "parameters", "f [Mflop]", "jvp / f", "backprop / f"),
-            *("XLA: jvp / f", "XLA: forward gradient / f", "XLA: backprop / f"),
-        ),
-        rows,
-        "Counted in the matrix products of the traced programs; XLA counts all floating-point "
-        "operations of the compiled ones, and so the arithmetic of the draw, though not its "
-        "random bits.",
-    )
-
-
-def temporaries(
-    compiled: Sequence[Mapping[str, Any]], method: str, width: int, batch: int
-) -> dict[int, int]:
-    """Depth -> temporary bytes of a program, as far as the backend told."""
-    return {
-        row["depth"]: row["temporary"]
-        for row in sorted(compiled, key=lambda row: row["depth"])
-        if (row["program"], row["width"], row["batch"]) == (method, width, batch)
-        and "temporary" in row
-    }
-
-
-def bytes_per_layer(
-    compiled: Sequence[Mapping[str, Any]], method: str, width: int, batch: int
-) -> float:
-    """Growth of a program's temporary memory with depth, by least squares.
-
-    From `SETTLED_DEPTH` on: a jvp holds two neighbouring layers and their tangents at once, which
-    the shallowest networks do not have.
-
-    Raises:
-        KeyError: the backend did not tell, or there are not two such depths.
-    """
-    held = temporaries(compiled, method, width, batch)
-    deep = [depth for depth in held if depth >= SETTLED_DEPTH]
-    return slope(deep, [held[depth] for depth in deep])
-
-
-def memory_table(values: Mapping[str, Any], measurements: Mapping[str, Any]) -> Table:
-    """Memory of every program at the least and the greatest depth, and its growth between."""
-    compiled, rows = measurements["compiled"], []
-    sizes = {(row["depth"], row["width"]): 4 * row["parameters"] for row in values["operations"]}
-    for program, width, batch in dict.fromkeys(
-        (row["program"], row["width"], row["batch"]) for row in compiled
-    ):
-        try:
-            held = temporaries(compiled, program, width, batch)
-            growth = bytes_per_layer(compiled, program, width, batch)
-            backprop = bytes_per_layer(compiled, BACKPROP, width, batch)
-        except KeyError:  # one depth only, or the backend did not tell
-            continue
-        copies = 1 if program == FUNCTION else 2
-        span = f"{min(held)} to {max(held)}"
-        of_parameters = copies * sizes[max(held), width] / 1e6
-        growths = [growth / 1e3, growth / backprop]
-        megabytes = [held[min(held)] / 1e6, held[max(held)] / 1e6]
-        rows.append([width, batch, span, program, *megabytes, of_parameters, *growths])
-    return Table(
-        "cost_memory",
-        "Memory of the compiled programs",
-        (
-            *("width", "batch", "layers", "program", "temporary, shallowest [MB]"),
-            *("temporary, deepest [MB]", "parameter copies, deepest [MB]"),
-            *("temporary per layer [kB]", "share of backprop's"),
-        ),
-        rows,
-        "Temporary memory is the compiler's figure. Parameter copies are counted: every program "
-        "holds the parameters, jvp the tangent too, backprop and forward gradients the gradient. "
-        "A forward gradient's tangent is among the temporaries unless it is in the gradient's "
-        f"place, or drawn again. Growth is taken from {SETTLED_DEPTH} layers on. "
-        f"'{PROJECTED}' computes what jvp does from backprop's gradient, and is the control.",
-    )
-
-
-LABELS = {GAUSSIAN: "forward gradient", JVP: "jvp alone", BACKPROP: "backprop"}
-
-
-def cost_figure(values: Mapping[str, Any], measurements: Mapping[str, Any]) -> Figure:
-    """Times and temporary memory against depth."""
-    widths = widths_of_several_depths(measurements)
-    widest = widths[-1]
-    counted = sorted(
-        (row["depth"], row[JVP] / row[FUNCTION])
-        for row in values["operations"]
-        if row["width"] == widest
-    )
-    depths, operations = zip(*counted, strict=True)
-    over_function = Panel(
-        title=f"Width {widest}, batch {measurements['batch']}",
-        x_label="hidden layers",
-        y_label="time over that of the function (R_f, R_b)",
-        series=[
-            *(_ratios(measurements, LABELS[m], widest, m, FUNCTION) for m in LABELS),
-            Series("operations, jvp and backprop", depths, operations, style="theory"),
+        measured_tables=[
+            figures.time_table(measurements),
+            figures.operation_table(values, measurements),
+            *([figures.memory_table(values, measurements)] if cost.memory_batches else []),
         ],
-        x_scale="log",
+        measured_figures=drawn,
     )
-    over_backprop = Panel(
-        title="Forward gradient over backprop",
-        x_label="hidden layers",
-        y_label="R_f / R_b",
-        series=[
-            _ratios(measurements, f"width {width}", width, GAUSSIAN, BACKPROP) for width in widths
-        ],
-        x_scale="log",
-        threshold=1.0,
-        threshold_label="no saving",
-    )
-    compiled = measurements["compiled"]
-    memory_panels = [
-        Panel(
-            title=f"Temporary memory, width {widest}, batch {batch}",
-            x_label="hidden layers",
-            y_label="temporary memory [MB]",
-            series=[
-                Series(label, list(held), [size / 1e6 for size in held.values()])
-                for method, label in LABELS.items()
-                if (held := temporaries(compiled, method, widest, batch))
-            ],
-        )
-        for batch in sorted({row["batch"] for row in compiled if row["width"] == widest})
-    ]
-    return Figure(
-        "cost",
-        "What a gradient costs against depth",
-        "Bands are quartiles over rounds. " + conditions(measurements),
-        [over_function, over_backprop, *memory_panels],
-    )
-
-
-def _ratios(
-    measurements: Mapping[str, Any], label: str, width: int, method: str, reference: str
-) -> Series:
-    """`quotients` against depth: their medians, in a band of their quartiles."""
-    grid = networks_of_width(measurements, width)
-    ratios = [
-        quotients(measurements["seconds"][network["name"]], method, reference) for network in grid
-    ]
-    low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75), axis=1)
-    depths = [network["depth"] for network in grid]
-    return Series(label, depths, list(middle), list(low), list(high))
-
-
-def networks_of_width(measurements: Mapping[str, Any], width: int) -> list[Mapping[str, Any]]:
-    """The networks of one width, by increasing depth."""
-    found = [network for network in measurements["networks"] if network["width"] == width]
-    return sorted(found, key=lambda network: network["depth"])
-
-
-def widths_of_several_depths(measurements: Mapping[str, Any]) -> list[int]:
-    """The widths at which depth was varied, in increasing order.
-
-    Raises:
-        KeyError: there are none.
-    """
-    all_widths = [network["width"] for network in measurements["networks"]]
-    widths = sorted({width for width in all_widths if all_widths.count(width) > 1})
-    if not widths:
-        raise KeyError("two depths of one width")
-    return widths
-
-
-# --- claims ------------------------------------------------------------------------------------
-
-
-def _time_evidence(measurements: Mapping[str, Any]) -> Evidence:
-    seconds = measurements["seconds"][FIGURE_4.name]
-
-    def against_backprop(method: str) -> dict[str, Sequence[float]]:
-        return {"treatment": seconds[method], "reference": seconds[BACKPROP]}
-
-    return Evidence(
-        {"gaussian": against_backprop(GAUSSIAN), "signs": against_backprop(RADEMACHER)},
-        {
-            "backprop timed twice": against_backprop(BACKPROP_AGAIN),
-            "function alone": against_backprop(FUNCTION),
-        },
-    )
-
-
-def _operation_evidence(values: Mapping[str, Any]) -> Evidence:
-    rows = values["operations"]
-    parts = {
-        Network(row["depth"], row["width"]).name: {"values": [row[JVP] / row[BACKPROP]]}
-        for row in rows
-    }
-    control = {"values": [rows[-1][FUNCTION] / rows[-1][BACKPROP]]}
-    return Evidence(parts, {"function alone": control})
-
-
-def _depth_evidence(measurements: Mapping[str, Any]) -> Evidence:
-    def rises(method: str, width: int) -> dict[str, list[float]]:
-        """Slope of log (program / backprop) over log depth, one a round."""
-        grid = networks_of_width(measurements, width)
-        logs = [
-            np.log(quotients(measurements["seconds"][network["name"]], method, BACKPROP))
-            for network in grid
-        ]
-        depths = np.log([network["depth"] for network in grid])
-        return {"values": [slope(depths, ratios) for ratios in np.transpose(logs)]}
-
-    widths = widths_of_several_depths(measurements)
-    return Evidence(
-        {f"width {width}": rises(GAUSSIAN, width) for width in widths},
-        {"backprop timed twice": rises(BACKPROP_AGAIN, widths[-1])},
-    )
-
-
-def _memory_evidence(measurements: Mapping[str, Any]) -> Evidence:
-    compiled = measurements["compiled"]
-    widths = widths_of_several_depths(measurements)
-    batches = sorted({row["batch"] for row in compiled})
-
-    def share(method: str, width: int, batch: int) -> dict[str, list[float]]:
-        backprop = bytes_per_layer(compiled, BACKPROP, width, batch)
-        return {"values": [bytes_per_layer(compiled, method, width, batch) / backprop]}
-
-    parts = {
-        f"width {width}, batch {batch}": share(JVP, width, batch)
-        for width in widths
-        for batch in batches
-    }
-    return Evidence(parts, {PROJECTED: share(PROJECTED, widths[-1], batches[-1])})
-
-
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        id="F5a",
-        study="cost",
-        statement="A forward gradient takes much less time than backprop.",
-        source="paper",
-        reported="R_f/R_b = 0.586 and 0.598",
-        where="Figure 4, upper and lower row",
-        known="figure",
-        quantity="seconds of a forward gradient over seconds of backprop, MLP 784-1024-1024-10, "
-        "batch 64, no update",
-        statistic="median ratio",
-        region=(0.0, 0.8),
-        reason="0.8 lies midway between the paper's 0.6 and no saving at all",
-        about="measurements",
-        controls=(
-            Control("backprop timed twice", "fail", "a program saves nothing against itself"),
-            Control("function alone", "pass", "it does about a third of backprop's operations"),
-        ),
-        evidence=_time_evidence,
-    ),
-    Claim(
-        id="F5b",
-        study="cost",
-        statement="A directional derivative in all weights takes as many operations as backprop.",
-        source="derived",
-        quantity="operations of jvp over those of backprop, in the products of the traced programs",
-        statistic="exact",
-        kind="exact",
-        region=(0.95, 1.05),
-        reason="the count is of products, beside which 5% stand for all other operations",
-        controls=(Control("function alone", "fail", "it has no derivative to compute"),),
-        evidence=_operation_evidence,
-    ),
-    Claim(
-        id="F6a",
-        study="cost",
-        statement="The forward gradient's saving of time shrinks as networks get deeper.",
-        source="paper",
-        reported="R_f/R_b from about 0.56 at 1 layer to about 0.85 at 100",
-        where="Figure 6",
-        known="figure",
-        quantity="slope of log(R_f/R_b) over log(hidden layers), one a round",
-        statistic="median",
-        region=(0.045, math.inf),
-        reason="half of the rise read off the paper's figure: log(0.85/0.56)/log(100) = 0.09",
-        about="measurements",
-        controls=(
-            Control("backprop timed twice", "fail", "its ratio to itself is 1 at every depth"),
-        ),
-        evidence=_depth_evidence,
-    ),
-    Claim(
-        id="F6b",
-        study="cost",
-        statement="A directional derivative keeps no activations: its temporary memory does not "
-        "grow with depth as backprop's does.",
-        source="derived",
-        quantity="temporary bytes per hidden layer of compiled jvp over those of compiled "
-        f"backprop, from {SETTLED_DEPTH} layers on; the tangent, an argument, not counted",
-        statistic="exact",
-        kind="exact",
-        region=(-0.05, 0.05),
-        reason="forward mode needs no memory per layer; 5% leave room for a compiler's small ends",
-        about="measurements",
-        controls=(
-            Control(PROJECTED, "fail", "the same derivative by way of backprop keeps activations"),
-        ),
-        evidence=_memory_evidence,
-    ),
-)

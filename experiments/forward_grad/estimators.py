@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,10 +32,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxtrends.claims import Claim, Control, Evidence
+from experiments.forward_grad import estimators_figures as figures
 from jaxtrends.errors import Problem, choose, require_positive
 from jaxtrends.estimators import LAWS, draw, estimate
-from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
+from jaxtrends.study import Run, StudyResult
 
 BATCHES = 20  # of draws, whose means are the samples of every claim
 EXACT_DRAWS = 32  # of the estimates that must equal the gradient
@@ -260,106 +259,7 @@ def measure_differences(key: jax.Array, centre: jax.Array) -> dict[str, Any]:
     return found
 
 
-# Figures and tables
-
-
-def _spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean, and the half-width of its 95% interval over the batches (Student's t)."""
-    from scipy import stats
-
-    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
-    return float(np.mean(values)), float(half)
-
-
-def _curve(label: str, axis: str, cells: Sequence[Mapping[str, Any]]) -> list[Series]:
-    """Relative errors, the roots of relative squared ones, and their closed form."""
-    x = [cell[axis] for cell in cells]
-    means, halves = zip(*(_spread(cell["error"]) for cell in cells), strict=True)
-    low, middle, high = (
-        np.sqrt(np.add(means, np.multiply(side, halves))).tolist() for side in (-1, 0, 1)
-    )
-    theory = np.sqrt([cell["closed_form"] for cell in cells]).tolist()
-    return [
-        Series(label, x, middle, low, high, "points"),
-        Series(label, x, theory, style="theory"),
-    ]
-
-
-def _figures(values: Mapping[str, Any], config: EstimatorsConfig) -> list[Figure]:
-    cells = list(values["cells"].values())
-    most, fewest = max(config.tangents), min(config.tangents)
-    wide_enough = min((d for d in config.dimensions if d >= most), default=max(config.dimensions))
-    by_tangents, by_dimension = [], []
-    for law in config.laws:
-        own = [cell for cell in cells if cell["law"] == law]
-        wide = [cell for cell in own if cell["dimension"] == wide_enough]
-        single = [cell for cell in own if cell["tangents"] == fewest]
-        by_tangents += _curve(law, "tangents", wide) if wide else []
-        by_dimension += _curve(law, "dimension", single) if single else []
-    y = "relative error"
-    title_k, title_d = f"{wide_enough} parameters", f"k = {fewest}"
-    errors = Figure(
-        "relative_error",
-        "The relative error of a forward gradient obeys its closed form",
-        "Root of the relative mean squared error, with 95% intervals (within the markers); dashed, "
-        "the closed form of each law of tangents.",
-        [
-            Panel(title_k, "averaged tangents k", y, by_tangents, "log", "log"),
-            Panel(title_d, "parameters d", y, by_dimension, "log", "log"),
-        ],
-    )
-    panels = []
-    for precision, found in values["differences"].items():
-        series = [
-            Series(mode.replace("_", " "), EPSILONS[precision], found[mode]) for mode in DIFFERENCES
-        ]
-        flat = found["jvp"] * len(EPSILONS[precision])
-        series.append(Series("jvp, which has no size", EPSILONS[precision], flat))
-        panels.append(Panel(precision, "size of the difference", y, series, "log", "log"))
-    differences = Figure(
-        "finite_differences",
-        "A forward gradient is exact along its tangent; a finite difference never is",
-        f"Relative error of the estimate along one tangent, root mean square of {DIRECTIONS}, "
-        f"against the size of the difference; {config.difference_dimension} parameters.",
-        panels,
-    )
-    return [errors, differences]
-
-
-def _tables(values: Mapping[str, Any]) -> list[Table]:
-    rows = [
-        [
-            cell["law"],
-            cell["dimension"],
-            cell["tangents"],
-            cell["closed_form"],
-            *_spread(cell["error"]),
-            float(np.mean(cell["along"])),
-            float(np.mean(cell["across"])),
-        ]
-        for cell in values["cells"].values()
-    ]
-    columns = ("law", "d", "k", "closed form", "relative MSE", "±", "bias along g", "bias across")
-    note = "± is half a 95% interval; biases are projections of the mean error, over ||g||."
-    best = [
-        [precision, mode.replace("_", " "), min(errors), EPSILONS[precision][np.argmin(errors)]]
-        for precision, found in values["differences"].items()
-        for mode, errors in found.items()
-        if mode != "jvp"
-    ]
-    best += [
-        [precision, "jvp", found["jvp"][0], ""]
-        for precision, found in values["differences"].items()
-    ]
-    return [
-        Table("errors", "Error of forward gradients", columns, rows, note),
-        Table(
-            "differences",
-            "Relative error along one tangent, at the best size",
-            ("precision", "slope by", "relative error", "size"),
-            best,
-        ),
-    ]
+# The study
 
 
 def run(config: Any, run: Run) -> StudyResult:
@@ -401,177 +301,8 @@ def run(config: Any, run: Run) -> StudyResult:
         "epsilons": {precision: list(sizes) for precision, sizes in EPSILONS.items()},
         "differences": differences,
     }
-    return StudyResult(values=values, tables=_tables(values), figures=_figures(values, settings))
-
-
-# Claims
-
-
-def unbiased(values: Mapping[str, Any]) -> Evidence:
-    """F1a: projections of the mean error, for every cell."""
-    parts = {}
-    for name, cell in values["cells"].items():
-        parts[f"{name}, along the gradient"] = {"values": cell["along"]}
-        parts[f"{name}, along a random direction"] = {"values": cell["across"]}
-    controls = {name: {"values": cell["along"]} for name, cell in values["controls"].items()}
-    return Evidence(parts, controls)
-
-
-def _over_closed_form(cell: Mapping[str, Any]) -> dict[str, list[float]]:
-    return {"values": [error / cell["closed_form"] for error in cell["error"]]}
-
-
-def variance_law(values: Mapping[str, Any]) -> Evidence:
-    """F1b: relative mean squared error over its closed form, for every cell."""
-    return Evidence(
-        {name: _over_closed_form(cell) for name, cell in values["cells"].items()},
-        {"10% too long": _over_closed_form(values["controls"]["10% too long"])},
-    )
-
-
-def exact_square(values: Mapping[str, Any]) -> Evidence:
-    """F1c: the largest squared error with as many orthogonal tangents as parameters."""
-    return Evidence(
-        {f"d=k={d}": {"values": [error]} for d, error in values["orthogonal_square"].items()},
-        {"gaussian": {"values": [values["gaussian_square"]]}},
-    )
-
-
-def exact_slope(values: Mapping[str, Any]) -> Evidence:
-    """F2a: relative error of jvp in float32."""
-    found = values["differences"]["float32"]
-    return Evidence(
-        {"float32": {"values": found["jvp"]}},
-        {"central difference": {"values": [min(found["central_difference"])]}},
-    )
-
-
-def beats_differences(values: Mapping[str, Any]) -> Evidence:
-    """F2b: error of jvp over the best central difference's."""
-    found = values["differences"]
-    best = {
-        (precision, mode): min(found[precision][mode])
-        for precision in found
-        for mode in ("jvp", *DIFFERENCES)
-    }
-    over = {
-        (precision, mode): error / best[precision, "central_difference"]
-        for (precision, mode), error in best.items()
-    }
-    return Evidence(
-        {precision: {"values": [over[precision, "jvp"]]} for precision in found},
-        {"forward difference": {"values": [over["float32", "forward_difference"]]}},
-    )
-
-
-def valley(values: Mapping[str, Any]) -> Evidence:
-    """F2c: the lower end of the curve of errors over its lowest point."""
-
-    def depth(errors: Sequence[float]) -> dict[str, list[float]]:
-        return {"values": [min(errors[0], errors[-1]) / min(errors)]}
-
-    parts = {
-        f"{mode.replace('_', ' ')}, {precision}": depth(found[mode])
-        for precision, found in values["differences"].items()
-        for mode in DIFFERENCES
-    }
-    return Evidence(parts, {"jvp": depth(values["differences"]["float32"]["jvp"])})
-
-
-WRONG = Control("10% too long", "fail", "an estimate multiplied by 1.1 is wrong by 10%")
-
-CLAIMS = (
-    Claim(
-        id="F1a",
-        study="estimators",
-        statement="Forward gradients are unbiased, whatever the law of their tangents.",
-        source="paper",
-        reported="unbiased",
-        where="abstract",
-        known="abstract",
-        quantity="mean error along a direction, over the length of the gradient",
-        statistic="mean",
-        region=(-0.02, 0.02),
-        reason="an equivalence within 2%, a fifth of the error that must be found",
-        controls=(
-            WRONG,
-            Control("clipped at 1", "fail", "cutting the slope to [-1, 1] biases the estimate"),
-        ),
-        evidence=unbiased,
-    ),
-    Claim(
-        id="F1b",
-        study="estimators",
-        statement="The relative mean squared error of a forward gradient is (d - 2 + κ) / k for "
-        "independent components of kurtosis κ, (d - 1) / k for the sphere and for coordinates, and "
-        "d / k - 1 for orthogonal tangents.",
-        source="derived",
-        quantity="relative mean squared error, over its closed form",
-        statistic="mean",
-        region=(0.98, 1.02),
-        reason="an equivalence within 2%; an estimate 10% too long is off by 21%",
-        controls=(WRONG,),
-        evidence=variance_law,
-    ),
-    Claim(
-        id="F1c",
-        study="estimators",
-        statement="With as many orthogonal tangents as parameters, a forward gradient is the "
-        "gradient itself.",
-        source="derived",
-        quantity=f"largest relative squared error of {EXACT_DRAWS} estimates in float64",
-        statistic="exact",
-        kind="exact",
-        region=(-math.inf, 1e-20),
-        reason="rounding alone, squared, and room for the orthogonalisation",
-        controls=(Control("gaussian", "fail", "gaussian tangents have errors at k = d"),),
-        evidence=exact_square,
-    ),
-    Claim(
-        id="F2a",
-        study="estimators",
-        statement="Along its tangent a forward gradient is exact: forward-mode differentiation has "
-        "no error but rounding.",
-        source="paper",
-        reported="exact",
-        where="abstract",
-        known="abstract",
-        quantity="relative error of the slope in float32",
-        statistic="exact",
-        kind="exact",
-        region=(-math.inf, 1e-5),
-        reason="a hundred roundings of float32",
-        controls=(
-            Control("central difference", "fail", "central differences of the best size are worse"),
-        ),
-        evidence=exact_slope,
-    ),
-    Claim(
-        id="F2b",
-        study="estimators",
-        statement="No size of a finite difference comes near to forward-mode differentiation.",
-        source="derived",
-        quantity="relative error of jvp, over that of central differences at their best size",
-        statistic="exact",
-        kind="exact",
-        region=(-math.inf, 0.1),
-        reason="at least ten times better",
-        controls=(
-            Control("forward difference", "fail", "one-sided differences do not beat central ones"),
-        ),
-        evidence=beats_differences,
-    ),
-    Claim(
-        id="F2c",
-        study="estimators",
-        statement="Finite differences have a best size, far from which they fail either way.",
-        source="derived",
-        quantity="error at the better end of the range of sizes, over the error at the best size",
-        statistic="exact",
-        kind="exact",
-        region=(10.0, math.inf),
-        reason="a valley, an order of magnitude deep from either side",
-        controls=(Control("jvp", "fail", "jvp has no size to choose, so its curve is flat"),),
-        evidence=valley,
-    ),
-)
+    drawn = [
+        figures.relative_error(cells, settings.laws, settings.dimensions, settings.tangents),
+        figures.finite_differences(values, DIFFERENCES, DIRECTIONS, settings.difference_dimension),
+    ]
+    return StudyResult(values=values, tables=figures.tables(values), figures=drawn)

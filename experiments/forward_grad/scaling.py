@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +39,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.forward_grad import scaling_figures as figures
 from jaxtrends import estimators
-from jaxtrends.claims import Claim, Control, Evidence
 from jaxtrends.errors import Problem, require_positive
-from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
+from jaxtrends.study import Run, StudyResult
 
 GROUPS = 20  # lanes are averaged in so many groups, whose means are the samples of every claim
 TARGET = 1e-3  # the loss to reach, as a fraction of the first
@@ -329,118 +328,7 @@ def measure_regression(key: jax.Array, config: ScalingConfig, dimension: int) ->
     return found
 
 
-def log_share(factors: np.ndarray, dimensions: Sequence[int]) -> np.ndarray:
-    """How much of a logarithm is in the growth of a factor with d: 0 for d, 1 for d log(d).
-
-    ``factors`` (groups, dimensions). The least-squares slope of log(factor) on log(d), on the
-    scale on which d has 0 and d log(d) has 1 over the same dimensions; (groups,).
-    """
-    logs = np.log(np.asarray(dimensions, np.float64))
-    centred = logs - logs.mean()
-    slopes = np.log(factors) @ centred / (centred @ centred)
-    of_the_law = np.log(logs) @ centred / (centred @ centred)
-    return (slopes - 1) / of_the_law
-
-
-# Figures and tables
-
-
-def _spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean, and the half-width of its 95% interval over the groups (Student's t)."""
-    from scipy import stats
-
-    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
-    return float(np.mean(values)), float(half)
-
-
-def _points(label: str, cells: Sequence[Mapping[str, Any]]) -> list[Series]:
-    """The measured steps of some cells against d, and the exact law's."""
-    x = [cell["dimension"] for cell in cells]
-    means, halves = zip(*(_spread(cell["steps"]) for cell in cells), strict=True)
-    low, high = np.subtract(means, halves).tolist(), np.add(means, halves).tolist()
-    return [
-        Series(label, x, list(means), low, high, "points"),
-        Series(label, x, [cell["exact"] for cell in cells], style="theory"),
-    ]
-
-
-def _quadratics_report(quadratics: Mapping[str, Any], config: ScalingConfig) -> tuple:
-    isotropic = list(quadratics["isotropic"].values())
-    low_rank = list(quadratics["low rank"].values())
-    series = [
-        one
-        for k in config.tangents
-        for one in _points(f"k = {k}", [cell for cell in isotropic if cell["tangents"] == k])
-    ]
-    series += _points(f"rank {config.rank}, k = 1", low_rank)
-    figure = Figure(
-        "steps_against_dimension",
-        "Forward gradients slow down with the rank, not with the number of parameters",
-        "Steps to a thousandth of the first loss at the best step size, with 95% intervals (mostly "
-        "within the markers); dashed, the exact law. Backpropagation needs one step everywhere.",
-        [Panel("Quadratics", "parameters d", "steps to 1e-3", series, "log", "log")],
-    )
-    rows = [
-        [
-            rank,
-            cell["dimension"],
-            cell["tangents"],
-            cell["exact"],
-            *_spread(cell["steps"]),
-            cell["typical"],
-            cell["tangents"] * float(np.mean(cell["steps"])),
-        ]
-        for rank, cells in (("d", isotropic), (config.rank, low_rank))
-        for cell in cells
-    ]
-    columns = ("rank", "d", "k", "exact law", "measured", "±", "typical descent", "jvps")
-    note = (
-        "± is half a 95% interval. The typical descent is the median first passage, in steps; "
-        "jvps are measured steps times k."
-    )
-    return figure, Table("steps", "Steps to a thousandth of the first loss", columns, rows, note)
-
-
-def _factors(reading: Mapping[str, Any]) -> np.ndarray:
-    """Excess risk of the forward gradient over backpropagation's, a value a group."""
-    return np.asarray(reading["forward"]) / np.asarray(reading["backprop"])
-
-
-def _regression_report(regression: Mapping[str, Any]) -> tuple:
-    dimensions = [int(name) for name in regression]
-    names = list(regression[str(dimensions[0])]["1"])
-    panels, rows = [], []
-    for start in STARTS:
-        series = []
-        for name in names:
-            readings = [regression[str(d)][start][name] for d in dimensions]
-            means, halves = zip(*(_spread(_factors(reading)) for reading in readings), strict=True)
-            low, high = np.subtract(means, halves).tolist(), np.add(means, halves).tolist()
-            exact = [reading["exact"][0] / reading["exact"][1] for reading in readings]
-            label = f"n = {name}"
-            series.append(Series(label, dimensions, list(means), low, high, "points"))
-            series.append(Series(label, dimensions, exact, style="theory"))
-            rows += [
-                [start, d, name, reading["samples"], mean, half, law, law / d]
-                for d, reading, mean, half, law in zip(
-                    dimensions, readings, means, halves, exact, strict=True
-                )
-            ]
-        bound = [d * math.log(d) for d in dimensions]
-        series.append(Series("d log d", dimensions, bound, style="theory"))
-        title = f"Start at squared distance {start}"
-        panels.append(Panel(title, "parameters d", "excess-risk factor", series, "log", "log"))
-    figure = Figure(
-        "regression_factor",
-        "What the forward gradient loses to backpropagation in linear regression",
-        "Excess risk of the forward gradient over that of backpropagation on the same n samples, "
-        "each at its own best steps; through the points the exact recursion, beside them d log d.",
-        panels,
-    )
-    columns = ("||θ*||²", "d", "n", "samples", "factor", "±", "exact", "exact / d")
-    return figure, Table(
-        "regression", "Excess risk, forward gradient over backpropagation", columns, rows
-    )
+# The study
 
 
 def run(config: Any, run: Run) -> StudyResult:
@@ -453,169 +341,11 @@ def run(config: Any, run: Run) -> StudyResult:
         str(d): measure_regression(jax.random.fold_in(regression_key, d), scaling, d)
         for d in run.each("linear regression", scaling.regression_dimensions)
     }
-    figures, tables = zip(
-        _quadratics_report(quadratics, scaling), _regression_report(regression), strict=True
+    drawn, tables = zip(
+        figures.quadratics(quadratics, scaling.tangents, scaling.rank),
+        figures.regression(regression),
+        strict=True,
     )
     return StudyResult(
-        values={"quadratics": quadratics, "regression": regression}, tables=tables, figures=figures
+        values={"quadratics": quadratics, "regression": regression}, tables=tables, figures=drawn
     )
-
-
-# Claims
-
-
-def _against_law(cell: Mapping[str, Any]) -> dict[str, Sequence[float]]:
-    return {"treatment": cell["steps"], "reference": [cell["exact"]] * GROUPS}
-
-
-def exact_rate(values: Mapping[str, Any]) -> Evidence:
-    """F8a: steps over the exact law's, for every d and k."""
-    found = values["quadratics"]
-    (rademacher,), (too_long,) = found["rademacher"].values(), found["too long"].values()
-    return Evidence(
-        {name: _against_law(cell) for name, cell in found["isotropic"].items()},
-        {"rademacher": _against_law(rademacher), "tangents 10% too long": _against_law(too_long)},
-    )
-
-
-def _growth(cells: Mapping[str, Any]) -> tuple[np.ndarray, list[int]]:
-    """Steps with one tangent (groups, dimensions), and the dimensions."""
-    chosen = sorted(
-        (cell for cell in cells.values() if cell["tangents"] == 1),
-        key=lambda cell: cell["dimension"],
-    )
-    if len(chosen) < 3:
-        raise KeyError("three dimensions to fit a growth to")
-    steps = np.array([cell["steps"] for cell in chosen], np.float64).T
-    return steps, [cell["dimension"] for cell in chosen]
-
-
-def _slopes(cells: Mapping[str, Any]) -> dict[str, list[float]]:
-    steps, dimensions = _growth(cells)
-    return {"values": np.polyfit(np.log(dimensions), np.log(steps).T, 1)[0].tolist()}
-
-
-def flat_at_low_rank(values: Mapping[str, Any]) -> Evidence:
-    """F8b: the log-log slope of the steps on d, at a fixed rank."""
-    found = values["quadratics"]
-    return Evidence(
-        {"low rank": _slopes(found["low rank"])}, {"full rank": _slopes(found["isotropic"])}
-    )
-
-
-def logarithm(values: Mapping[str, Any]) -> Evidence:
-    """F10a: the share of the logarithm in the growth of the excess-risk factor."""
-    regression = values["regression"]
-    dimensions = [int(name) for name in regression]
-    if len(dimensions) < 3:
-        raise KeyError("three dimensions to fit a growth to")
-    parts = {}
-    for start in STARTS:
-        for name in regression[str(dimensions[0])][start]:
-            factors = np.array([_factors(regression[str(d)][start][name]) for d in dimensions])
-            shares = log_share(factors.T, dimensions)
-            parts[f"n = {name}, ||θ*||² = {start}"] = {"values": shares.tolist()}
-    steps, sizes = _growth(values["quadratics"]["isotropic"])
-    further = steps * np.log(sizes)  # to lose a factor of d, not of a thousand, up to a constant
-    controls = {
-        "quadratic from afar": {"values": log_share(further, sizes).tolist()},
-        "quadratic": {"values": log_share(steps, sizes).tolist()},
-    }
-    return Evidence(parts, controls)
-
-
-def recursion(values: Mapping[str, Any]) -> Evidence:
-    """F10b: the measured excess-risk factor over the exact recursion's, at the most samples."""
-    parts = {}
-    for d, starts in values["regression"].items():
-        reading = max(starts["1"].values(), key=lambda reading: reading["samples"])
-        exact = reading["exact"][0] / reading["exact"][1]
-        parts[f"d={d}"] = {
-            "treatment": reading["forward"],
-            "reference": [exact * risk for risk in reading["backprop"]],
-        }
-    return Evidence(parts)
-
-
-CLAIMS = (
-    Claim(
-        id="F8a",
-        study="scaling",
-        statement="On an isotropic quadratic at the best step, forward gradients multiply the mean "
-        "loss by (d + 1) / (k + d + 1) a step.",
-        source="derived",
-        quantity="steps to a thousandth of the first loss, over the exact law's",
-        statistic="paired ratio",
-        region=(0.98, 1.02),
-        reason="an equivalence within 2%: tangents 10% too long take 4.5% more steps and must fail",
-        controls=(
-            Control(
-                "rademacher",
-                "pass",
-                "another law of tangents must obey its own exact rate, 1 - 1/d at the step 1/d",
-            ),
-            Control(
-                "tangents 10% too long",
-                "fail",
-                "the same step with tangents of variance 1.21 is off the best step",
-            ),
-        ),
-        evidence=exact_rate,
-    ),
-    Claim(
-        id="F8b",
-        study="scaling",
-        statement="At a fixed rank, however it is turned, the number of parameters does not slow "
-        "forward gradients down.",
-        source="derived",
-        quantity="log-log slope of the steps to a thousandth of the first loss on d",
-        statistic="mean",
-        region=(-0.05, 0.05),
-        reason="flat: within a twentieth of the slope of about one that full rank has",
-        controls=(Control("full rank", "fail", "at full rank the steps grow about like d"),),
-        evidence=flat_at_low_rank,
-    ),
-    Claim(
-        id="F10a",
-        study="scaling",
-        statement="In linear regression the excess risk of the forward gradient exceeds that of "
-        "stochastic gradient descent by a factor that grows like d log(d).",
-        source="critic",
-        reported="d² log(d) / n against d / n after n samples, for n ≳ d² log(d)",
-        where="abstract of Bos and Schmidt-Hieber (arXiv 2309.15001), an upper bound",
-        known="abstract",
-        quantity="share of the logarithm in the growth of the excess-risk factor with d (0: the "
-        "factor grows like d; 1: like d log d), both methods at their own best steps",
-        statistic="mean",
-        region=(0.5, 1.5),
-        reason="nearer to d log(d) than to d, and as near from above",
-        controls=(
-            Control(
-                "quadratic from afar",
-                "pass",
-                "on the isotropic quadratic, steps to lose a factor of d in the loss grow like "
-                "d log(d)",
-            ),
-            Control(
-                "quadratic",
-                "fail",
-                "on the isotropic quadratic, steps to lose a factor of a thousand grow like d",
-            ),
-        ),
-        evidence=logarithm,
-    ),
-    Claim(
-        id="F10b",
-        study="scaling",
-        statement="In linear regression at the best steps the excess-risk factor between forward "
-        "gradient and stochastic gradient descent is that of the exact recursion, which tends to "
-        "d + 2.",
-        source="derived",
-        quantity="excess-risk factor, over the exact recursion's, at the most samples from the "
-        "nearer start",
-        statistic="paired ratio",
-        region=(0.8, 1.25),
-        reason="a quarter either way, where a logarithm would be a factor of 2 to 4",
-        evidence=recursion,
-    ),
-)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.forward_grad import test_functions_figures as figures
 from jaxtrends import estimators
-from jaxtrends.claims import Claim, Control, Evidence
 from jaxtrends.errors import Problem, choose, require_positive
-from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
+from jaxtrends.study import Run, StudyResult
 
 POINTS = 250  # of every curve
 
@@ -188,91 +188,7 @@ def measure_times(key: jax.Array, name: str, repetitions: int) -> dict[str, list
     return {method: [taken[method] for taken in rounds] for method in METHODS}
 
 
-# Figures and tables
-
-
-LABELS = {
-    "backprop": "backprop",
-    "gaussian": "forward gradient",
-    "rademacher": "forward gradient, Rademacher",
-}
-
-
-def _curve(label: str, iterations: np.ndarray, losses: np.ndarray) -> Series:
-    """The median loss with the band of the middle 80% of the lanes; one lane has no band."""
-    losses = np.where(np.isfinite(losses), losses, np.inf)
-    if losses.shape[1] == 1:
-        return Series(label, iterations.tolist(), losses[:, 0].tolist())
-    low, middle, high = np.quantile(losses, [0.1, 0.5, 0.9], axis=1, method="nearest")
-    return Series(label, iterations.tolist(), middle.tolist(), low.tolist(), high.tolist())
-
-
-def _figures(arrays: Mapping[str, Any]) -> list[Figure]:
-    losses, paths = [], []
-    for name, arms in arrays.items():
-        function = FUNCTIONS[name]
-        iterations = (1 + np.arange(POINTS)) * (function.iterations // POINTS)
-        losses.append(
-            Panel(
-                name.capitalize(),
-                "iteration",
-                "f",
-                [_curve(LABELS[method], iterations, arms[method][1]) for method in METHODS],
-                y_scale="log",
-            )
-        )
-        trails = []
-        for method, lanes in (("gaussian", 3), ("backprop", 1)):
-            for lane in range(min(lanes, arms[method][0].shape[1])):
-                trail = np.vstack([function.start, arms[method][0][:, lane]])
-                label = LABELS[method] + (f", run {lane + 1}" if lanes > 1 else "")
-                trails.append(Series(label, trail[:, 0].tolist(), trail[:, 1].tolist()))
-        for label, point in (("start", function.start), ("optimum", function.optimum)):
-            trails.append(Series(label, [point[0]], [point[1]], style="points"))
-        paths.append(Panel(name.capitalize(), "x", "y", trails))
-    return [
-        Figure(
-            "test_functions",
-            "Forward gradients keep up with backpropagation in two dimensions, per iteration",
-            "Loss against iteration at the paper's settings: median of the runs, with the band of "
-            "the middle 80% of them; backpropagation has no randomness.",
-            losses,
-        ),
-        Figure(
-            "trajectories",
-            "Ways to the optimum",
-            "The first three forward-gradient runs, and backpropagation, from the paper's starts; "
-            f"{POINTS} points of each, evenly spaced over the iterations.",
-            paths,
-        ),
-    ]
-
-
-def _table(values: Mapping[str, Any]) -> Table:
-    rows = []
-    for name, found in values.items():
-        for method in METHODS:
-            finals = np.array(found[method]["finals"])
-            ratio = float(np.median(finals)) / found["backprop"]["finals"][0]
-            spread = np.quantile(finals, [0.1, 0.9], method="nearest").tolist()
-            lost = sum(found[method]["diverged"])
-            rows.append(
-                [name, LABELS[method], len(finals), float(np.median(finals)), *spread, ratio, lost]
-            )
-    columns = ("function", "method", "runs", "median f", "10%", "90%", "over backprop", "diverged")
-    return Table("finals", "Final loss on the test functions", columns, rows)
-
-
-def _times_table(times: Mapping[str, Any]) -> Table:
-    rows = []
-    for name, found in times.items():
-        middle = {method: float(np.median(found[method])) for method in METHODS}
-        for method in METHODS:
-            over = middle[method] / middle["backprop"]
-            rows.append([name, LABELS[method], middle[method], over])
-    columns = ("function", "method", "seconds", "over backprop")
-    note = "Median of the repetitions: one run, all its iterations, compiled."
-    return Table("times", "Time of a whole descent", columns, rows, note)
+# The study
 
 
 def run(config: Any, run: Run) -> StudyResult:
@@ -294,117 +210,8 @@ def run(config: Any, run: Run) -> StudyResult:
             for name in arrays
             for method in METHODS
         },
-        tables=[_table(values)],
-        figures=_figures(arrays),
+        tables=[figures.finals(values)],
+        figures=figures.descents(arrays, FUNCTIONS, POINTS),
         measurements=times,
-        measured_tables=[_times_table(times)],
+        measured_tables=[figures.times(times)],
     )
-
-
-# Claims
-
-
-def settings_are_right(values: Mapping[str, Any]) -> Evidence:
-    """F3a: backpropagation's final loss over that of the separate calculation."""
-    return Evidence(
-        {
-            name: {"values": [found["backprop"]["finals"][0] / FUNCTIONS[name].backprop_final]}
-            for name, found in values.items()
-        }
-    )
-
-
-def _over_backprop(found: Mapping[str, Any], arm: str) -> dict[str, list[float]]:
-    finals = found[arm]["finals"]
-    return {"treatment": finals, "reference": found["backprop"]["finals"] * len(finals)}
-
-
-def finals(values: Mapping[str, Any]) -> Evidence:
-    """F3b: final losses of the forward gradient over backpropagation's, run by run."""
-    parts = {name: _over_backprop(found, "gaussian") for name, found in values.items()}
-    (control,) = (found for found in values.values() if "half as long" in found)
-    return Evidence(parts, {"half as long": _over_backprop(control, "half as long")})
-
-
-def divergence(values: Mapping[str, Any]) -> Evidence:
-    """F3c: which runs of the forward gradient diverged."""
-    parts = {name: {"values": found["gaussian"]["diverged"]} for name, found in values.items()}
-    (control,) = (found for found in values.values() if "rate x 10" in found)
-    return Evidence(parts, {"rate x 10": {"values": control["rate x 10"]["diverged"]}})
-
-
-def times(measurements: Mapping[str, Any]) -> Evidence:
-    """F3d: seconds of the forward gradient over backpropagation's, repetition by repetition."""
-    return Evidence(
-        {
-            name: {"treatment": found["gaussian"], "reference": found["backprop"]}
-            for name, found in measurements.items()
-        }
-    )
-
-
-CLAIMS = (
-    Claim(
-        id="F3a",
-        study="test_functions",
-        statement="The starts read off the paper's plots, with its rates and iterations, give "
-        "final losses of 5.560e-5 (Beale) and 5.322e-6 (Rosenbrock) by backpropagation.",
-        source="derived",
-        quantity="final loss of backpropagation, over that of a separate float64 calculation",
-        statistic="exact",
-        kind="exact",
-        region=(0.99, 1.01),
-        reason="the same deterministic descent: rounding moves it by far less than 1%, another "
-        "start or rate by far more",
-        evidence=settings_are_right,
-    ),
-    Claim(
-        id="F3b",
-        study="test_functions",
-        statement="On Beale and Rosenbrock forward gradients match backpropagation per iteration.",
-        source="paper",
-        reported="final f about 5e-5 on Beale and about 5e-6 on Rosenbrock",
-        where="Figure 2",
-        known="figure",
-        quantity="final loss of the forward gradient, over backpropagation's",
-        statistic="median ratio",
-        region=(0.5, 2.0),
-        reason="as near as a logarithmic axis over six decades can be read",
-        controls=(
-            Control(
-                "half as long",
-                "fail",
-                "forward gradients of half the length end far above backpropagation",
-            ),
-        ),
-        evidence=finals,
-    ),
-    Claim(
-        id="F3c",
-        study="test_functions",
-        statement="At the paper's rates forward gradients do not diverge on Beale and Rosenbrock.",
-        source="derived",
-        quantity="share of diverged runs",
-        statistic="proportion",
-        region=(-1.0, 0.05),
-        reason="at most one run in twenty",
-        controls=(Control("rate x 10", "fail", "at ten times the paper's rate runs must diverge"),),
-        evidence=divergence,
-    ),
-    Claim(
-        id="F3d",
-        study="test_functions",
-        statement="On Beale and Rosenbrock forward gradients take a little less time than "
-        "backpropagation for the same iterations.",
-        source="paper",
-        reported="0.19 s against 0.21 s on Beale, 3.1 s against 4.1 s on Rosenbrock",
-        where="Figure 2",
-        known="figure",
-        quantity="seconds of a descent with forward gradients, over backpropagation's",
-        statistic="median ratio",
-        region=(0.0, 1.0),
-        reason="less time is a ratio below one",
-        about="measurements",
-        evidence=times,
-    ),
-)
