@@ -43,6 +43,12 @@ class Study:
     seconds: Mapping[str, float]
 
 
+def _of_the_library(config: Any, name: str, folder: Path | None) -> Any:
+    from jaxtrends import data
+
+    return data.load(name, folder)
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One paper's claims, the studies that test them, and what a reader must know of both.
@@ -50,7 +56,10 @@ class Experiment:
     presets:    name -> config, a frozen dataclass with a field ``studies`` of names (none: all).
     check:      (config, names of the user's own methods) -> None; raises Problem for a config
                 that cannot be run.
-    datasets:   config -> names of the data sets it needs, loaded before anything is trained.
+    datasets:   config -> names of the data sets it needs, loaded before anything is run.
+    load:       (config, name, data folder or None) -> a data set, for an experiment that brings its
+                own; anything with the attributes version, digest (SHA-256), origin and licence.
+                `jaxtrends.data.load` by default.
     scale:      what was shrunk against the paper, one sentence.
     rigging:    how the toy could have been rigged, and what keeps it honest.
     departures: where the runs leave the paper's settings, one sentence each.
@@ -66,6 +75,7 @@ class Experiment:
     departures: tuple[str, ...]
     check: Callable[[Any, tuple[str, ...]], None] = lambda config, methods: None
     datasets: Callable[[Any], Sequence[str]] = lambda config: ()
+    load: Callable[[Any, str, Path | None], Any] = _of_the_library
 
     def studies_of(self, config: Any) -> list[str]:
         """The names of the studies that a config asks for, in the experiment's own order.
@@ -169,7 +179,8 @@ def run(
     used = devices.use(options.devices)
     if options.compilation_cache:
         devices.keep_compiled()
-    data = _Data(Path(options.data_dir) if options.data_dir else None)
+    data_dir = Path(options.data_dir) if options.data_dir else None
+    data = _Data(lambda name: experiment.load(config, name, data_dir))
     for name in experiment.datasets(config):
         data.load(name)
     description = {
@@ -177,6 +188,7 @@ def run(
         "preset": options.preset,
         "config": config,
         "methods": {name: _source(method) for name, method in methods.items()},
+        "data": {name: found.digest for name, found in data.loaded.items()},
     }
     path = _folder_for(experiment, options)
     folder = RunDirectory(path, description, resume=options.resume)
@@ -187,6 +199,8 @@ def run(
         f"About {duration(experiment.seconds(options.preset, chosen))} on two idle CPU cores; here "
         f"{hardware['count']} x {hardware['kind']}, {hardware['cores']} cores.\nOutput: {path}"
     )
+    for name, found in data.loaded.items():
+        terminal.say(f"Data: {name}. {found.origin}")
     tracker = tracking.Tracker(
         tracking.Tracking(
             mode=mode,
@@ -251,15 +265,13 @@ def run(
 class _Data:
     """The data sets of a run, each loaded once."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, load: Callable[[str], Any]) -> None:
         self.loaded: dict[str, Any] = {}
-        self._folder = folder
+        self._load = load
 
     def load(self, name: str) -> Any:
-        from jaxtrends import data
-
         if name not in self.loaded:
-            self.loaded[name] = data.load(name, self._folder)
+            self.loaded[name] = self._load(name)
         return self.loaded[name]
 
 
