@@ -39,7 +39,7 @@ SIBLINGS = {
 
 # Packages that may be imported in a few places only, so that they can be replaced there.
 PLACES = {
-    "flax": ("jaxtrends.models", "experiments"),
+    "flax": ("jaxtrends.models", "jaxtrends.moe", "experiments"),
     "orbax": ("jaxtrends.checkpoint",),
     "tensorflow_datasets": ("jaxtrends.data", "jaxtrends.builders"),
     "wandb": ("jaxtrends.tracking",),
@@ -49,7 +49,7 @@ PLACES = {
 LIGHT = {"jax", "numpy", *OURS}
 
 # The pure core, and all that it may import: nothing here reads a file, a clock or an environment.
-PURE = {"claims", "estimators", "losses", "models", "stats", "study", "train"}
+PURE = {"claims", "estimators", "losses", "models", "moe", "stats", "study", "train"}
 PURE_IMPORTS = {
     *("__future__", "abc", "collections", "dataclasses", "enum", "functools", "itertools", "math"),
     *("operator", "types", "typing", "warnings"),

@@ -1,0 +1,453 @@
+"""Mixture of experts: every token picks its experts, which have places for so many.
+
+Notation: G routing groups of T tokens of width d; E experts with a hidden width f; each token makes
+k choices (top-k), each expert has C places in every group. What finds no place is dropped: its
+expert adds nothing to the token, and the residual connection around the layer carries it on.
+
+Tokens go into the experts' buffers and come back by index: a token knows its places and a place
+knows its token, so forward and backward are gathers, which add no numbers in an order that could
+change.
+
+Papers: Shazeer et al. ("Outrageously Large Neural Networks", 2017), Lepikhin et al. ("GShard",
+2020), Fedus et al. ("Switch Transformers", 2021), Zoph et al. ("ST-MoE", 2022), Rajbhandari et al.
+("DeepSpeed-MoE", 2022).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxtrends.errors import Problem, choose, require_positive
+
+if TYPE_CHECKING:
+    from flax import nnx
+
+Params = Any  # router (d, E); up (E, d, f), down (E, f, d); residual: dense_up, dense_down
+
+DISPATCHES = {
+    "index": "capacity buffers, filled and emptied by index",
+    "one_hot": "the same by products with one-hot matrices, as the papers define it; slow",
+    "ragged": "no buffers and no drops: jax.lax.ragged_dot over tokens sorted by expert",
+}
+ROUTER_DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A layer of experts."""
+
+    experts: int = 16
+    """Experts in the layer, E."""
+    top: int = 1
+    """Experts that each token chooses, k. The router's probability weighs what a single expert
+    says; the probabilities of several are scaled to a sum of one."""
+    capacity_factor: float = 1.25
+    """Places of an expert as a multiple of its fair share of tokens: ceil(factor * T / E) in each
+    group of T tokens, whatever k is (the convention of ST-MoE; others multiply by k)."""
+    residual: bool = False
+    """Add a dense layer of the same hidden width, which every token passes (DeepSpeed-MoE)."""
+    router_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the router's product and softmax, whatever that of the model."""
+    jitter: float = 0.0
+    """In training, the router's inputs are multiplied by uniform numbers from 1 +- this."""
+    balance: Literal["global", "group"] = "global"
+    """Over what the load is balanced: all tokens of the batch, or each routing group by itself."""
+    dispatch: Literal["index", "one_hot", "ragged"] = "index"
+    """How tokens reach their experts."""
+
+
+def check(mixture: Mixture, tokens: int) -> None:
+    """Refuse a layer that cannot be, for groups of so many tokens.
+
+    Raises:
+        Problem: names the setting at fault.
+    """
+    require_positive(
+        experts=mixture.experts, top=mixture.top, capacity_factor=mixture.capacity_factor
+    )
+    choose("router dtype", mixture.router_dtype, ROUTER_DTYPES)
+    choose("dispatch", mixture.dispatch, DISPATCHES)
+    choose("balance", mixture.balance, ("global", "group"))
+    if mixture.top > mixture.experts:
+        raise Problem(
+            f"A token cannot choose {mixture.top} of {mixture.experts} experts: lower top, or "
+            "raise experts."
+        )
+    if mixture.experts > tokens:
+        raise Problem(
+            f"{mixture.experts} experts are more than the {tokens} tokens of a routing group: "
+            "take fewer experts, or larger groups."
+        )
+    if not 0 <= mixture.jitter < 1:
+        raise Problem(f"jitter must be at least 0 and below 1, not {mixture.jitter}.")
+
+
+def places(tokens: int, mixture: Mixture) -> int:
+    """C, the places of an expert in a group of so many tokens; at most one a token."""
+    return min(tokens, math.ceil(mixture.capacity_factor * tokens / mixture.experts))
+
+
+# --- routing -------------------------------------------------------------------------------------
+
+
+class Routing(NamedTuple):
+    """Who goes where, in one group.
+
+    expert: (k, T) int32, what each token chose.
+    place:  (k, T) int32, of each choice in the experts' buffers laid end to end; E C if dropped.
+    token:  (E C,) int32, who is in each place; T if nobody.
+    gate:   (k, T) float, the weight of each choice.
+    """
+
+    expert: jax.Array
+    place: jax.Array
+    token: jax.Array
+    gate: jax.Array
+
+
+def route(probabilities: jax.Array, top: int, capacity: int) -> Routing:
+    """Choose the ``top`` likeliest experts of each token and give out their places.
+
+    First choices come before second ones, and tokens from left to right. Ties go to the expert of
+    the lowest number.
+
+    Args:
+        probabilities: (T, E) float.
+        top:           k.
+        capacity:      C.
+    """
+    tokens, experts = probabilities.shape
+    left, one_hots, gates = probabilities, [], []
+    for _ in range(top):
+        one_hot = jax.nn.one_hot(jnp.argmax(left, axis=-1), experts, dtype=probabilities.dtype)
+        one_hots.append(one_hot)
+        gates.append(jnp.sum(probabilities * one_hot, axis=-1))
+        left = jnp.where(one_hot > 0, -jnp.inf, left)
+    gate = jnp.stack(gates)
+    if top > 1:
+        gate = gate / jnp.sum(gate, axis=0)
+    picks = jnp.concatenate(one_hots).astype(jnp.int32)  # (k T, E)
+    ahead = jnp.cumsum(picks, axis=0) - picks
+    position = jnp.sum(ahead * picks, axis=-1)
+    expert = jnp.sum(picks * jnp.arange(experts, dtype=jnp.int32), axis=-1)
+    nowhere = jnp.int32(experts * capacity)
+    place = jnp.where(position < capacity, expert * capacity + position, nowhere)
+    names = jnp.tile(jnp.arange(tokens, dtype=jnp.int32), top)
+    token = jnp.full(experts * capacity + 1, tokens, jnp.int32).at[place].set(names)[:-1]
+    shape = (top, tokens)
+    return Routing(expert.reshape(shape), place.reshape(shape), token, gate)
+
+
+def shares(experts: int, chosen: jax.Array) -> jax.Array:
+    """Share of the choices that fall on each expert, before any drop: (..., n) int -> (..., E)."""
+    return jnp.mean(jax.nn.one_hot(chosen, experts, dtype=jnp.float32), axis=-2)
+
+
+def load_balance(share: jax.Array, probability: jax.Array) -> jax.Array:
+    """E times the sum over experts of share x probability: (..., E), (..., E) -> (...).
+
+    ``share`` is that of first choices, before any drop; ``probability`` the mean over the same
+    tokens, which alone carries a gradient. The loss is 1 where both are uniform, and E where all
+    goes to one expert. (Switch Transformers, equation 4; ST-MoE, appendix A.)
+    """
+    return share.shape[-1] * jnp.sum(jax.lax.stop_gradient(share) * probability, axis=-1)
+
+
+def router_z(logits: jax.Array) -> jax.Array:
+    """Mean over tokens of the squared logarithm of the sum of exp(logits) (ST-MoE, equation 5)."""
+    return jnp.mean(jnp.square(jax.nn.logsumexp(logits, axis=-1)))
+
+
+class Report(NamedTuple):
+    """What a layer says of itself beside its outputs: losses to add, and what to watch.
+
+    All are () float32 but ``load``. Balance and z come without a coefficient.
+    """
+
+    balance: jax.Array
+    z: jax.Array
+    load: jax.Array  # (E,): share of all choices, before any drop
+    dropped: jax.Array  # share of choices that found no place
+    entropy: jax.Array  # of the router's probabilities, mean over tokens, in nats
+    confidence: jax.Array  # the largest probability, mean over tokens
+    largest_logit: jax.Array  # in absolute value
+
+
+# --- moving tokens -------------------------------------------------------------------------------
+
+
+@jax.custom_vjp
+def dispatch(inputs: jax.Array, routing: Routing) -> jax.Array:
+    """Copy tokens into their places: (T, d) -> (E C, d), zeros where nobody is."""
+    return inputs.at[routing.token].get(mode="fill", fill_value=0)
+
+
+def _dispatch_forward(inputs: jax.Array, routing: Routing) -> tuple[jax.Array, Routing]:
+    return dispatch(inputs, routing), routing
+
+
+def _dispatch_backward(routing: Routing, cotangent: jax.Array) -> tuple[jax.Array, None]:
+    return _sum_of(_fetch(cotangent, routing.place)), None
+
+
+dispatch.defvjp(_dispatch_forward, _dispatch_backward)
+
+
+@jax.custom_vjp
+def combine(outputs: jax.Array, gate: jax.Array, routing: Routing) -> jax.Array:
+    """Add up what a token's experts said, weighted: (E C, d), (k, T) -> (T, d)."""
+    weight = gate.astype(outputs.dtype)[..., None]
+    return _sum_of(weight * _fetch(outputs, routing.place))
+
+
+def _combine_forward(
+    outputs: jax.Array, gate: jax.Array, routing: Routing
+) -> tuple[jax.Array, Any]:
+    return combine(outputs, gate, routing), (outputs, gate, routing)
+
+
+def _combine_backward(saved: Any, cotangent: jax.Array) -> tuple[jax.Array, jax.Array, None]:
+    outputs, gate, routing = saved
+    # The weight of the choice that holds a place: a place has one token, and one of its choices.
+    top, tokens = gate.shape
+    weights = jnp.zeros(outputs.shape[0] + 1, gate.dtype).at[routing.place].set(gate)[:-1]
+    back = weights.astype(cotangent.dtype)[:, None] * dispatch(cotangent, routing)
+    heard = _fetch(outputs, routing.place)
+    slope = jnp.sum(heard.astype(gate.dtype) * cotangent.astype(gate.dtype)[None], axis=-1)
+    return back.astype(outputs.dtype), slope.reshape(top, tokens), None
+
+
+combine.defvjp(_combine_forward, _combine_backward)
+
+
+def _fetch(outputs: jax.Array, place: jax.Array) -> jax.Array:
+    """What lies in some places, zeros for none: (E C, d), (k, T) -> (k, T, d)."""
+    return outputs.at[place].get(mode="fill", fill_value=0)
+
+
+def _sum_of(parts: jax.Array) -> jax.Array:
+    """Sum over the leading axis in its order; one part is itself."""
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+# --- the layer -----------------------------------------------------------------------------------
+
+
+def mixture_layer(
+    params: Params,
+    inputs: jax.Array,
+    mixture: Mixture,
+    *,
+    key: jax.Array | None = None,
+    axis: str | None = None,
+) -> tuple[jax.Array, Report]:
+    """Send every token to its experts and add up what they say.
+
+    Args:
+        params:  ``router`` (d, E), ``up`` (E, d, f), ``down`` (E, f, d); with ``residual`` also
+                 ``dense_up`` (d, f) and ``dense_down`` (f, d).
+        inputs:  (G, T, d): groups that are routed apart.
+        mixture: the layer's settings.
+        key:     for the jitter; None, as in evaluation, leaves it out.
+        axis:    the mesh axis that experts and groups are sharded over, inside `jax.shard_map`:
+                 ``params`` then holds this device's experts, ``inputs`` its groups.
+
+    Returns:
+        (G, T, d) outputs in the dtype of the inputs, and the report, over all devices.
+
+    Raises:
+        Problem: settings that do not fit each other or the inputs.
+    """
+    groups, tokens, width = inputs.shape
+    check(mixture, tokens)
+    logits = _logits(params["router"], inputs, mixture, key)
+    probabilities = jax.nn.softmax(logits)
+    capacity = places(tokens, mixture)
+    routing = jax.vmap(lambda p: route(p, mixture.top, capacity))(probabilities)
+    if mixture.dispatch == "ragged":
+        outputs, found = _ragged(params, inputs, routing), jnp.ones((), jnp.float32)
+    else:
+        put, take = (_put, _take) if mixture.dispatch == "one_hot" else (dispatch, combine)
+        buffers = jax.vmap(put)(inputs, routing)  # (G, E C, d)
+        buffers = buffers.reshape(groups, mixture.experts, capacity, width).swapaxes(0, 1)
+        answers = _experts(params, buffers, axis).swapaxes(0, 1)
+        answers = answers.reshape(groups, mixture.experts * capacity, width)
+        outputs = jax.vmap(take)(answers, routing.gate, routing)
+        nowhere = mixture.experts * capacity
+        found = jnp.mean((routing.place < nowhere).astype(jnp.float32))
+    if mixture.residual:
+        outputs = outputs + jax.nn.relu(inputs @ params["dense_up"]) @ params["dense_down"]
+    return outputs, _report(logits, probabilities, routing, found, mixture, axis)
+
+
+def _logits(
+    router: jax.Array, inputs: jax.Array, mixture: Mixture, key: jax.Array | None
+) -> jax.Array:
+    dtype = jnp.dtype(mixture.router_dtype)
+    seen = inputs.astype(dtype)
+    if mixture.jitter and key is not None:
+        least, most = 1 - mixture.jitter, 1 + mixture.jitter
+        seen = seen * jax.random.uniform(key, seen.shape, dtype, least, most)
+    return jnp.matmul(seen, router.astype(dtype), precision="highest")
+
+
+def _experts(params: Params, buffers: jax.Array, axis: str | None) -> jax.Array:
+    """What the experts say to their buffers: (E, G, C, d) -> the same shape."""
+    experts, groups, capacity, width = buffers.shape
+    rows = buffers.reshape(experts, groups * capacity, width)
+    if axis is not None:  # my groups, all experts -> all groups, my experts
+        rows = jax.lax.all_to_all(rows, axis, split_axis=0, concat_axis=1, tiled=True)
+    hidden = jax.nn.relu(jnp.einsum("ecd,edf->ecf", rows, params["up"]))
+    rows = jnp.einsum("ecf,efd->ecd", hidden, params["down"])
+    if axis is not None:
+        rows = jax.lax.all_to_all(rows, axis, split_axis=1, concat_axis=0, tiled=True)
+    return rows.reshape(experts, groups, capacity, width)
+
+
+def _ragged(params: Params, inputs: jax.Array, routing: Routing) -> jax.Array:
+    """Every choice served: tokens of all groups sorted by expert, products of ragged rows.
+
+    On a CPU `jax.lax.ragged_dot` is a masked dense product, whose cost grows with E.
+    """
+    top, experts = routing.expert.shape[1], params["up"].shape[0]
+    flat = inputs.reshape(-1, inputs.shape[-1])
+    expert, gate = (part.swapaxes(0, 1).reshape(top, -1) for part in (routing.expert, routing.gate))
+    order = jnp.argsort(expert.reshape(-1), stable=True)
+    sizes = jnp.sum(jax.nn.one_hot(expert, experts, dtype=jnp.int32), axis=(0, 1))
+    rows = jnp.tile(flat, (top, 1))[order]
+    hidden = jax.nn.relu(jax.lax.ragged_dot(rows, params["up"], sizes))
+    answers = jax.lax.ragged_dot(hidden, params["down"], sizes)[jnp.argsort(order)]
+    weighted = gate.astype(answers.dtype)[..., None] * answers.reshape(top, *flat.shape)
+    return _sum_of(weighted).reshape(inputs.shape)
+
+
+def _put(inputs: jax.Array, routing: Routing) -> jax.Array:
+    """`dispatch` as its definition reads."""
+    seats = _seats(routing, inputs.dtype)
+    return jnp.einsum("ktp,td->pd", seats, inputs)
+
+
+def _take(outputs: jax.Array, gate: jax.Array, routing: Routing) -> jax.Array:
+    """`combine` as its definition reads."""
+    seats = _seats(routing, outputs.dtype)
+    return jnp.einsum("kt,ktp,pd->td", gate.astype(outputs.dtype), seats, outputs)
+
+
+def _seats(routing: Routing, dtype: jnp.dtype) -> jax.Array:
+    return jax.nn.one_hot(routing.place, routing.token.shape[0], dtype=dtype)
+
+
+def _report(
+    logits: jax.Array,
+    probabilities: jax.Array,
+    routing: Routing,
+    found: jax.Array,
+    mixture: Mixture,
+    axis: str | None,
+) -> Report:
+    logits, probabilities = logits.astype(jnp.float32), probabilities.astype(jnp.float32)
+    over_devices = (lambda x: x) if axis is None else (lambda x: jax.lax.pmean(x, axis))
+    share = shares(mixture.experts, routing.expert[:, 0])  # (G, E)
+    load = jnp.mean(shares(mixture.experts, routing.expert), axis=(0, 1))
+    probability = jnp.mean(probabilities, axis=1)
+    if mixture.balance == "global":
+        share, probability = (over_devices(jnp.mean(part, axis=0)) for part in (share, probability))
+    balance = jnp.mean(load_balance(share, probability))
+    entropy = -jnp.sum(jax.scipy.special.xlogy(probabilities, probabilities), axis=-1)
+    largest = jnp.max(jnp.abs(jax.lax.stop_gradient(logits)))
+    report = Report(
+        balance=balance,
+        z=router_z(logits),
+        load=load,
+        dropped=1 - found,
+        entropy=jnp.mean(entropy),
+        confidence=jnp.mean(jnp.max(probabilities, axis=-1)),
+        largest_logit=largest if axis is None else jax.lax.pmax(largest, axis),
+    )
+    means = jax.tree.map(over_devices, report._replace(largest_logit=jnp.zeros(())))
+    return means._replace(largest_logit=report.largest_logit)
+
+
+def make_layer(mixture: Mixture, width: int, hidden: int, rngs: nnx.Rngs) -> nnx.Module:
+    """The layer as a Flax NNX module: (G, T, d) -> ((G, T, d), `Report`).
+
+    The router starts normal with deviation 0.02, so that nearly all experts are nearly as likely;
+    an expert starts as a dense layer of its size would.
+
+    Args:
+        mixture: settings.
+        width:   d.
+        hidden:  f.
+        rngs:    Flax's streams; ``params`` is used.
+    """
+    from flax import nnx
+
+    fan_in = jax.nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
+    stacked = jax.nn.initializers.variance_scaling(
+        1.0, "fan_in", "truncated_normal", batch_axis=(0,)
+    )
+    shapes = {
+        "router": (jax.nn.initializers.normal(0.02), (width, mixture.experts)),
+        "up": (stacked, (mixture.experts, width, hidden)),
+        "down": (stacked, (mixture.experts, hidden, width)),
+    }
+    if mixture.residual:
+        shapes["dense_up"] = (fan_in, (width, hidden))
+        shapes["dense_down"] = (fan_in, (hidden, width))
+
+    class MixtureLayer(nnx.Module):
+        def __init__(self) -> None:
+            for name, (initialise, shape) in shapes.items():
+                setattr(self, name, nnx.Param(initialise(rngs.params(), shape, jnp.float32)))
+
+        def __call__(
+            self, inputs: jax.Array, key: jax.Array | None = None
+        ) -> tuple[jax.Array, Report]:
+            params = {name: getattr(self, name)[...] for name in shapes}
+            return mixture_layer(params, inputs, mixture, key=key)
+
+    return MixtureLayer()
+
+
+def expert_parallel(
+    params: Params, inputs: jax.Array, mixture: Mixture, mesh: Any, axis: str
+) -> tuple[jax.Array, Report]:
+    """The layer with experts and groups sharded over one axis of a mesh; jit it with its caller.
+
+    Args:
+        params:  of the whole layer; experts are sharded over ``axis``, the rest is on each device.
+        inputs:  (G, T, d); G and E are multiples of the axis's size.
+        mixture: settings.
+        mesh:    a `jax.sharding.Mesh`.
+        axis:    its axis.
+
+    Returns:
+        What `mixture_layer` gives for the same groups, up to rounding.
+
+    Raises:
+        Problem: groups or experts do not divide evenly.
+    """
+    size = mesh.shape[axis]
+    for name, count in (("experts", mixture.experts), ("routing groups", inputs.shape[0])):
+        if count % size:
+            raise Problem(
+                f"{count} {name} cannot be shared evenly by the {size} devices of mesh axis "
+                f"{axis!r}: take a multiple of {size}."
+            )
+    spec = jax.sharding.PartitionSpec
+    split = {name: spec(axis) if name in ("up", "down") else spec() for name in params}
+    sharded = jax.shard_map(
+        lambda params, inputs: mixture_layer(params, inputs, mixture, axis=axis),
+        mesh=mesh,
+        in_specs=(split, spec(axis)),
+        out_specs=(spec(axis), spec()),
+    )
+    return sharded(params, inputs)
