@@ -1,0 +1,125 @@
+"""The tables and figures of the bootstrap study, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxtrends.study import Figure, Panel, Series, Table
+
+SHOWN = (0.002, 0.998)  # quantiles between which a histogram is drawn: doubling times have no end
+ENDS = {"low": "lower end", "high": "upper end"}
+
+
+def interval_text(low: float, middle: float, high: float) -> str:
+    """An interval as the paper prints it, in months."""
+    return f"[{low:.1f}; {middle:.1f}; {high:.1f}]"
+
+
+def _printed(row: Any) -> str:
+    return "" if row is None or row.low is None else interval_text(row.low, row.middle, row.high)
+
+
+def _spread(ends: np.ndarray) -> str:
+    return f"{min(ends):.2f} to {max(ends):.2f}"
+
+
+def intervals(groups: Mapping[str, Any], printed: Mapping[str, Any], settings: Any) -> Table:
+    """Our interval and its Monte Carlo errors, the spread of the paper's runs, its printed one."""
+    rows = []
+    for key, found in groups.items():
+        ours, none = found["interval"], found["no noise"]
+        rows.append(
+            [
+                key,
+                found["n"],
+                interval_text(ours.low, ours.middle, ours.high),
+                f"{ours.low_error:.3f}; {ours.high_error:.3f}",
+                _spread(found["runs"]["low"]),
+                _spread(found["runs"]["high"]),
+                _printed(printed.get(key)),
+                interval_text(none.low, none.middle, none.high),
+                "[" + "; ".join(f"{value:.2f}" for value in found["orders a year"]) + "]",
+            ]
+        )
+    columns = (
+        "group",
+        "n",
+        "doubling time [months]",
+        "Monte Carlo error",
+        "lower end, runs of 1,000",
+        "upper end, runs of 1,000",
+        "paper",
+        "without noise",
+        "orders of magnitude a year",
+    )
+    note = (
+        f"Quantiles 2.5%, 50% and 97.5% of {settings.resamples:,} seeded resamples, with noise up "
+        f"to a factor of {settings.noise:g}; standard errors of both ends for so many resamples; "
+        f"least and largest ends in {settings.resamples // 1000} runs of 1,000, as the paper's "
+        "unseeded one is."
+    )
+    return Table("intervals", "Bootstrap intervals of doubling times", columns, rows, note)
+
+
+def times(seconds: Mapping[str, float], groups: Mapping[str, Any], settings: Any) -> Table:
+    """Seconds of one call of the compiled bootstrap."""
+    rows = [[key, groups[key]["n"], taken] for key, taken in seconds.items()]
+    note = (
+        f"One call: {settings.resamples:,} resamples of a group and the quantiles of their lines."
+    )
+    return Table("times", "Time of the bootstrap", ("group", "n", "seconds"), rows, note)
+
+
+def _histogram(label: str, values: np.ndarray, bins: int) -> Series:
+    """Shares of the values in equal bins; the last step ends at zero."""
+    low, high = np.quantile(values, SHOWN)
+    counts, edges = np.histogram(values, bins, (low, high))
+    shares = counts / len(values)
+    return Series(label, edges.tolist(), [*shares.tolist(), 0.0], style="steps")
+
+
+def figures(
+    groups: Mapping[str, Any], drawn: Mapping[str, np.ndarray], printed: Mapping[str, Any]
+) -> list[Figure]:
+    """Distributions of the doubling times, and of the ends of runs of 1,000."""
+    times, ends = [], []
+    for key, months in drawn.items():
+        row, known = printed.get(key), months[~np.isnan(months)]
+        marks = {} if row is None else {"paper 2.5%": row.low, "paper 97.5%": row.high}
+        resamples = [_histogram("resamples", known, 80)]
+        times.append(
+            Panel(key, "doubling time (months)", "share of resamples", resamples, marks=marks)
+        )
+        for end, text in ENDS.items():
+            values = np.asarray(groups[key]["runs"][end])
+            lines = {f"{len(months):,} resamples": getattr(groups[key]["interval"], end)}
+            if row is not None:
+                lines["paper"] = getattr(row, end)
+            ends.append(
+                Panel(
+                    f"{key}, {text}",
+                    f"{text} (months)",
+                    "share of runs",
+                    [_histogram("runs of 1,000", values, 20)],
+                    marks=lines,
+                )
+            )
+    return [
+        Figure(
+            "bootstrap",
+            "Bootstrap distributions of the doubling times",
+            "Doubling times of lines through resampled systems; the rules are the ends of the "
+            "paper's intervals.",
+            times,
+        ),
+        Figure(
+            "bootstrap-ends",
+            "How far 1,000 resamples leave an interval open",
+            "Ends of the 95% interval in runs of 1,000 resamples, as the paper's unseeded one is; "
+            "the rules are the paper's end and that of all resamples together.",
+            ends,
+        ),
+    ]

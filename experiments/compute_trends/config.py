@@ -1,0 +1,60 @@
+"""The settings of every study, and the presets that fill them in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from experiments.compute_trends import bootstrap, rules, systems
+from experiments.compute_trends.bootstrap import BootstrapConfig
+from experiments.compute_trends.rules import Rules
+from jaxtrends.errors import Problem
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run; everything that a result depends on."""
+
+    seed: int = 0
+    """All randomness derives from it."""
+    table: str = ""
+    """A CSV file of systems of your own, with the columns system, publication_date,
+    training_compute_flop and perhaps domain; by default the paper's 123 systems."""
+    studies: tuple[str, ...] = ()
+    """Studies to run; all of them if none is named."""
+    rules: Rules = field(default_factory=Rules)
+    """How systems are labelled: the paper's code by default, with the traps that it holds."""
+    bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
+    """Resampling of rows, in the tables too."""
+
+
+def check(config: Config, own_methods: tuple[str, ...] = ()) -> None:
+    """Refuse a config that cannot be run.
+
+    Raises:
+        Problem: names the flag at fault.
+    """
+    if not 0 <= config.seed < 2**32:
+        raise Problem(f"--seed must be from 0 to 2^32 - 1, not {config.seed}.")
+    rules.check(config.rules)
+    bootstrap.check(config.bootstrap)
+
+
+def datasets(config: Config) -> tuple[str, ...]:
+    """The one table of systems."""
+    return (systems.DATASET,)
+
+
+def load(config: Config, name: str, folder: Path | None) -> systems.Systems:
+    """The systems of --table, or the paper's.
+
+    Raises:
+        Problem: the table cannot be used.
+    """
+    return systems.read(Path(config.table) if config.table else systems.PAPER)
+
+
+SMOKE = Config(bootstrap=bootstrap.SMOKE)
+DEFAULT = Config()
+FULL = Config(bootstrap=BootstrapConfig(resamples=1_000_000))
+PRESETS = {"smoke": SMOKE, "default": DEFAULT, "full": FULL}
