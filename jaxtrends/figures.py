@@ -408,6 +408,9 @@ def _name_panel(drawing: Any, axes: Any, panel: Mapping[str, Any]) -> None:
         on_screen = _on_screen(axes, series)
         dots += [on_screen] if series["style"] == "points" else []
         traces += [_filled(on_screen, 4 * point)] if series["style"] != "points" else []
+    if panel["threshold"] is not None:
+        _, height = axes.transData.transform((axes.get_xlim()[0], panel["threshold"]))
+        traces.append(_filled(np.array([[frame[0], height], [frame[2], height]]), 4 * point))
     names, places = [], []
     for series in panel["series"]:
         for x, y, text in zip(series["x"], series["y"], series.get("texts") or (), strict=False):

@@ -1,0 +1,263 @@
+"""Trends in one, two or three pieces: their least-squares fits, break dates searched on a grid.
+
+Fits are batched over data sets: weights (b, n) for resamples and rows left out, values (b, n) for
+simulations. The slope and level are projected out first (Frisch and Waugh 1933), so that a kink
+costs one division and a pair of kinks a system of two equations in closed form; pieces that do not
+join are fitted from sums over their rows. In NumPy, where all of it is matrix products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+TINY = 1e-9
+
+
+class Search(NamedTuple):
+    """How break dates are searched: tried ``step`` years apart, ``fewest`` systems in a piece."""
+
+    step: float
+    fewest: int
+
+
+class Found(NamedTuple):
+    """The best fits of one model: sums of squares (b,) and break dates (b, breaks), in years."""
+
+    rss: np.ndarray
+    breaks: np.ndarray
+
+
+class Model(NamedTuple):
+    """A trend in pieces.
+
+    parameters: k of the BIC: coefficients, break dates that are searched, and the variance.
+    search:     (x, y, weights, how) -> Found; x (n,) sorted years, y and weights (b, n).
+    joined:     whether the pieces meet at the breaks.
+    """
+
+    parameters: int
+    search: Callable[[np.ndarray, np.ndarray, np.ndarray, Search], Found]
+    joined: bool = True
+
+
+def grid(x: np.ndarray, how: Search) -> np.ndarray:
+    """Break dates to try, in years: multiples of the step with enough systems on either side."""
+    first, last = x[how.fewest - 1], x[-how.fewest]
+    return how.step * np.arange(np.ceil(first / how.step), np.floor(last / how.step) + 0.5)
+
+
+class _Projected(NamedTuple):
+    """Sums after level and slope are projected out of everything.
+
+    hinge is (n, g); square and product (b, g) are of the hinges with themselves and with y; hinge_x
+    and hinge_sum (b, g) are what was projected out.
+    """
+
+    hinge: np.ndarray
+    square: np.ndarray
+    product: np.ndarray
+    hinge_x: np.ndarray
+    hinge_sum: np.ndarray
+    xx: np.ndarray
+    xy: np.ndarray
+    n: np.ndarray
+    rss: np.ndarray
+
+
+def _project(x: np.ndarray, y: np.ndarray, weights: np.ndarray, knots: np.ndarray) -> _Projected:
+    n = weights.sum(1, keepdims=True)
+    dx = x - (weights * x).sum(1, keepdims=True) / n
+    dy = y - (weights * y).sum(1, keepdims=True) / n
+    xx, xy = (weights * dx**2).sum(1), (weights * dx * dy).sum(1)
+    hinge = np.maximum(x[:, None] - knots, 0)
+    hinge_sum, hinge_x = weights @ hinge, (weights * dx) @ hinge
+    square = weights @ hinge**2 - hinge_sum**2 / n - hinge_x**2 / xx[:, None]
+    product = (weights * dy) @ hinge - hinge_x * (xy / xx)[:, None]
+    rss = (weights * dy**2).sum(1) - xy**2 / xx
+    return _Projected(hinge, square, product, hinge_x, hinge_sum, xx, xy, n, rss)
+
+
+def line(x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search) -> Found:
+    """One line, which has no break to search."""
+    rss = _project(x, y, weights, np.empty(0)).rss
+    return Found(rss, np.empty((len(rss), 0)))
+
+
+def _gain(square: np.ndarray, product: np.ndarray) -> np.ndarray:
+    """What a hinge takes off the sum of squares; nothing where it adds nothing to a line."""
+    return np.where(square > TINY, product**2 / np.maximum(square, TINY), 0)
+
+
+def kink_at(date: float) -> Callable[..., Found]:
+    """The search of a model whose one kink is given."""
+
+    def search(x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search) -> Found:
+        sums = _project(x, y, weights, np.array([date]))
+        rss = sums.rss - _gain(sums.square, sums.product)[:, 0]
+        return Found(rss, np.full((len(rss), 1), date))
+
+    return search
+
+
+def kink(x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search) -> Found:
+    """Two lines that meet at a date of the grid."""
+    return kink_and_slopes(x, y, weights, how)[0]
+
+
+def kink_and_slopes(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search
+) -> tuple[Found, np.ndarray]:
+    """`kink`, and its slopes before and after, (b, 2) per year."""
+    knots = grid(x, how)
+    sums = _project(x, y, weights, knots)
+    gain = _gain(sums.square, sums.product)
+    best = gain.argmax(1)
+    rows = np.arange(len(best))
+    change = sums.product[rows, best] / np.maximum(sums.square[rows, best], TINY)
+    before = (sums.xy - change * sums.hinge_x[rows, best]) / sums.xx
+    found = Found(sums.rss - gain[rows, best], knots[best][:, None])
+    return found, np.stack([before, before + change], axis=1)
+
+
+def kink_profile(x: np.ndarray, y: np.ndarray, how: Search) -> tuple[np.ndarray, np.ndarray]:
+    """Every date of the grid, and the sum of squares with the kink there; y is (n,)."""
+    knots = grid(x, how)
+    sums = _project(x, y[None], np.ones((1, len(x))), knots)
+    return knots, sums.rss[0] - _gain(sums.square, sums.product)[0]
+
+
+def two_kinks(x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search) -> Found:
+    """Three lines that meet at two dates of the grid."""
+    knots = grid(x, how)
+    sums = _project(x, y, weights, knots)
+    before = np.searchsorted(x, knots, side="right")
+    allowed = before[None, :] - before[:, None] >= how.fewest
+    rss, breaks = np.empty(len(weights)), np.empty((len(weights), 2))
+    for row, weight in enumerate(weights):
+        a, b = sums.square[row], sums.product[row]
+        cross = (sums.hinge * weight[:, None]).T @ sums.hinge
+        cross -= np.outer(sums.hinge_sum[row], sums.hinge_sum[row] / sums.n[row])
+        cross -= np.outer(sums.hinge_x[row], sums.hinge_x[row] / sums.xx[row])
+        determinant = np.outer(a, a) - cross**2
+        gain = np.add.outer(b**2, np.zeros_like(b)) * a - 2 * np.outer(b, b) * cross
+        gain += np.outer(a, b**2)
+        usable = allowed & (determinant > TINY)
+        gain = np.where(usable, gain / np.where(usable, determinant, 1), -np.inf)
+        first, second = np.unravel_index(gain.argmax(), gain.shape)
+        rss[row] = sums.rss[row] - gain[first, second]
+        breaks[row] = knots[first], knots[second]
+    return Found(rss, breaks)
+
+
+def _pieces(x: np.ndarray, y: np.ndarray, weight: np.ndarray, fewest: int) -> np.ndarray:
+    """Sum of squares of a line through rows i to j - 1, for all i and j: (n + 1, n + 1).
+
+    Of one data set, y and weight (n,). Infinite where there are fewer than ``fewest`` rows, or
+    where rows of one date would be parted.
+    """
+    n = len(x)
+    xc, yc = x - x.mean(), y - y.mean()
+    sums = np.zeros((6, n + 1))
+    np.cumsum(weight * [np.ones(n), xc, yc, xc**2, xc * yc, yc**2], axis=1, out=sums[:, 1:])
+    count, sx, sy, sxx, sxy, syy = sums[:, None, :] - sums[:, :, None]
+    count = np.maximum(count, 1)
+    xx, xy, yy = sxx - sx * sx / count, sxy - sx * sy / count, syy - sy * sy / count
+    rss = yy - np.where(xx > TINY, xy * xy / np.maximum(xx, TINY), 0)
+    ends = np.arange(n + 1)
+    parted = np.concatenate([[False], x[1:] == x[:-1], [False]])
+    unfit = (ends[None, :] - ends[:, None] < fewest) | parted[None, :] | parted[:, None]
+    return np.where(unfit, np.inf, np.maximum(rss, 0))
+
+
+def _rows(
+    best: Callable[[np.ndarray], tuple[float, list[int]]],
+    x: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray,
+    how: Search,
+) -> Found:
+    """The best way to part each data set; ``best`` reads `_pieces`."""
+    found = [
+        best(_pieces(x, value, weight, how.fewest))
+        for value, weight in zip(y, weights, strict=True)
+    ]
+    at = np.array([places for _, places in found])
+    return Found(np.array([rss for rss, _ in found]), (x[at - 1] + x[at]) / 2)
+
+
+def two_segments(x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search) -> Found:
+    """Two lines of their own, parted halfway between two systems (a kink and a jump)."""
+
+    def best(pieces: np.ndarray) -> tuple[float, list[int]]:
+        total = pieces[0] + pieces[:, -1]
+        return total.min(), [int(total.argmin())]
+
+    return _rows(best, x, y, weights, how)
+
+
+def three_segments(x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search) -> Found:
+    """Three lines of their own, parted halfway between two systems."""
+
+    def best(pieces: np.ndarray) -> tuple[float, list[int]]:
+        total = pieces[0][:, None] + pieces + pieces[:, -1]
+        first, second = divmod(int(total.argmin()), len(total))
+        return total[first, second], [first, second]
+
+    return _rows(best, x, y, weights, how)
+
+
+PAPERS_KINK = 2010.0  # where the paper lets deep learning begin
+
+MODELS = {
+    "one line": Model(3, line),
+    "kink at 2010": Model(4, kink_at(PAPERS_KINK)),
+    "kink": Model(5, kink),
+    "kink and jump": Model(6, two_segments, joined=False),
+    "two kinks": Model(7, two_kinks),
+    "three segments": Model(9, three_segments, joined=False),
+}
+
+
+def design(model: str, x: np.ndarray, breaks: np.ndarray, centre: float) -> np.ndarray:
+    """The columns of a model at dates x (m,) for given breaks: level, slope, then per break.
+
+    A kink adds a change of slope; a jump adds one of level too. Dates are taken from ``centre``.
+    """
+    columns = [np.ones_like(x), x - centre]
+    for date in breaks:
+        columns.append(np.maximum(x - date, 0))
+        if not MODELS[model].joined:
+            columns.append((x > date).astype(float))
+    return np.stack(columns, axis=1)
+
+
+def coefficients(
+    model: str, x: np.ndarray, y: np.ndarray, breaks: np.ndarray, centre: float
+) -> np.ndarray:
+    """Least-squares coefficients of `design`, for y (n,)."""
+    return np.linalg.lstsq(design(model, x, breaks, centre), y, rcond=None)[0]
+
+
+def slopes(model: str, coefficients: np.ndarray) -> np.ndarray:
+    """The slope of every piece, per year, from the coefficients of `design`."""
+    changes = coefficients[2 :: 1 if MODELS[model].joined else 2]
+    return coefficients[1] + np.concatenate([[0.0], np.cumsum(changes)])
+
+
+def leave_one_out(
+    model: str, x: np.ndarray, y: np.ndarray, how: Search
+) -> tuple[np.ndarray, np.ndarray]:
+    """Errors of predicting each system from the others, breaks searched anew: (n,), and breaks."""
+    n = len(x)
+    values = np.broadcast_to(y, (n, n))
+    breaks = MODELS[model].search(x, values, 1.0 - np.eye(n), how).breaks
+    errors = np.empty(n)
+    for out in range(n):
+        rest = np.arange(n) != out
+        fitted = coefficients(model, x[rest], y[rest], breaks[out], x.mean())
+        row = design(model, x[out : out + 1], breaks[out], x.mean())
+        errors[out] = y[out] - (row @ fitted)[0]
+    return errors, breaks
