@@ -122,25 +122,46 @@ def route(probabilities: jax.Array, top: int, capacity: int) -> Routing:
         capacity:      C.
     """
     tokens, experts = probabilities.shape
-    left, one_hots, gates = probabilities, [], []
+    numbers = jnp.arange(experts, dtype=jnp.int32)
+    left, chosen, gates = probabilities, [], []
     for _ in range(top):
-        one_hot = jax.nn.one_hot(jnp.argmax(left, axis=-1), experts, dtype=probabilities.dtype)
-        one_hots.append(one_hot)
-        gates.append(jnp.sum(probabilities * one_hot, axis=-1))
-        left = jnp.where(one_hot > 0, -jnp.inf, left)
+        # As argmax, of which XLA's CPU compiler makes a slow loop.
+        largest = jnp.max(left, axis=-1, keepdims=True)
+        expert = jnp.min(jnp.where(left == largest, numbers, experts), axis=-1)
+        expert = jnp.minimum(expert, experts - 1)  # where probabilities are not numbers
+        taken = expert[:, None] == numbers
+        chosen.append(expert)
+        gates.append(jnp.sum(jnp.where(taken, probabilities, 0), axis=-1))
+        left = jnp.where(taken, -jnp.inf, left)
     gate = jnp.stack(gates)
     if top > 1:
         gate = gate / jnp.sum(gate, axis=0)
-    picks = jnp.concatenate(one_hots).astype(jnp.int32)  # (k T, E)
-    ahead = jnp.cumsum(picks, axis=0) - picks
-    position = jnp.sum(ahead * picks, axis=-1)
-    expert = jnp.sum(picks * jnp.arange(experts, dtype=jnp.int32), axis=-1)
+    expert = jnp.concatenate(chosen)
+    position = _earlier(expert, experts)
     nowhere = jnp.int32(experts * capacity)
     place = jnp.where(position < capacity, expert * capacity + position, nowhere)
     names = jnp.tile(jnp.arange(tokens, dtype=jnp.int32), top)
     token = jnp.full(experts * capacity + 1, tokens, jnp.int32).at[place].set(names)[:-1]
     shape = (top, tokens)
     return Routing(expert.reshape(shape), place.reshape(shape), token, gate)
+
+
+def _earlier(expert: jax.Array, experts: int) -> jax.Array:
+    """How many before it in the line chose the same expert: (n,) int32 -> (n,) int32.
+
+    Counted block by block, then within a block: a quarter of the time of a cumulative sum over n
+    one-hot rows on a CPU, at 64 experts.
+    """
+    block = 32
+    blocks = -(-expert.size // block)
+    line = jnp.pad(expert, (0, blocks * block - expert.size), constant_values=experts)
+    line = line.reshape(blocks, block)
+    one_hot = jax.nn.one_hot(line, experts, dtype=jnp.float32)  # whole numbers below 2^24: exact
+    before = jnp.tril(jnp.ones((blocks, blocks), jnp.float32), -1) @ jnp.sum(one_hot, axis=1)
+    elsewhere = jnp.sum(one_hot * before[:, None], axis=-1)
+    same = (line[:, :, None] == line[:, None, :]) & jnp.tril(jnp.ones((block, block), bool), -1)
+    here = jnp.sum(same.astype(jnp.int32), axis=-1)
+    return (elsewhere.astype(jnp.int32) + here).reshape(-1)[: expert.size]
 
 
 def shares(experts: int, chosen: jax.Array) -> jax.Array:
