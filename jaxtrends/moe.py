@@ -294,7 +294,7 @@ def mixture_layer(
     capacity = places(tokens, mixture)
     routing = jax.vmap(lambda p: route(p, mixture.top, capacity))(probabilities)
     if mixture.dispatch == "ragged":
-        outputs, found = _ragged(params, inputs, routing), jnp.ones((), jnp.float32)
+        outputs, dropped = _ragged(params, inputs, routing), jnp.zeros((), jnp.float32)
     else:
         put, take = (_put, _take) if mixture.dispatch == "one_hot" else (dispatch, combine)
         buffers = jax.vmap(put)(inputs, routing)  # (G, E C, d)
@@ -303,10 +303,10 @@ def mixture_layer(
         answers = answers.reshape(groups, mixture.experts * capacity, width)
         outputs = jax.vmap(take)(answers, routing.gate, routing)
         nowhere = mixture.experts * capacity
-        found = jnp.mean((routing.place < nowhere).astype(jnp.float32))
+        dropped = jnp.mean((routing.place == nowhere).astype(jnp.float32))
     if mixture.residual:
         outputs = outputs + jax.nn.relu(inputs @ params["dense_up"]) @ params["dense_down"]
-    return outputs, _report(logits, probabilities, routing, found, mixture, axis)
+    return outputs, _report(logits, probabilities, routing, dropped, mixture, axis)
 
 
 def _logits(
@@ -370,7 +370,7 @@ def _report(
     logits: jax.Array,
     probabilities: jax.Array,
     routing: Routing,
-    found: jax.Array,
+    dropped: jax.Array,
     mixture: Mixture,
     axis: str | None,
 ) -> Report:
@@ -388,7 +388,7 @@ def _report(
         balance=balance,
         z=router_z(logits),
         load=load,
-        dropped=1 - found,
+        dropped=dropped,
         entropy=jnp.mean(entropy),
         confidence=jnp.mean(jnp.max(probabilities, axis=-1)),
         largest_logit=largest if axis is None else jax.lax.pmax(largest, axis),

@@ -35,6 +35,7 @@ SIBLINGS = {
     "rundir": {"record"},
     "sweep": {"train"},
     "tracking": {"record", "claims", "stats", "study"},
+    "transformer": {"models", "moe"},
 }
 
 # Packages that may be imported in a few places only, so that they can be replaced there.
@@ -49,7 +50,7 @@ PLACES = {
 LIGHT = {"jax", "numpy", *OURS}
 
 # The pure core, and all that it may import: nothing here reads a file, a clock or an environment.
-PURE = {"claims", "estimators", "losses", "models", "moe", "stats", "study", "train"}
+PURE = {"claims", "estimators", "losses", "models", "moe", "transformer", "stats", "study", "train"}
 PURE_IMPORTS = {
     *("__future__", "abc", "collections", "dataclasses", "enum", "functools", "itertools", "math"),
     *("operator", "types", "typing", "warnings"),

@@ -1,0 +1,224 @@
+"""A decoder-only transformer whose layers are dense or mixtures of experts.
+
+Pre-normed blocks of causal attention and a two-layer ReLU network, learned positions, no biases:
+the plain form, in which a dense layer and a mixture of the same hidden width differ in nothing but
+the choice of experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxtrends import models, moe
+from jaxtrends.errors import Problem, require_positive
+
+if TYPE_CHECKING:
+    from flax import nnx
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """Sizes of a transformer.
+
+    ``experts`` has a number for every layer: of its experts, or 0 where the layer is dense.
+    ``group`` is the number of tokens that are routed together; 0 routes the whole batch at once.
+    """
+
+    vocabulary: int
+    context: int
+    width: int = 64
+    heads: int = 4
+    hidden: int = 128
+    experts: tuple[int, ...] = (0, 0)
+    mixture: moe.Mixture = field(default_factory=moe.Mixture)
+    group: int = 0
+
+
+def check(sizes: Transformer, batch: int) -> None:
+    """Refuse sizes that do not fit together, for batches of so many sequences.
+
+    Raises:
+        Problem: names what is at fault.
+    """
+    require_positive(
+        vocabulary=sizes.vocabulary,
+        context=sizes.context,
+        width=sizes.width,
+        heads=sizes.heads,
+        hidden=sizes.hidden,
+        batch=batch,
+    )
+    if sizes.width % sizes.heads:
+        raise Problem(
+            f"A width of {sizes.width} cannot be shared by {sizes.heads} heads: take a multiple."
+        )
+    tokens = batch * sizes.context
+    if sizes.group and tokens % sizes.group:
+        raise Problem(
+            f"{batch} sequences of {sizes.context} tokens are no whole number of routing groups "
+            f"of {sizes.group}."
+        )
+    for experts in sizes.experts:
+        if experts:
+            moe.check(_mixture(sizes, experts), sizes.group or tokens)
+
+
+def _mixture(sizes: Transformer, experts: int) -> moe.Mixture:
+    return replace(sizes.mixture, experts=experts)
+
+
+def transformer(sizes: Transformer) -> models.Model:
+    """The network as two pure functions.
+
+    ``apply`` takes (batch, context) int32 tokens and gives logits (batch, context, vocabulary) and
+    a tuple with the `jaxtrends.moe.Report` of every mixture, from the lowest layer up.
+    """
+    return models.from_nnx(_module(sizes))
+
+
+def _module(sizes: Transformer) -> Callable[[nnx.Rngs], nnx.Module]:
+    from flax import nnx
+
+    def linear(fan_in: int, fan_out: int, rngs: nnx.Rngs) -> nnx.Linear:
+        return nnx.Linear(fan_in, fan_out, use_bias=False, rngs=rngs)
+
+    class Attention(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.into = linear(sizes.width, 3 * sizes.width, rngs)
+            self.out = linear(sizes.width, sizes.width, rngs)
+
+        def __call__(self, inputs: jax.Array) -> jax.Array:
+            batch, length, width = inputs.shape
+            heads = self.into(inputs).reshape(batch, length, 3, sizes.heads, -1)
+            query, key, value = (heads[:, :, part] for part in range(3))
+            scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) * (width // sizes.heads) ** -0.5
+            past = jnp.tril(jnp.ones((length, length), bool))
+            weights = jax.nn.softmax(jnp.where(past, scores, -1e30))
+            mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value)
+            return self.out(mixed.reshape(batch, length, width))
+
+    class Dense(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.up = linear(sizes.width, sizes.hidden, rngs)
+            self.down = linear(sizes.hidden, sizes.width, rngs)
+
+        def __call__(self, inputs: jax.Array) -> tuple[jax.Array, None]:
+            return self.down(nnx.relu(self.up(inputs))), None
+
+    class Experts(nnx.Module):
+        def __init__(self, experts: int, rngs: nnx.Rngs) -> None:
+            mixture = _mixture(sizes, experts)
+            self.layer = moe.make_layer(mixture, sizes.width, sizes.hidden, rngs)
+
+        def __call__(self, inputs: jax.Array) -> tuple[jax.Array, moe.Report]:
+            group = sizes.group or inputs.shape[0] * inputs.shape[1]
+            outputs, report = self.layer(inputs.reshape(-1, group, inputs.shape[-1]))
+            return outputs.reshape(inputs.shape), report
+
+    class Block(nnx.Module):
+        def __init__(self, experts: int, rngs: nnx.Rngs) -> None:
+            self.first_norm = nnx.RMSNorm(sizes.width, rngs=rngs)
+            self.attention = Attention(rngs)
+            self.second_norm = nnx.RMSNorm(sizes.width, rngs=rngs)
+            self.feed_forward = Experts(experts, rngs) if experts else Dense(rngs)
+
+        def __call__(self, inputs: jax.Array) -> tuple[jax.Array, moe.Report | None]:
+            hidden = inputs + self.attention(self.first_norm(inputs))
+            added, report = self.feed_forward(self.second_norm(hidden))
+            return hidden + added, report
+
+    class Decoder(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.tokens = nnx.Embed(sizes.vocabulary, sizes.width, rngs=rngs)
+            self.positions = nnx.Embed(sizes.context, sizes.width, rngs=rngs)
+            self.blocks = nnx.List(Block(experts, rngs) for experts in sizes.experts)
+            self.norm = nnx.RMSNorm(sizes.width, rngs=rngs)
+            self.output = linear(sizes.width, sizes.vocabulary, rngs)
+
+        def __call__(self, tokens: jax.Array) -> tuple[jax.Array, tuple[moe.Report, ...]]:
+            places = jnp.arange(tokens.shape[1], dtype=jnp.int32)
+            hidden = self.tokens(tokens) + self.positions(places)
+            reports = []
+            for block in self.blocks:
+                hidden, report = block(hidden)
+                if report is not None:
+                    reports.append(report)
+            return self.output(self.norm(hidden)), tuple(reports)
+
+    return Decoder
+
+
+def training_operations(sizes: Transformer, *, padded: bool = False) -> float:
+    """Floating-point operations of training on one token: three times those of a forward pass.
+
+    Counted are the matrix products: a product of (n, k) and (k, m) takes 2nkm, and the backward
+    pass twice as many again. Attention counts all ``context`` squared scores, as they are computed.
+    An expert counts for the tokens that chose it: k experts a token, or with ``padded`` the places
+    that are computed whether filled or not.
+    """
+    width, layers = sizes.width, len(sizes.experts)
+    attention = 2 * 4 * width * width + 2 * 2 * sizes.context * width
+    dense = 2 * 2 * width * sizes.hidden
+    total = float(layers * attention + 2 * width * sizes.vocabulary)
+    for experts in sizes.experts:
+        served = float(sizes.mixture.top)
+        if padded and sizes.mixture.dispatch != "ragged":
+            served = sizes.mixture.capacity_factor
+        total += dense * served + 2 * width * experts if experts else dense
+        total += dense if experts and sizes.mixture.residual else 0
+    return 3 * total
+
+
+def language_loss(
+    balance: float, z: float
+) -> Callable[[tuple[jax.Array, tuple[moe.Report, ...]], jax.Array], jax.Array]:
+    """Cross-entropy of the next token, plus the mixtures' losses, each a mean over the mixtures.
+
+    Args:
+        balance: coefficient of the load-balancing loss.
+        z:       coefficient of the router's z-loss.
+    """
+
+    def loss(outputs: tuple[jax.Array, tuple[moe.Report, ...]], labels: jax.Array) -> jax.Array:
+        total = next_token_loss(outputs, labels)
+        reports = outputs[1]
+        for report in reports:
+            total = total + (balance * report.balance + z * report.z) / len(reports)
+        return total
+
+    return loss
+
+
+def next_token_loss(
+    outputs: tuple[jax.Array, tuple[moe.Report, ...]], labels: jax.Array
+) -> jax.Array:
+    """Cross-entropy in nats a token: (logits (..., vocabulary), reports), (...) int -> ()."""
+    logits = outputs[0].astype(jnp.float32)
+    chosen = jax.nn.one_hot(labels, logits.shape[-1], dtype=jnp.float32)
+    return -jnp.mean(jnp.sum(jax.nn.log_softmax(logits) * chosen, axis=-1))
+
+
+def router_metrics() -> dict[str, Callable[[Any, jax.Array], jax.Array]]:
+    """What to watch of the routers, as metrics of outputs and labels; means over the mixtures.
+
+    ``busiest`` is the largest load over the fair one; ``largest_logit`` the largest of all.
+    """
+
+    def mean(read: Callable[[moe.Report], jax.Array]) -> Callable[[Any, jax.Array], jax.Array]:
+        return lambda outputs, labels: jnp.mean(jnp.stack([read(r) for r in outputs[1]]))
+
+    return {
+        "balance": mean(lambda report: report.balance),
+        "dropped": mean(lambda report: report.dropped),
+        "router_entropy": mean(lambda report: report.entropy),
+        "router_confidence": mean(lambda report: report.confidence),
+        "busiest": mean(lambda report: jnp.max(report.load) * report.load.shape[0]),
+        "largest_logit": lambda outputs, labels: jnp.max(
+            jnp.stack([report.largest_logit for report in outputs[1]])
+        ),
+    }
