@@ -46,7 +46,7 @@ EXPERIMENT = Experiment(
         ),
     },
     scale="Nothing is shrunk: these are the paper's own 123 systems, with its dates and figures.",
-    rigging="With 19 systems in an era and a dozen rules, most conclusions could be had by choice of "
+    rigging="With 19 systems in an era and a dozen rules, any conclusion could be had by choice of "
     "rules, and the paper chose its thresholds by eye. So the rules stand at the paper's code, "
     "other readings stand beside it and must fail as controls, and each question of our own names "
     "its one primary statistic beforehand.",

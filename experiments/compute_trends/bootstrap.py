@@ -78,6 +78,11 @@ def generator(seed: jax.Array, group: jax.Array) -> jax.Array:
     return jax.random.bits(jax.random.fold_in(jax.random.key(seed), group), (4,), jnp.uint32)
 
 
+def stream_number(group: str) -> int:
+    """A number below 2^32 for a group's name."""
+    return zlib.crc32(group.encode())
+
+
 def draw(state: jax.Array, rows: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """One row of each of ``count`` resamples, and its noise.
 
@@ -162,7 +167,7 @@ def slopes(
     padded[:, :rows] = dates - dates.mean(), log_compute - log_compute.mean()
     with jax.enable_x64(True):
         found = resampled_slopes(
-            np.array([seed, zlib.crc32(group.encode())], np.uint32),
+            np.array([seed, stream_number(group)], np.uint32),
             *padded,
             np.int32(rows),
             np.float64(math.log10(config.noise)),

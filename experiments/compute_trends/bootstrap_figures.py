@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxtrends.study import Figure, Panel, Series, Table
 
-SHOWN = (0.002, 0.998)  # quantiles between which a histogram is drawn: doubling times have no end
+SHOWN = (0.001, 0.99)  # quantiles between which a histogram is drawn: the upper tail has no end
 ENDS = {"low": "lower end", "high": "upper end"}
 
 
@@ -73,10 +73,9 @@ def times(seconds: Mapping[str, float], groups: Mapping[str, Any], settings: Any
     return Table("times", "Time of the bootstrap", ("group", "n", "seconds"), rows, note)
 
 
-def _histogram(label: str, values: np.ndarray, bins: int) -> Series:
-    """Shares of the values in equal bins; the last step ends at zero."""
-    low, high = np.quantile(values, SHOWN)
-    counts, edges = np.histogram(values, bins, (low, high))
+def _histogram(label: str, values: np.ndarray, shown: tuple[float, float], bins: int) -> Series:
+    """Shares of the values in equal bins between two quantiles; the last step ends at zero."""
+    counts, edges = np.histogram(values, bins, tuple(np.quantile(values, shown)))
     shares = counts / len(values)
     return Series(label, edges.tolist(), [*shares.tolist(), 0.0], style="steps")
 
@@ -84,42 +83,48 @@ def _histogram(label: str, values: np.ndarray, bins: int) -> Series:
 def figures(
     groups: Mapping[str, Any], drawn: Mapping[str, np.ndarray], printed: Mapping[str, Any]
 ) -> list[Figure]:
-    """Distributions of the doubling times, and of the ends of runs of 1,000."""
+    """Distributions of the doubling times; of the ends of runs of 1,000 in the smallest groups."""
+    least = min((found["n"] for found in groups.values()), default=0)
     times, ends = [], []
     for key, months in drawn.items():
-        row, known = printed.get(key), months[~np.isnan(months)]
+        row, name = printed.get(key), key.partition(", ")[2]
         marks = {} if row is None else {"paper 2.5%": row.low, "paper 97.5%": row.high}
-        resamples = [_histogram("resamples", known, 80)]
+        known = months[~np.isnan(months)]
         times.append(
-            Panel(key, "doubling time (months)", "share of resamples", resamples, marks=marks)
+            Panel(
+                f"{name}, n = {groups[key]['n']}",
+                "doubling time (months)",
+                "share of resamples",
+                [_histogram("resamples", known, SHOWN, 60)],
+                marks=marks,
+            )
         )
+        if groups[key]["n"] > least:
+            continue
         for end, text in ENDS.items():
             values = np.asarray(groups[key]["runs"][end])
-            lines = {f"{len(months):,} resamples": getattr(groups[key]["interval"], end)}
-            if row is not None:
-                lines["paper"] = getattr(row, end)
+            marks = {} if row is None else {"paper": getattr(row, end)}
+            marks[f"{len(months):,} resamples"] = getattr(groups[key]["interval"], end)
+            histogram = _histogram("runs of 1,000 resamples", values, (0.0, 1.0), 12)
             ends.append(
                 Panel(
-                    f"{key}, {text}",
-                    f"{text} (months)",
-                    "share of runs",
-                    [_histogram("runs of 1,000", values, 20)],
-                    marks=lines,
+                    f"{name}, {text}", f"{text} (months)", "share of runs", [histogram], marks=marks
                 )
             )
     return [
         Figure(
             "bootstrap",
             "Bootstrap distributions of the doubling times",
-            "Doubling times of lines through resampled systems; the rules are the ends of the "
-            "paper's intervals.",
+            "Doubling times of lines through resampled systems, up to their 99% quantile; the "
+            "rules are the ends of the paper's 95% intervals.",
             times,
         ),
         Figure(
             "bootstrap-ends",
             "How far 1,000 resamples leave an interval open",
-            "Ends of the 95% interval in runs of 1,000 resamples, as the paper's unseeded one is; "
-            "the rules are the paper's end and that of all resamples together.",
+            "Ends of the 95% interval in runs of 1,000 resamples, as the paper's unseeded one is, "
+            "for the smallest groups; the rules are the paper's end and that of all resamples "
+            "together.",
             ends,
         ),
     ]
