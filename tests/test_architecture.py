@@ -40,7 +40,7 @@ SIBLINGS = {
 
 # Packages that may be imported in a few places only, so that they can be replaced there.
 PLACES = {
-    "flax": ("jaxtrends.models", "jaxtrends.moe", "experiments"),
+    "flax": ("jaxtrends.models", "jaxtrends.moe", "jaxtrends.transformer", "experiments"),
     "orbax": ("jaxtrends.checkpoint",),
     "tensorflow_datasets": ("jaxtrends.data", "jaxtrends.builders"),
     "wandb": ("jaxtrends.tracking",),
