@@ -1,0 +1,379 @@
+"""Is the large-scale era more than the rule that selects it? (claim C6)
+
+The paper calls those systems large-scale that lie 0.76 standard deviations above their neighbours
+in time, and finds that they lie orders of magnitude higher and double more slowly. Any cloud round
+a single trend has such systems, so both would be seen to some extent without a second trend. Here
+systems are simulated from one trend, at the dates of the observed ones; the paper's rule selects
+large-scale systems among them; and what is found is compared with what was observed.
+
+The primary statistic, named beforehand, is the large-scale doubling time. The number of large-scale
+systems, their distance above the regular ones and R squared are beside it, corrected by Holm's
+method. All after September 2015 is simulated; low outliers and earlier systems stay as observed,
+and take part in the windows.
+
+The scatter about the one trend must come from the data, and that is the crux. Taken from all
+systems, it holds the distance between two trends, if there are two, and the test is too timid.
+Taken from the regular systems, it is what the rule has left of it, and the test is too bold: a
+single trend loses its upper tail. Both are used, and what both are worth is measured on simulated
+data sets of one trend and of two, each tested against its own simulations. Where a test would not
+find the paper's two trends, or finds them where there are none, its verdict is worth nothing, and
+the claim is inconclusive.
+
+A mixture of two lines is compared with one line by the full likelihood, without the paper's rule.
+
+How this could be rigged: by the choice among statistics, spreads and rules after seeing them. The
+statistic is named above, both spreads are shown, and the rule is the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.compute_trends import mixture
+from experiments.compute_trends import selection_figures as drawn
+from experiments.compute_trends.rules import Labels, Rules, label
+from experiments.compute_trends.systems import DATASET, Systems, year
+from jaxtrends import stats
+from jaxtrends.errors import require_positive
+from jaxtrends.study import Run, StudyResult
+
+FLAT = 1e-6  # a deviation below this, in orders of magnitude, is rounding
+FEWEST = 10  # regular and large-scale systems each, to simulate from
+STREAM = 5  # of random numbers, after the seed
+STATISTICS = ("doubling", "number", "gap", "r_squared")  # the first is the primary one
+SPREADS = ("all", "regular")
+FAR = 8.0  # orders of magnitude between two trends that must be found
+
+
+@dataclass(frozen=True)
+class SelectionConfig:
+    """Whether the large-scale era is more than its selection."""
+
+    simulations: int = 2000
+    """Simulated data sets of one trend, for each way to draw its scatter."""
+    data_sets: int = 100
+    """Simulated data sets of one trend and of two, on which the test itself is tried."""
+    simulations_each: int = 200
+    """Simulations that each of those is compared with."""
+
+
+SMOKE = SelectionConfig(simulations=200, data_sets=20, simulations_each=80)
+FULL = SelectionConfig(simulations=20_000, data_sets=1000, simulations_each=1000)
+
+
+def check(config: SelectionConfig) -> None:
+    """Refuse settings that cannot be run.
+
+    Raises:
+        Problem: names the flag at fault.
+    """
+    names = ("simulations", "data_sets", "simulations_each")
+    require_positive(**{f"selection.{name}": getattr(config, name) for name in names})
+
+
+class Scene(NamedTuple):
+    """What every simulation shares; n systems, in order of date.
+
+    x:         (n,) years from the middle of the simulated ones.
+    y:         (n,) log10 FLOP as observed.
+    counted:   (n,) which systems count in the windows of others.
+    first:     (n,) the first system of each one's window; last: the one after its last.
+    simulated: (n,) which systems are simulated: after the large-scale date and no low outliers.
+    late:      (n,) after the large-scale date, within the dates.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    counted: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    simulated: np.ndarray
+    late: np.ndarray
+    rules: Rules
+
+
+def scene(systems: Systems, labels: Labels, rules: Rules) -> Scene:
+    """The scene of the observed systems."""
+    limits = rules.thresholds()
+    late = labels.inside & (systems.dates > limits.large_from)
+    simulated = late & ~labels.low
+    x = year(systems.dates)
+    return Scene(
+        x=x - x[simulated].mean(),
+        y=systems.log_compute,
+        counted=labels.inside | limits.z_first,
+        first=np.searchsorted(systems.dates, systems.dates - limits.window, side="left"),
+        last=np.searchsorted(systems.dates, systems.dates + limits.window, side="right"),
+        simulated=simulated,
+        late=late,
+        rules=rules,
+    )
+
+
+def select(scene: Scene, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The paper's rule on many data sets (b, n): which are large-scale, which regular, (b, n).
+
+    The same as `rules.label`, by running sums over the systems, which are in order of date.
+    """
+
+    def window(values: np.ndarray) -> np.ndarray:
+        running = np.zeros((len(values), values.shape[1] + 1))
+        np.cumsum(values * scene.counted, axis=1, out=running[:, 1:])
+        return running[:, scene.last] - running[:, scene.first]
+
+    count = np.maximum(window(np.ones((1, len(scene.x)))), 1)
+    centred = y - y.mean()
+    mean = window(centred) / count
+    square = window(centred**2) - count * mean**2
+    freedom = np.maximum(count - (scene.rules.deviation == "sample"), 1)
+    deviation = np.sqrt(np.maximum(square, 0) / freedom)
+    z = (centred - mean) / np.where(deviation < FLAT, np.inf, deviation)
+    large = (z > scene.rules.z_high) & scene.late
+    return large, scene.late & ~large & (z >= scene.rules.z_low)
+
+
+class Fitted(NamedTuple):
+    """Lines through chosen rows of many data sets: all (b,), slopes per year."""
+
+    n: np.ndarray
+    slope: np.ndarray
+    level: np.ndarray
+    r_squared: np.ndarray
+    residual_sd: np.ndarray
+
+
+def lines(x: np.ndarray, y: np.ndarray, chosen: np.ndarray) -> Fitted:
+    """`fits.line` by matrix products, for x (n,), y (b, n) and rows chosen (b, n)."""
+    weights = chosen.astype(np.float64)
+    n, sx, sxx = (weights @ np.stack([np.ones_like(x), x, x**2], axis=1)).T
+    product = weights * y
+    sy, sxy, syy = product.sum(1), product @ x, (product * y).sum(1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        xx, xy, yy = sxx - sx**2 / n, sxy - sx * sy / n, syy - sy**2 / n
+        slope = xy / xx
+        rss = yy - slope * xy
+        return Fitted(
+            n=n,
+            slope=slope,
+            level=(sy - slope * sx) / n,
+            r_squared=1 - rss / yy,
+            residual_sd=np.sqrt(np.maximum(rss, 0) / (n - 2)),
+        )
+
+
+def measure(scene: Scene, y: np.ndarray) -> dict[str, np.ndarray]:
+    """The statistics of many data sets (b, n), each (b,), in a sense that higher means slower.
+
+    doubling:  minus the slope of the large-scale line, in orders of magnitude a year: unlike
+               months, its order is the same where slopes are negative.
+    number:    of large-scale systems.
+    gap:       orders of magnitude from the regular line up to the large-scale one, in the middle
+               of the simulated years.
+    r_squared: of the large-scale line.
+    regular_sd: residual standard deviation of the regular line.
+
+    What cannot be told, there being too few large-scale systems, is not a number.
+    """
+    large, regular = select(scene, y)
+    upper, lower = lines(scene.x, y, large), lines(scene.x, y, regular)
+    return {
+        "doubling": -upper.slope,
+        "number": upper.n,
+        "gap": upper.level - lower.level,
+        "r_squared": upper.r_squared,
+        "regular_sd": lower.residual_sd,
+    }
+
+
+class Trend(NamedTuple):
+    """One trend as it is simulated: mean (n,), residuals to draw from, and their spread."""
+
+    mean: np.ndarray
+    residuals: np.ndarray
+    sd: float
+
+
+def one_trend(scene: Scene, y: np.ndarray, spread: str) -> Trend:
+    """The line through all simulated systems, or through the regular ones, of one data set (n,).
+
+    Residuals are widened by the two degrees of freedom that the line has taken.
+    """
+    chosen = scene.simulated
+    if spread == "regular":
+        chosen = select(scene, y[None])[1][0]
+    fitted = lines(scene.x, y[None], chosen[None])
+    mean = (fitted.level + fitted.slope * scene.x[:, None])[:, 0]
+    n = int(chosen.sum())
+    return Trend(mean, (y - mean)[chosen] * np.sqrt(n / (n - 2)), float(fitted.residual_sd[0]))
+
+
+def simulate(
+    generator: np.random.Generator, scene: Scene, trend: Trend, draws: str, count: int
+) -> np.ndarray:
+    """Data sets (count, n) of one trend; scatter is ``resampled`` or ``Gaussian``."""
+    shape = (count, int(scene.simulated.sum()))
+    if draws == "resampled":
+        scatter = generator.choice(trend.residuals, shape)
+    else:
+        scatter = trend.sd * generator.standard_normal(shape)
+    y = np.tile(scene.y, (count, 1))
+    y[:, scene.simulated] = trend.mean[scene.simulated] + scatter
+    return y
+
+
+def two_trends(
+    generator: np.random.Generator,
+    scene: Scene,
+    count: int,
+    slope: float | None = None,
+    apart: float | None = None,
+) -> np.ndarray:
+    """Data sets (count, n) of the regular and the large-scale trend, each as it was observed.
+
+    Every system belongs to the trend that the rule put it in, and scatters about it as much as
+    those that were put there. ``slope`` replaces that of the large-scale trend, per year, and
+    ``apart`` its distance from the regular one.
+    """
+    large, regular = select(scene, scene.y[None])
+    upper, lower = lines(scene.x, scene.y[None], large), lines(scene.x, scene.y[None], regular)
+    slope = upper.slope if slope is None else slope
+    level = upper.level if apart is None else lower.level + apart
+    mean = np.where(large[0], level + slope * scene.x, lower.level + lower.slope * scene.x)
+    sd = np.where(large[0], upper.residual_sd, lower.residual_sd)
+    y = np.tile(scene.y, (count, 1))
+    drawn = mean + sd * generator.standard_normal(y.shape)
+    y[:, scene.simulated] = drawn[:, scene.simulated]
+    return y
+
+
+def p_values(
+    observed: Mapping[str, np.ndarray], null: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Two-sided Monte Carlo p-values of the statistics: twice the smaller tail."""
+    found = {}
+    for name in STATISTICS:
+        values = null[name][np.isfinite(null[name])]
+        above = (1 + (values >= observed[name][0]).sum()) / (1 + len(values))
+        below = (1 + (values <= observed[name][0]).sum()) / (1 + len(values))
+        found[name] = float(min(1.0, 2 * min(above, below)))
+    return found
+
+
+def corrected(p: Mapping[str, float]) -> dict[str, float]:
+    """The p-values of all but the primary statistic, by Holm's method."""
+    others = STATISTICS[1:]
+    return dict(zip(others, stats.holm([p[name] for name in others]), strict=True))
+
+
+def trial(
+    generator: np.random.Generator, scene: Scene, data_sets: np.ndarray, config: SelectionConfig
+) -> dict[str, Any]:
+    """Test many data sets (b, n), each against simulations of its own, by both spreads.
+
+    Returns spread -> "slower": in which share of its simulations the large-scale doubling is as
+    slow or slower; and the p-values of the other statistics after Holm's correction.
+    """
+    names = ("slower", *STATISTICS[1:])
+    found: dict[str, Any] = {spread: {name: [] for name in names} for spread in SPREADS}
+    for y in data_sets:
+        observed = measure(scene, y[None])
+        for spread in SPREADS:
+            trend = one_trend(scene, y, spread)
+            draws = simulate(generator, scene, trend, "resampled", config.simulations_each)
+            null = measure(scene, draws)
+            slower = float((null["doubling"] >= observed["doubling"]).mean())
+            found[spread]["slower"].append(slower)
+            for name, p in corrected(p_values(observed, null)).items():
+                found[spread][name].append(p)
+    return found
+
+
+def as_slow(null: Mapping[str, np.ndarray], doubling: float) -> list[int]:
+    """Which simulations double as slowly as that, or more slowly: zeros and ones."""
+    return (null["doubling"] >= doubling).astype(int).tolist()
+
+
+def describe(
+    null: Mapping[str, np.ndarray], observed: Mapping[str, np.ndarray], trend: Trend
+) -> dict[str, Any]:
+    """The simulations of one trend against what was observed."""
+    p = p_values(observed, null)
+    at_least = {
+        name: (null[name] >= observed[name][0]).astype(int).tolist() for name in STATISTICS[1:]
+    }
+    return {
+        "sd": trend.sd,
+        "at least": {"doubling": as_slow(null, observed["doubling"][0]), **at_least},
+        "quantiles": {
+            name: np.nanquantile(null[name], (0.025, 0.5, 0.975)).tolist() for name in null
+        },
+        "p": p,
+        "corrected": corrected(p),
+    }
+
+
+def mixtures(scene: Scene, y: np.ndarray) -> mixture.Mixture:
+    """One line against two in data sets (b, n): the simulated systems of them."""
+    return mixture.fit(scene.x[scene.simulated], y[:, scene.simulated])
+
+
+def run(config: Any, run: Run) -> StudyResult:
+    """Simulate selection from one trend, try the test itself, and fit the mixture."""
+    settings: SelectionConfig = config.selection
+    rules: Rules = config.rules
+    systems: Systems = run.dataset(DATASET)
+    labels = label(systems.dates, systems.log_compute, rules.thresholds())
+    set_up = scene(systems, labels, rules)
+    if min(labels.large.sum(), (set_up.simulated & labels.regular).sum()) < FEWEST:
+        return StudyResult({"large-scale systems": int(labels.large.sum())})
+    generator = np.random.default_rng((config.seed, STREAM))
+    observed = measure(set_up, set_up.y[None])
+    values: dict[str, Any] = {
+        "observed": {name: float(found[0]) for name, found in observed.items()},
+        "null": {},
+        "trials": {},
+        "mixture": {},
+    }
+    nulls = {}
+    for spread in SPREADS:
+        trend = one_trend(set_up, set_up.y, spread)
+        for draws in ("resampled", "Gaussian"):
+            y = simulate(generator, set_up, trend, draws, settings.simulations)
+            null = measure(set_up, y)
+            name = f"scatter of {spread}, {draws}"
+            nulls[name] = null
+            values["null"][name] = describe(null, observed, trend)
+    one = one_trend(set_up, set_up.y, "all")
+    many = settings.data_sets
+    worlds = {
+        "one trend": simulate(generator, set_up, one, "resampled", many),
+        "two trends": two_trends(generator, set_up, many),
+        "flat": two_trends(generator, set_up, many, slope=0.0),
+    }
+    null = nulls["scatter of all, resampled"]
+    for name in run.each("data sets to try the test on", list(worlds)):
+        values["trials"][name] = trial(generator, set_up, worlds[name], settings)
+        typical = np.nanmedian(measure(set_up, worlds[name])["doubling"])
+        values["trials"][name]["typical"] = as_slow(null, typical)
+    worlds["far apart"] = two_trends(generator, set_up, many, apart=FAR)
+    for name, y in worlds.items():
+        fitted = mixtures(set_up, y)
+        values["mixture"][name] = (fitted.line_bic - fitted.bic).tolist()
+    fitted = mixtures(set_up, set_up.y[None])
+    values["mixture"]["observed"] = {
+        "line": float(fitted.line_bic[0]),
+        "mixture": float(fitted.bic[0]),
+        "slopes": fitted.slopes[0].tolist(),
+        "share": float(fitted.share[0]),
+        "gap": float(fitted.intercepts[0, 1] - fitted.intercepts[0, 0]),
+        "spread": float(fitted.spread[0]),
+    }
+    return StudyResult(
+        values=values,
+        tables=drawn.tables(values, rules),
+        figures=drawn.figures(values, nulls, rules),
+    )
