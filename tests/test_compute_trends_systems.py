@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.compute_trends import EXPERIMENT, config, main, systems
+from jaxtrends import record
 from jaxtrends.errors import Problem
 
 HEADING = "system,publication_date,training_compute_flop,domain"
@@ -186,3 +187,21 @@ def test_the_config_brings_its_table(tmp_path):
     (name,) = EXPERIMENT.datasets(chosen)
     assert EXPERIMENT.load(chosen, name, None).names == ("A", "B", "C")
     assert EXPERIMENT.load(config.Config(), name, None).of_the_paper
+
+
+def test_a_run_records_its_table_and_is_not_resumed_with_another(tmp_path, capsys):
+    path = tmp_path / "mine.csv"
+    path.write_bytes(systems.PAPER.read_bytes() + b"Unknown,2021-01-01,,Language\n")
+    flags = ["--preset", "smoke", "--studies", "bootstrap", "--table", str(path)]
+    flags += ["--output", str(tmp_path / "run")]
+    assert main(flags) == 0
+    assert "1 rows without compute" in " ".join(capsys.readouterr().out.split())
+    data = record.read(tmp_path / "run")["results"]["data"]
+    assert list(data) == [systems.DATASET]
+    assert data[systems.DATASET]["digest"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert data[systems.DATASET]["version"] == "mine.csv"
+    assert "1 rows without compute" in data[systems.DATASET]["origin"]
+    (tmp_path / "run" / "record.json").unlink()
+    path.write_bytes(systems.PAPER.read_bytes())
+    assert main([*flags, "--resume"]) == 2
+    assert "data.milestone_systems" in capsys.readouterr().err
