@@ -310,6 +310,8 @@ def _ticks(axes: Any, panel: Mapping[str, Any]) -> None:
 
     plain = FuncFormatter(lambda value, _: f"{value:g}")
     for axis, scale in ((axes.xaxis, panel["x_scale"]), (axes.yaxis, panel["y_scale"])):
+        if scale == "linear":
+            axis.get_major_locator().set_params(steps=(1, 2, 5, 10))  # 2012.5 is no year
         if scale == "log":
             axis.set_major_formatter(FuncFormatter(_power_of_ten))
             axis.set_minor_formatter(NullFormatter())

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.compute_trends import bootstrap, bootstrap_claims, tables, tables_claims
+from experiments.compute_trends import (
+    bootstrap,
+    bootstrap_claims,
+    eras,
+    eras_claims,
+    projection,
+    projection_claims,
+    selection,
+    selection_claims,
+    sensitivity,
+    sensitivity_claims,
+    tables,
+    tables_claims,
+)
 from experiments.compute_trends import config as settings
 from jaxtrends import experiment
 from jaxtrends.claims import Paper
@@ -43,6 +56,30 @@ EXPERIMENT = Experiment(
             bootstrap.run,
             bootstrap_claims.CLAIMS,
             {"smoke": 1, "default": 2, "full": 12},
+        ),
+        "sensitivity": Study(
+            "doubling times over tens of thousands of combinations of the rules' choices",
+            sensitivity.run,
+            sensitivity_claims.CLAIMS,
+            {"smoke": 2, "default": 4, "full": 30},
+        ),
+        "eras": Study(
+            "one, two or three trends over all years, and when the trend breaks",
+            eras.run,
+            eras_claims.CLAIMS,
+            {"smoke": 1, "default": 5, "full": 60},
+        ),
+        "selection": Study(
+            "what the rule for large-scale systems makes of one trend",
+            selection.run,
+            selection_claims.CLAIMS,
+            {"smoke": 1, "default": 3, "full": 120},
+        ),
+        "projection": Study(
+            "the trends carried on, and how they would have done from 2016, 2018 and 2020",
+            projection.run,
+            projection_claims.CLAIMS,
+            {"smoke": 1, "default": 1, "full": 1},
         ),
     },
     scale="Nothing is shrunk: these are the paper's own 123 systems, with its dates and figures.",

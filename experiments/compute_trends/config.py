@@ -5,9 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.compute_trends import bootstrap, rules, systems
+from experiments.compute_trends import (
+    bootstrap,
+    eras,
+    projection,
+    rules,
+    selection,
+    sensitivity,
+    systems,
+)
 from experiments.compute_trends.bootstrap import BootstrapConfig
+from experiments.compute_trends.eras import ErasConfig
+from experiments.compute_trends.projection import ProjectionConfig
 from experiments.compute_trends.rules import Rules
+from experiments.compute_trends.selection import SelectionConfig
+from experiments.compute_trends.sensitivity import SensitivityConfig
 from jaxtrends.errors import Problem
 
 
@@ -26,6 +38,14 @@ class Config:
     """How systems are labelled: the paper's code by default, with the traps that it holds."""
     bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
     """Resampling of rows, in the tables too."""
+    sensitivity: SensitivityConfig = field(default_factory=SensitivityConfig)
+    """The choices that are varied; the rules' own values are added to each."""
+    eras: ErasConfig = field(default_factory=ErasConfig)
+    """How many eras there are."""
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    """Whether the large-scale era is more than its selection."""
+    projection: ProjectionConfig = field(default_factory=ProjectionConfig)
+    """Projections, and how they have done before."""
 
 
 def check(config: Config, own_methods: tuple[str, ...] = ()) -> None:
@@ -37,7 +57,8 @@ def check(config: Config, own_methods: tuple[str, ...] = ()) -> None:
     if not 0 <= config.seed < 2**32:
         raise Problem(f"--seed must be from 0 to 2^32 - 1, not {config.seed}.")
     rules.check(config.rules)
-    bootstrap.check(config.bootstrap)
+    for study in (bootstrap, sensitivity, eras, selection, projection):
+        study.check(getattr(config, study.__name__.rpartition(".")[2]))
 
 
 def datasets(config: Config) -> tuple[str, ...]:
@@ -54,7 +75,18 @@ def load(config: Config, name: str, folder: Path | None) -> systems.Systems:
     return systems.read(Path(config.table) if config.table else systems.PAPER)
 
 
-SMOKE = Config(bootstrap=bootstrap.SMOKE)
+SMOKE = Config(
+    bootstrap=bootstrap.SMOKE,
+    sensitivity=sensitivity.SMOKE,
+    eras=eras.SMOKE,
+    selection=selection.SMOKE,
+    projection=projection.SMOKE,
+)
 DEFAULT = Config()
-FULL = Config(bootstrap=BootstrapConfig(resamples=1_000_000))
+FULL = Config(
+    bootstrap=BootstrapConfig(resamples=1_000_000),
+    sensitivity=sensitivity.FULL,
+    eras=eras.FULL,
+    selection=selection.FULL,
+)
 PRESETS = {"smoke": SMOKE, "default": DEFAULT, "full": FULL}

@@ -13,11 +13,11 @@ from experiments.compute_trends.rules import Rules
 from jaxtrends.study import Figure, Panel, Series, Table
 
 DAYS_PER_YEAR = 365.2425
-LONGEST = 30.0  # months, of what is drawn
+LONGEST = 20.0  # months, of what is drawn
 NAMES = {
     "doubling": "large-scale doubling [month of 30 days]",
     "number": "large-scale systems",
-    "gap": "gap [OOM]",
+    "gap": "gap to the regular line [order of magnitude]",
     "r_squared": "R squared of the large-scale line",
 }
 WORLDS = {
@@ -134,7 +134,7 @@ def figures(
         for spread in ("all", "regular")
     }
     panels = []
-    for (name, title), width in zip(NAMES.items(), (1.0, 1.0, 0.1, 0.05), strict=True):
+    for (name, title), width in zip(NAMES.items(), (0.5, 1.0, 0.1, 0.05), strict=True):
         of_all = {
             label: months(null[name], rules) if name == "doubling" else null[name]
             for label, null in drawn.items()
