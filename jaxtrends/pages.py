@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from jaxtrends import record, report
+from jaxtrends.errors import Problem
+from jaxtrends.formats import escape_latex, markdown_table
 from jaxtrends.formats import escape_markdown as md
-from jaxtrends.formats import markdown_table
 
 INTRODUCTION = """\
 # Results
@@ -36,18 +38,35 @@ def folder(done: Mapping[str, Any]) -> str:
     return f"{done['experiment']}/{done['preset']}"
 
 
+def read_records(results: Path) -> list[dict[str, Any]]:
+    """Every <experiment>/<preset>/record.json under a folder of results.
+
+    Raises:
+        Problem: one is no valid record, or lies in a folder that is not its own.
+    """
+    records = []
+    for path in sorted(results.glob("*/*/record.json")):
+        done = record.read(path)
+        if results / folder(done) != path.parent:
+            raise Problem(f"{path} is a record of {folder(done)}: move it to that folder.")
+        records.append(done)
+    return records
+
+
 def without_stale_marks(text: str) -> str:
     """An index without its marks of staleness, which depend on today's code and not on a record."""
     return STALE.sub("", text)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in words: seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _device(device: Mapping[str, Any]) -> str:
+def device_text(device: Mapping[str, Any]) -> str:
+    """A record's device in words."""
     host = f"{device['processor']}, {device['cores']} cores"
     return f"{device['count']} × {device['kind']} ({host})"
 
@@ -61,25 +80,23 @@ def _citation(paper: Mapping[str, Any]) -> str:
 def _cost(done: Mapping[str, Any]) -> str:
     measured = done["measurements"]
     studies = ", ".join(
-        f"{name} {_duration(study['seconds'])}" for name, study in measured["studies"].items()
+        f"{name} {duration(study['seconds'])}" for name, study in measured["studies"].items()
     )
     memory = measured["peak_memory_bytes"] / 2**30
-    return (
-        f"{_duration(measured['seconds'])} in all ({studies}), {memory:.1f} GiB of memory at most"
-    )
+    return f"{duration(measured['seconds'])} in all ({studies}), {memory:.1f} GiB of memory at most"
 
 
 def _origin(done: Mapping[str, Any]) -> str:
     made = done["provenance"]
     versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
     text = (
-        f"commit `{made['commit'][:12]}` on {md(_device(made['device']))}, {md(made['system'])}, "
-        f"{made['started'][:10]}; {versions}"
+        f"commit `{made['commit'][:12]}` on {md(device_text(made['device']))}, "
+        f"{md(made['system'])}, {made['started'][:10]}; {versions}"
     )
     for study, code in made["code"].items():
         if (code["commit"], code["device"]) != (made["commit"], made["device"]):
             text += f". The study {study}: commit `{code['commit'][:12]}` on "
-            text += md(_device(code["device"]))
+            text += md(device_text(code["device"]))
     return text
 
 
@@ -164,7 +181,8 @@ def _parts(entry: Mapping[str, Any]) -> str:
     return title + markdown_table(columns, rows, {3, 4})
 
 
-def _study_tables(done: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+def study_tables(done: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The tables of all studies of a record, each with its study's name."""
     parts = (done["results"]["studies"], done["measurements"]["studies"])
     return [(name, t) for part in parts for name, study in part.items() for t in study["tables"]]
 
@@ -172,7 +190,7 @@ def _study_tables(done: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]
 def tables_markdown(done: Mapping[str, Any]) -> str:
     """The page table.md beside a record: claims, all parts of families, the studies' tables."""
     families = [entry for entry in report.entries(done) if len(entry["verdict"]["parts"]) > 1]
-    tables = _study_tables(done)
+    tables = study_tables(done)
     pieces = [
         f"# {done['experiment']}, preset {done['preset']}\n",
         f"{md(done['scale'])} Paper: {_citation(done['paper'])}.\n",
@@ -188,24 +206,54 @@ def tables_markdown(done: Mapping[str, Any]) -> str:
 
 def tables_latex(done: Mapping[str, Any]) -> str:
     """The file table.tex beside a record: the claims, and the studies' tables."""
-    tables = [report.study_table(table, "latex") for _, table in _study_tables(done)]
+    tables = [report.study_table(table, "latex") for _, table in study_tables(done)]
     return "\n".join([report.claims_table(done, "latex"), *tables])
+
+
+def _suite(done: Mapping[str, Any] | None) -> str:
+    """BibTeX of this suite, at the commit of a record."""
+    fields = {"title": "{jaxtrends}: small, fast, honest reruns of machine-learning trends"}
+    fields["author"] = "{The jaxtrends authors}"
+    if done is not None:
+        fields["year"] = done["provenance"]["started"][:4]
+        version = done["provenance"]["versions"].get("jaxtrends", "")
+        fields["version"] = "" if version == "not installed" else version
+        fields["note"] = f"Commit {done['provenance']['commit'][:12]}"
+    return _bibtex("software", "jaxtrends", fields)
+
+
+def _bibtex(kind: str, key: str, fields: Mapping[str, str]) -> str:
+    rows = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items() if value)
+    return f"@{kind}{{{key},\n{rows}}}"
 
 
 def bibliography(records: Sequence[Mapping[str, Any]]) -> str:
     """BibTeX of every paper and of this suite, as of its newest record."""
     papers = {done["paper"]["key"]: done["paper"]["bibtex"].strip() for done in in_order(records)}
     newest = max(records, key=lambda done: done["provenance"]["started"], default=None)
-    fields = {"title": "{jaxtrends}: small, fast, honest reruns of machine-learning trends"}
-    fields["author"] = "{The jaxtrends authors}"
-    if newest is not None:
-        fields["year"] = newest["provenance"]["started"][:4]
-        version = newest["provenance"]["versions"].get("jaxtrends", "")
-        fields["version"] = "" if version == "not installed" else version
-        fields["note"] = f"Commit {newest['provenance']['commit'][:12]}"
-    rows = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items() if value)
-    suite = f"@software{{jaxtrends,\n{rows}}}"
-    return "\n\n".join([*(papers[key] for key in sorted(papers)), suite]) + "\n"
+    return "\n\n".join([*(papers[key] for key in sorted(papers)), _suite(newest)]) + "\n"
+
+
+def citation(done: Mapping[str, Any]) -> str:
+    """BibTeX of a record's paper, of this suite, and of the record itself.
+
+    The record is named by its commit and by the digest of its results, which another run of the
+    same commit and config has too.
+    """
+    made = done["provenance"]
+    results = record.digest(done["results"])
+    title = f"jaxtrends on “{done['paper']['title']}”: {done['experiment']}, {done['preset']}"
+    own = {
+        "title": escape_latex(title),
+        "author": "{The jaxtrends authors}",
+        "year": made["started"][:4],
+        "note": escape_latex(
+            f"Commit {made['commit'] or 'none'}, SHA-256 of the results {results}, "
+            f"{device_text(made['device'])}"
+        ),
+    }
+    key = f"jaxtrends-{done['experiment']}-{done['preset']}".replace("_", "-")
+    return "\n\n".join([done["paper"]["bibtex"].strip(), _suite(done), _bibtex("misc", key, own)])
 
 
 def summary(records: Sequence[Mapping[str, Any]]) -> str:

@@ -112,7 +112,8 @@ def _diverged(samples: Mapping[str, Sequence[Any]]) -> int:
     )
 
 
-def _detectable(finding: Mapping[str, Any]) -> str:
+def detectable_effect(finding: Mapping[str, Any]) -> str:
+    """The minimum detectable effect of a finding, in brackets; "" where it has none."""
     if finding["minimum_detectable_effect"] is None:
         return ""
     effect = float(finding["minimum_detectable_effect"])
@@ -123,12 +124,13 @@ def _detectable(finding: Mapping[str, Any]) -> str:
     return f" (detectable effect: {format_number(effect, 2)})"
 
 
-def _row(entry: Mapping[str, Any]) -> Row:
+def row_of(entry: Mapping[str, Any]) -> Row:
+    """What tables say of a claim of a record."""
     claim, verdict, found = entry["claim"], entry["verdict"], _headline(entry)
     ours, n, detectable = "", "", ""
     if found is not None:
         ours, n = interval_of(found), str(found["n"])
-        detectable = _detectable(found) if verdict["verdict"] == claims.INCONCLUSIVE else ""
+        detectable = detectable_effect(found) if verdict["verdict"] == claims.INCONCLUSIVE else ""
         if len(verdict["parts"]) > 1:
             ours += f" at {verdict['headline']}, least favourable of {len(verdict['parts'])}"
         if claim["kind"] == "exact":
@@ -149,11 +151,12 @@ def _row(entry: Mapping[str, Any]) -> Row:
 
 
 def _short(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    row = _row(entry)
+    row = row_of(entry)
     return (row.id, row.claim, _reported(entry["claim"], how=False), row.ours, row.verdict)
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """A text that begins and ends like a sentence."""
     text = text.strip()
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
@@ -171,13 +174,13 @@ def _note(entry: Mapping[str, Any]) -> str:
     claim, verdict, found = entry["claim"], entry["verdict"], _headline(entry)
     said = [f"Claimed by {CLAIMED[claim['source']]}."]
     if verdict["note"] and verdict["verdict"] != claims.INVALID:  # the controls below say it
-        said.append(_sentence(verdict["note"]))
+        said.append(sentence(verdict["note"]))
     if found is not None and claim["kind"] == "statistical":
         p = found["holm_p"]
         corrected = "" if p is None else f"; Holm-corrected p {p_value_of(p)}"
         said.append(f"Interval: {found['method']}{corrected}.")
     if found is not None:
-        said.append(f"Why this region: {_sentence(claim['reason'])}")
+        said.append(f"Why this region: {sentence(claim['reason'])}")
         found_controls = verdict["controls"]
         said += [
             _control(control, found_controls[control["name"]]) for control in claim["controls"]
@@ -198,7 +201,7 @@ def verdict_counts(done: Mapping[str, Any]) -> str:
 
 def claims_markdown(done: Mapping[str, Any]) -> str:
     """The claims of a record as one Markdown table, without notes."""
-    rows = [_row(entry) for entry in entries(done)]
+    rows = [row_of(entry) for entry in entries(done)]
     return markdown_table(COLUMNS, rows, {len(COLUMNS) - 1})
 
 
@@ -215,8 +218,8 @@ def notes_markdown(done: Mapping[str, Any]) -> str:
         for entry in entries(done)
     ]
     lines += [
-        f"- **{claim['id']}.** Not run: {escape_markdown(_sentence(claim['statement']))} "
-        f"{escape_markdown(_sentence(claim['reason']))}\n"
+        f"- **{claim['id']}.** Not run: {escape_markdown(sentence(claim['statement']))} "
+        f"{escape_markdown(sentence(claim['reason']))}\n"
         for claim in done["results"]["not_run"]
     ]
     return "".join(lines)
@@ -269,7 +272,7 @@ def _claims_latex(done: Mapping[str, Any]) -> str:
         f"({paper['year']}) and of others about it. {done['scale']}"
     )
     rows = [
-        " & ".join(escape_latex(cell) for cell in _row(entry)) + r" \\ \addlinespace"
+        " & ".join(escape_latex(cell) for cell in row_of(entry)) + r" \\ \addlinespace"
         for entry in entries(done)
     ]
     notes = [
@@ -278,7 +281,7 @@ def _claims_latex(done: Mapping[str, Any]) -> str:
     ]
     notes += [
         rf"\textbf{{{escape_latex(claim['id'])}.}} "
-        + escape_latex(f"Not run: {_sentence(claim['reason'])}")
+        + escape_latex(f"Not run: {sentence(claim['reason'])}")
         for claim in done["results"]["not_run"]
     ]
     lines = [
@@ -314,7 +317,7 @@ def claims_table(done: Mapping[str, Any], format: str) -> str:
     return makers[choose("format", format, FORMATS)](done)
 
 
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
     """A cell of a study's table as text: numbers that are no counts with four digits."""
     if value is None:
         return ""
@@ -323,7 +326,8 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def _columns_of_numbers(table: Mapping[str, Any]) -> set[int]:
+def columns_of_numbers(table: Mapping[str, Any]) -> set[int]:
+    """Which columns of a study's table hold no text."""
     columns = enumerate(zip(*table["rows"], strict=True))
     return {n for n, cells in columns if not any(isinstance(cell, str) for cell in cells)}
 
@@ -334,15 +338,15 @@ def study_table(table: Mapping[str, Any], format: str) -> str:
     Raises:
         Problem: there is no such format.
     """
-    rows = [[_cell(cell) for cell in row] for row in table["rows"]]
-    right = _columns_of_numbers(table)
+    rows = [[cell_text(cell) for cell in row] for row in table["rows"]]
+    right = columns_of_numbers(table)
     if choose("format", format, ("markdown", "latex")) == "markdown":
-        note = f"\n{escape_markdown(_sentence(table['note']))}\n" if table["note"] else ""
-        title = f"**{escape_markdown(_sentence(table['title']))}**\n\n"
+        note = f"\n{escape_markdown(sentence(table['note']))}\n" if table["note"] else ""
+        title = f"**{escape_markdown(sentence(table['title']))}**\n\n"
         return title + markdown_table(table["columns"], rows, right) + note
     letters = "".join("r" if n in right else "l" for n in range(len(table["columns"])))
     body = [" & ".join(escape_latex(cell) for cell in row) for row in (table["columns"], *rows)]
-    caption = " ".join(_sentence(text) for text in (table["title"], table["note"]) if text)
+    caption = " ".join(sentence(text) for text in (table["title"], table["note"]) if text)
     lines = [
         r"\begin{table}\centering\footnotesize",
         rf"\caption{{{escape_latex(caption)}}}\smallskip",
@@ -402,5 +406,5 @@ def terminal_table(done: Mapping[str, Any]) -> Any:
     for claim in done["results"]["not_run"]:
         if claim["study"] not in done["results"]["studies"]:
             continue  # the user chose the studies
-        shown.add_row(claim["id"], Text(_sentence(f"not run: {claim['reason']}"), "dim"))
+        shown.add_row(claim["id"], Text(sentence(f"not run: {claim['reason']}"), "dim"))
     return shown

@@ -8,26 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtrends import figures, pages, record, report
+from jaxtrends import figures, pages, record, report, webpage
 from jaxtrends.errors import Problem
 
 RESULTS = record.ROOT / "results"
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
-
-
-def read_records(results: Path) -> list[dict[str, Any]]:
-    """Every <experiment>/<preset>/record.json under a folder of results.
-
-    Raises:
-        Problem: one is no valid record, or lies in a folder that is not its own.
-    """
-    records = []
-    for path in sorted(results.glob("*/*/record.json")):
-        done = record.read(path)
-        if results / pages.folder(done) != path.parent:
-            raise Problem(f"{path} is a record of {pages.folder(done)}: move it to that folder.")
-        records.append(done)
-    return records
 
 
 def expected_texts(results: Path, records: Sequence[Mapping[str, Any]]) -> dict[Path, str]:
@@ -52,6 +37,12 @@ def expected_texts(results: Path, records: Sequence[Mapping[str, Any]]) -> dict[
     return texts
 
 
+def page(results: Path, records: Sequence[Mapping[str, Any]]) -> str:
+    """The results as one page, from the records, their curves and their drawn figures."""
+    folders = [pages.folder(done) for done in pages.in_order(records)]
+    return webpage.page([webpage.load(results / name, published=True) for name in folders])
+
+
 def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Write texts and figures; a figure whose data have not changed is left as it is."""
     results.mkdir(parents=True, exist_ok=True)
@@ -66,6 +57,7 @@ def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
             paths = [place / f"{figure['name']}{suffix}" for suffix in (".svg", ".png")]
             if any(_drawn_from(path) != expected[path] for path in paths):
                 figures.draw(figure, place)
+    (results / "index.html").write_text(page(results, records), encoding="utf-8")
 
 
 def _expected_figures(place: Path, done: Mapping[str, Any]) -> dict[Path, str]:
@@ -97,7 +89,17 @@ def faults(results: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
     for done in records:
         found += [f"{results / pages.folder(done)}/{fault}" for fault in _record_faults(done)]
         found += _file_faults(results / pages.folder(done), done)
-    return found
+    return found or _page_faults(results, records)
+
+
+def _page_faults(results: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is wrong with the page, looked at only where all that it is made of is right."""
+    path = results / "index.html"
+    if not path.is_file():
+        return [f"{path} is missing"]
+    found = webpage.without_stale_marks(path.read_text(encoding="utf-8"))
+    same = found == webpage.without_stale_marks(page(results, records))
+    return [] if same else [f"{path} is not what the records give"]
 
 
 def _record_faults(done: Mapping[str, Any]) -> list[str]:
@@ -156,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        records = read_records(options.results)
+        records = pages.read_records(options.results)
         for place, studies in pages.stale_marks(records).items():
             print(f"warning: {place} is stale: the code of {', '.join(studies)} has changed since.")
         if not options.check:

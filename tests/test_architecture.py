@@ -25,16 +25,23 @@ FILES = sorted(
 # but errors, which is free for all; experiment wires everything together.
 SIBLINGS = {
     "claims": {"stats"},
+    "comparison": {"record", "stats"},
+    "curves": {"study"},
     "data": {"builders"},
     "effects": {"checkpoint", "rundir", "sweep", "terminal"},
     "figures": {"labels", "record", "study"},
     "flags": {"terminal"},
+    "forest": {"formats"},
     "record": {"claims", "stats"},
     "pages": {"record", "report", "formats"},
     "report": {"record", "claims", "stats", "study", "figures", "formats"},
     "rundir": {"record"},
     "sweep": {"train"},
     "tracking": {"record", "claims", "stats", "study"},
+    "webpage": {
+        *("claims", "comparison", "curves", "drawings", "forest"),
+        *("formats", "pages", "record", "report"),
+    },
     "transformer": {"models", "moe"},
 }
 

@@ -46,6 +46,7 @@ def test_what_is_rendered_passes_the_check(rendered, capsys):
     drawings = [f"figures/{n}.{kind}" for n in ("loss", "error", "cost") for kind in ("svg", "png")]
     assert names == {
         "README.md",
+        "index.html",
         "references.bib",
         *(f"slopes/default/{name}" for name in (*inside, *drawings)),
     }
@@ -89,6 +90,8 @@ def make_dirty(path):
 @pytest.mark.parametrize(
     ("name", "damage", "fault"),
     [
+        ("index.html", append, "index.html is not what the records give"),
+        ("index.html", lambda path: path.unlink(), "index.html is missing"),
         ("README.md", append, "README.md is not what the records give"),
         ("references.bib", append, "references.bib is not what"),
         ("slopes/default/table.csv", append, "table.csv is not what"),
@@ -157,6 +160,7 @@ def test_a_stale_record_is_a_warning_and_a_mark_and_no_fault(results, capsys):
     assert "Stale" not in (results / "README.md").read_text()
     assert render_results.main(["--results", str(results)]) == 0
     assert "> **Stale.** The code of cost" in (results / "README.md").read_text()
+    assert "<b>Stale.</b> The code of cost" in (results / "index.html").read_text()
     assert check(results) == 0
 
 

@@ -1,0 +1,152 @@
+"""Runs beside each other: what differs in their configs, and by how much they end apart.
+
+Where two runs share seeds and data, a seed gave both the same initialisation and the same order of
+the data, and differences are taken seed by seed; otherwise the samples are unpaired.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from jaxtrends import record, stats
+
+CONFIDENCE = 0.95
+DIVERGED = "some lanes diverged: no unpaired interval"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the runs that are compared.
+
+    label:    how it is called.
+    config:   flat: ``training.mlp.steps`` -> value.
+    data:     data set -> digest; None where that is not known.
+    outcomes: name -> {seed: value}; a value that is not finite is a lane that diverged.
+    verdicts: claim -> verdict and interval, as text.
+    """
+
+    label: str
+    config: Mapping[str, Any]
+    data: Mapping[str, str] | None
+    outcomes: Mapping[str, Mapping[int, float]]
+    verdicts: Mapping[str, str] = field(default_factory=dict)
+
+
+def flatten(value: Any, path: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by dots; an empty mapping stays a value."""
+    if not isinstance(value, Mapping) or not value:
+        return {path: value}
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        found.update(flatten(item, f"{path}.{key}" if path else str(key)))
+    return found
+
+
+def differing(sides: Sequence[Side]) -> dict[str, list[Any]]:
+    """Config field -> its value on every side, of the fields that are not the same on all.
+
+    A field that a side does not have is None there.
+    """
+    names = dict.fromkeys(name for side in sides for name in side.config)
+    rows = {name: [side.config.get(name) for side in sides] for name in names}
+    return {name: row for name, row in rows.items() if any(value != row[0] for value in row)}
+
+
+def outcomes(values: Any) -> dict[str, dict[int, float]]:
+    """The per-seed values of a study: name -> {seed: value}.
+
+    A mapping with ``seeds``, a list, holds lanes: every list of as many numbers below it is an
+    outcome, named by the way to it. A nested ``seeds`` counts for what is below it.
+    """
+    found: dict[str, dict[int, float]] = {}
+
+    def walk(value: Any, path: tuple[str, ...], seeds: Sequence[int]) -> None:
+        if isinstance(value, Mapping):
+            own = value.get("seeds")
+            seeds = own if isinstance(own, list) and own else seeds
+            for key, item in value.items():
+                if key not in ("seeds", "tuning_seeds"):
+                    walk(item, (*path, str(key)), seeds)
+        elif isinstance(value, list) and seeds and len(value) == len(seeds):
+            numbers = [record.numbers(item) for item in value]
+            if all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers):
+                found["/".join(path)] = dict(zip(seeds, map(float, numbers), strict=True))
+
+    walk(values, (), ())
+    return found
+
+
+def side_of(done: Mapping[str, Any], label: str, verdicts: Mapping[str, str]) -> Side:
+    """A record as one side of a comparison; ``verdicts`` as they shall be shown."""
+    return Side(
+        label,
+        flatten(done["results"]["config"]),
+        {name: data["digest"] for name, data in done["results"]["data"].items()},
+        {
+            f"{name}/{outcome}": values
+            for part in ("results", "measurements")
+            for name, study in done[part]["studies"].items()
+            for outcome, values in outcomes(study["values"]).items()
+        },
+        verdicts,
+    )
+
+
+def shared_seeds(first: Side, second: Side, outcome: str) -> list[int]:
+    """The seeds by which two sides' outcomes may be paired: those of both, on the same data.
+
+    None where fewer than two are shared, or where the data differ or are unknown.
+    """
+    if first.data is None or first.data != second.data:
+        return []
+    common = first.outcomes[outcome].keys() & second.outcomes[outcome].keys()
+    return sorted(common) if len(common) > 1 else []
+
+
+def difference(first: Side, second: Side, outcome: str) -> stats.Interval:
+    """The mean of second - first with its 95 % interval, paired where `shared_seeds` allows.
+
+    Unpaired it is Welch's interval; where a lane diverged there is none, and it is unbounded.
+    """
+    seeds = shared_seeds(first, second, outcome)
+    ours, theirs = first.outcomes[outcome], second.outcomes[outcome]
+    if seeds:
+        pairs = {
+            "treatment": [theirs[seed] for seed in seeds],
+            "reference": [ours[seed] for seed in seeds],
+        }
+        return stats.paired_difference(pairs, CONFIDENCE)
+    return welch(list(theirs.values()), list(ours.values()))
+
+
+def welch(treatment: Sequence[float], reference: Sequence[float]) -> stats.Interval:
+    """Welch's 95 % interval of the difference of two means, unequal variances (Welch 1947)."""
+    from scipy import stats as scipy_stats
+
+    a, b = (np.asarray(values, np.float64) for values in (treatment, reference))
+    n = a.size + b.size
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return stats.Interval(math.nan, -math.inf, math.inf, n, DIVERGED)
+    estimate = float(a.mean() - b.mean())
+    if min(a.size, b.size) < 2:
+        return stats.Interval(estimate, -math.inf, math.inf, n, "one value: no interval")
+    parts = a.var(ddof=1) / a.size, b.var(ddof=1) / b.size
+    total = sum(parts)
+    if total == 0:
+        return stats.Interval(estimate, estimate, estimate, n, "Welch t")
+    freedom = total**2 / (parts[0] ** 2 / (a.size - 1) + parts[1] ** 2 / (b.size - 1))
+    half = float(scipy_stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * math.sqrt(total)
+    return stats.Interval(estimate, estimate - half, estimate + half, n, "Welch t")
+
+
+def middle(values: Mapping[int, float]) -> float:
+    """The median over lanes, those that are not finite ranking worst."""
+    finite = [value if math.isfinite(value) else math.inf for value in values.values()]
+    ranked = sorted(finite)
+    low, high = ranked[(len(ranked) - 1) // 2], ranked[len(ranked) // 2]
+    return (low + high) / 2 if math.isfinite(high) else high

@@ -1,0 +1,198 @@
+"""Learning curves of a record as a page draws them: thinned, summed up over lanes, and small.
+
+Nothing is judged from what stands here: claims rest on the record's own values. A curve's name is
+``study/group/method/metric``; the group may hold slashes, and may be missing, as may the metric.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxtrends.study import thin
+
+SUMMARIES = ("median", "low", "high", "mean", "mean low", "mean high")
+LEVELS = 65534  # a point is one of so many levels of its curve's range
+MISSING = 65535
+
+
+class Name(NamedTuple):
+    """What a curve's name says."""
+
+    study: str
+    group: str
+    method: str
+    metric: str
+
+
+def parse(name: str) -> Name:
+    """Take a curve's name apart."""
+    study, *rest = name.split("/")
+    if len(rest) < 3:
+        return Name(study, "/".join(rest[:-1]), rest[-1] if rest else study, "value")
+    return Name(study, "/".join(rest[:-2]), rest[-2], rest[-1])
+
+
+def _find(values: Any, key: str) -> Any:
+    """The first mapping that stands under a key, however deep; None if there is none."""
+    if not isinstance(values, Mapping):
+        return None
+    if isinstance(values.get(key), Mapping):
+        return values[key]
+    return next((found for value in values.values() if (found := _find(value, key))), None)
+
+
+def _about(values: Any, group: str) -> Mapping[str, Any]:
+    """What a study's values say of a group: under its name's first part, or that one's last word.
+
+    The values of "width 4" may stand under "4".
+    """
+    first = group.partition("/")[0]
+    return _find(values, first) or _find(values, first.rpartition(" ")[2]) or {}
+
+
+def steps(done: Mapping[str, Any], name: Name, points: int) -> np.ndarray | None:
+    """The training step of each point (points,), or None where the record does not tell.
+
+    A group's values tell it as ``log_every``, steps between two points, or as ``steps`` in all.
+    """
+    study = done["results"]["studies"].get(name.study, {})
+    about = _about(study.get("values"), name.group)
+    if isinstance(about.get("log_every"), int):
+        return np.arange(1, points + 1) * about["log_every"]
+    if isinstance(about.get("steps"), int):
+        return np.arange(1, points + 1) * (about["steps"] / points)
+    return None
+
+
+def seeds(done: Mapping[str, Any], name: Name, lanes: int) -> list[int]:
+    """The seed of each lane as the group's values tell it; else the lanes' numbers."""
+    study = done["results"]["studies"].get(name.study, {})
+    found = _about(study.get("values"), name.group).get("seeds")
+    return found if isinstance(found, list) and len(found) == lanes else list(range(lanes))
+
+
+def cost_of_step(done: Mapping[str, Any], name: Name, quantity: str) -> float | None:
+    """The cost of one training step of one lane by the record, or None where it does not tell.
+
+    Args:
+        done:     a record.
+        name:     whose cost.
+        quantity: ``step_seconds`` or ``step_flops``: a study's value of that name is a mapping
+                  of groups to methods to a number, or to samples, whose median counts.
+    """
+    for part in ("measurements", "results"):
+        values = done[part]["studies"].get(name.study, {}).get("values", {})
+        found = values.get(quantity) if isinstance(values, Mapping) else None
+        found = found.get(name.group.partition("/")[0]) if isinstance(found, Mapping) else None
+        found = found.get(name.method) if isinstance(found, Mapping) else None
+        samples = [found] if isinstance(found, (int, float)) else found
+        if samples and all(isinstance(sample, (int, float)) for sample in samples):
+            return float(np.median(samples))
+    return None
+
+
+def summarise(lanes: np.ndarray) -> np.ndarray:
+    """Rows of `SUMMARIES` for curves (lanes, points), as float64 (6, points).
+
+    The band about the median is the middle four fifths of the lanes, a lane that is not finite
+    ranking worst; the band about the mean is Student's 95 % interval, and where a lane is not
+    finite there is no mean. What does not exist is nan.
+    """
+    ranked = np.where(np.isfinite(lanes), lanes, np.inf).astype(np.float64)
+    count = ranked.shape[0]
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # inf - inf in a mean that is no mean
+        middle = np.median(ranked, axis=0)
+        low, high = np.quantile(ranked, [0.1, 0.9], axis=0, method="nearest")
+        mean = ranked.mean(axis=0)
+        half = _reach(count) * ranked.std(axis=0, ddof=1) if count > 1 else np.nan * mean
+    rows = np.stack([middle, low, high, mean, mean - half, mean + half])
+    return np.where(np.isfinite(rows), rows, np.nan)
+
+
+def _reach(count: int) -> float:
+    """Half the width of Student's 95 % interval of a mean, in sample standard deviations."""
+    from scipy import stats as scipy_stats
+
+    return float(scipy_stats.t.ppf(0.975, count - 1)) / math.sqrt(count)
+
+
+def encode(rows: np.ndarray) -> dict[str, Any]:
+    """Rows of numbers (rows, points) as 16-bit levels of their range, in base64, little-endian.
+
+    The levels are even in the logarithm where every number is above zero; nan is `MISSING`. The
+    error is at most half a level: a factor of 1.0001 over six decades.
+    """
+    finite = rows[np.isfinite(rows)]
+    if finite.size == 0:
+        finite = np.zeros(1)
+    low, high = float(finite.min()), float(finite.max())
+    log = low > 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        at = np.log(rows) if log else rows
+    start, end = (math.log(low), math.log(high)) if log else (low, high)
+    levels = (at - start) * (LEVELS / (end - start) if end > start else 0.0)
+    codes = np.where(np.isfinite(levels), np.rint(np.nan_to_num(levels)), MISSING).astype("<u2")
+    text = base64.b64encode(codes.tobytes()).decode("ascii")
+    return {"log": log, "low": low, "high": high, "codes": text}
+
+
+def decode(packed: Mapping[str, Any], points: int) -> np.ndarray:
+    """Undo `encode`, up to its error: float64 (rows, points)."""
+    codes = np.frombuffer(base64.b64decode(packed["codes"]), "<u2").astype(np.float64)
+    share = np.where(codes == MISSING, np.nan, codes / LEVELS)
+    low, high = packed["low"], packed["high"]
+    if packed["log"]:
+        values = np.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    else:
+        values = low + share * (high - low)
+    return values.reshape(-1, points)
+
+
+def pack(
+    done: Mapping[str, Any], arrays: Mapping[str, np.ndarray], points: int, lanes: int
+) -> list[dict[str, Any]]:
+    """All curves of a record for the page, as plain data, one entry a curve.
+
+    Args:
+        done:   the record.
+        arrays: name -> (lanes, points) or (points,), as in its curves.npz.
+        points: the most points of a curve that are kept.
+        lanes:  the most single lanes of a curve that are kept; summaries are of all lanes.
+    """
+    return list(_packed(done, arrays, points, lanes))
+
+
+def _packed(
+    done: Mapping[str, Any], arrays: Mapping[str, np.ndarray], points: int, lanes: int
+) -> Iterator[dict[str, Any]]:
+    for key, array in arrays.items():
+        values = np.atleast_2d(array).astype(np.float64)
+        if values.ndim != 2 or values.shape[1] < 2:
+            continue  # no curve
+        name, count = parse(key), values.shape[0]
+        kept = thin(values.shape[1], points)
+        at = steps(done, name, values.shape[1])
+        single = np.where(np.isfinite(values), values, np.nan)[: min(lanes, count), kept]
+        rows = np.concatenate([summarise(values[:, kept]), single])
+        yield {
+            **name._asdict(),
+            "steps": _whole(kept + 1 if at is None else at[kept]),
+            "step_name": "point" if at is None else "step",
+            "seconds": cost_of_step(done, name, "step_seconds"),
+            "flops": cost_of_step(done, name, "step_flops"),
+            "lanes": count,
+            "seeds": seeds(done, name, count)[: min(lanes, count)],
+            **encode(rows),
+        }
+
+
+def _whole(values: Sequence[float]) -> list[float]:
+    """Numbers for JSON, whole ones without a decimal point."""
+    return [int(value) if float(value).is_integer() else float(value) for value in values]

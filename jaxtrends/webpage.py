@@ -1,0 +1,435 @@
+"""The results as one page: a file that opens from disk in any browser and asks no server.
+
+The page is HTML that says everything without a program: tables, intervals, drawn figures. Its own
+program (page/page.js) adds filters, learning curves, comparison and copying. It draws on SVG by
+itself, since all it needs are lines, bands and two kinds of axes: some hundred lines that nobody
+has to update, where a plotting library for the web would add its own size to every page.
+
+Everything from a record is escaped by the template, whose few `safe` values are made here: the
+style, the program, the drawings (which `jaxtrends.drawings` checks) and JSON without brackets.
+
+Differences between any two records are computed in the page, by Student's t: with many records
+there are far too many pairs to compute them beforehand. A test holds the page's numbers to
+`jaxtrends.comparison`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxtrends import claims, comparison, curves, drawings, forest, pages, record, report
+
+PARTS = Path(__file__).with_name("page")
+
+MOST_DRAWN = 1_600_000  # characters of drawings in one page; figures beyond are only named
+FEW = 12  # so many records keep all that the page can show of a curve
+POINTS, LANES = 60, 12  # of a curve, with few records
+POINTS_OF_MANY = 40  # and no single lanes
+STALE = re.compile(r"<!--stale-->.*?<!--/stale-->\n?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A record with what lies beside it.
+
+    done:      the record.
+    arrays:    its curves, name -> (lanes, points).
+    drawings:  its figures as SVG, by name; those that are missing are only named.
+    published: whether it is one of the suite's own results; else it is a run of the user's.
+    place:     its folder, as a reader may look for it.
+    stale:     its studies whose code has changed since.
+    """
+
+    done: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray]
+    drawings: Mapping[str, str]
+    published: bool
+    place: str
+    stale: Sequence[str]
+
+
+def load(folder: Path, *, published: bool, place: str = "") -> Source:
+    """A record's folder as a source of the page; curves and drawings may be missing.
+
+    Raises:
+        Problem: there is no record, or it cannot be read.
+    """
+    done = record.read(folder)
+    folder = folder.parent if folder.is_file() else folder
+    kept = folder / "curves.npz"
+    found = {path.stem: path for path in sorted((folder / "figures").glob("*.svg"))}
+    return Source(
+        done,
+        record.read_arrays(kept) if kept.is_file() else {},
+        {name: path.read_text(encoding="utf-8") for name, path in found.items()},
+        published,
+        place or pages.folder(done),
+        record.stale_studies(done),
+    )
+
+
+def papers() -> list[dict[str, Any]]:
+    """The papers of the newsletters, in their order: what is claimed, in our words."""
+    return json.loads((PARTS / "papers.json").read_text(encoding="utf-8"))
+
+
+def without_stale_marks(text: str) -> str:
+    """A page without its marks of staleness, which depend on today's code and not on a record."""
+    return STALE.sub("", text)
+
+
+# --- a record as the page shows it --------------------------------------------------------------
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")
+
+
+def _names(sources: Sequence[Source]) -> list[tuple[str, str]]:
+    """A name for each source's links, and a label; no two are the same."""
+    found: list[tuple[str, str]] = []
+    for source in sources:
+        label = f"{source.done['experiment']}, {source.done['preset']}"
+        slug = _slug(f"{source.done['experiment']}-{source.done['preset']}")
+        if not source.published:
+            label, slug = f"{label}: {source.place}", _slug(f"run-{source.place}")
+        taken = [other for other, _ in found]
+        number = next(n for n in range(1, len(taken) + 2) if _nth(slug, n) not in taken)
+        found.append((_nth(slug, number), label if number == 1 else f"{label} ({number})"))
+    return found
+
+
+def _nth(text: str, number: int) -> str:
+    return text if number == 1 else f"{text}-{number}"
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    return report.interval_of(found)
+
+
+def _rows(entry: Mapping[str, Any], axis: forest.Axis) -> list[dict[str, Any]]:
+    """The rows of a claim's first plot: its headline, then its controls."""
+    claim, verdict = entry["claim"], entry["verdict"]
+    shown = verdict["parts"][verdict["headline"]]
+    label, several = "Ours", len(verdict["parts"])
+    if several > 1:
+        label += f", at {verdict['headline']}, least favourable of {several}"
+    rows = [_row(label, shown, axis, "ours", shown["verdict"])]
+    for control in claim["controls"]:
+        found = verdict["controls"][control["name"]]
+        right = (found["verdict"] == claims.REPRODUCED) == (control["must"] == "pass")
+        said = f"must {control['must']}{', and does' if right else ', but does NOT'}"
+        rows.append(_row(f"Control: {control['name']} ({said})", found, axis, "control", ""))
+    return rows
+
+
+def _row(
+    label: str, found: Mapping[str, Any], axis: forest.Axis, kind: str, verdict: str
+) -> dict[str, Any]:
+    return {
+        "label": label,
+        "kind": kind,
+        "verdict": verdict,
+        "key": _slug(verdict),
+        "value": _interval(found),
+        "mark": axis.mark(found),
+        "point": found["low"] == found["high"],
+        "p": "",
+    }
+
+
+def _parts(entry: Mapping[str, Any]) -> tuple[forest.Axis, list[dict[str, Any]]] | None:
+    """The plot of all parts of a claim that has several."""
+    found = entry["verdict"]["parts"]
+    if len(found) < 2:
+        return None
+    claim = entry["claim"]
+    axis = forest.axis(claim["statistic"], claim["region"], list(found.values()))
+    rows = [_row(name, part, axis, "part", part["verdict"]) for name, part in found.items()]
+    for row, part in zip(rows, found.values(), strict=True):
+        p = part["holm_p"]
+        row["p"] = "" if p is None else report.p_value_of(p).lstrip("= ")
+    return axis, rows
+
+
+def _claim(entry: Mapping[str, Any], slug: str) -> dict[str, Any]:
+    claim, verdict = entry["claim"], entry["verdict"]
+    found = verdict["parts"].get(verdict["headline"])
+    row = report.row_of(entry)
+    shown: dict[str, Any] = {
+        "id": claim["id"],
+        "anchor": f"{slug}-{_slug(claim['id'])}",
+        "statement": report.sentence(claim["statement"]),
+        "verdict": verdict["verdict"],
+        "key": _slug(verdict["verdict"]),
+        "why": entry["evidence"]["undecided"],
+        "source": claim["source"],
+        "by": report.CLAIMED[claim["source"]],
+        "reported": row.reported,
+        "criterion": row.criterion,
+        "ours": row.ours,
+        "n": row.n,
+        "reason": report.sentence(claim["reason"]),
+        "statistic": claim["statistic"],
+        "about": claim["about"],
+        "study": claim["study"],
+        "note": verdict["note"],
+        "not_testable": claim["not_testable"],
+        "detectable": "",
+        "axis": None,
+        "parts": None,
+    }
+    if found is not None:
+        if verdict["verdict"] == claims.INCONCLUSIVE:
+            shown["detectable"] = report.detectable_effect(found).strip(" ()")
+        controls = list(verdict["controls"].values())
+        axis = forest.axis(claim["statistic"], claim["region"], [found, *_near(found, controls)])
+        shown.update(
+            axis=axis,
+            rows=_rows(entry, axis),
+            method=found["method"],
+            exact=claim["kind"] == "exact",
+            p="" if found["holm_p"] is None else report.p_value_of(found["holm_p"]),
+            controls=[
+                {"name": control["name"], "why": report.sentence(control["why"])}
+                for control in claim["controls"]
+            ],
+            parts=_parts(entry),
+        )
+    return shown
+
+
+def _near(found: Mapping[str, Any], controls: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The controls that an axis can show without making the claim's own interval too small."""
+    ends = [float(found[end]) for end in ("low", "high")]
+    width = ends[1] - ends[0]
+    if not (math.isfinite(width) and width > 0):
+        return []
+    return [
+        control
+        for control in controls
+        if all(
+            abs(float(control[end]) - edge) < 12 * width for end in ("low", "high") for edge in ends
+        )
+    ]
+
+
+def _config_rows(done: Mapping[str, Any]) -> list[tuple[str, str]]:
+    flat = comparison.flatten(done["results"]["config"])
+    return [(name, _config_text(value)) for name, value in flat.items()]
+
+
+def _config_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _table(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "title": report.sentence(table["title"]),
+        "columns": table["columns"],
+        "rows": [[report.cell_text(cell) for cell in row] for row in table["rows"]],
+        "right": report.columns_of_numbers(table) if table["rows"] else set(),
+        "note": report.sentence(table["note"]) if table["note"] else "",
+    }
+
+
+def _studies(done: Mapping[str, Any]) -> list[dict[str, Any]]:
+    code = done["provenance"]["code"]
+    return [
+        {
+            "name": name,
+            "seconds": pages.duration(study["seconds"]),
+            "commit": code[name]["commit"][:12] if name in code else "",
+            "device": pages.device_text(code[name]["device"]) if name in code else "",
+        }
+        for name, study in done["measurements"]["studies"].items()
+    ]
+
+
+def _counts(done: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = [entry["verdict"]["verdict"] for entry in record.entries(done)]
+    counted = [(verdict, found.count(verdict)) for verdict in claims.VERDICTS]
+    return [{"verdict": v, "key": _slug(v), "count": n} for v, n in counted if n]
+
+
+def _view(source: Source, slug: str, label: str) -> dict[str, Any]:
+    """All that the template shows of a record, as plain text and numbers."""
+    done, made = source.done, source.done["provenance"]
+    problem = record.publishable(done)
+    return {
+        "slug": slug,
+        "label": label,
+        "published": source.published,
+        "place": source.place,
+        "problem": problem,
+        "stale": list(source.stale),
+        "experiment": done["experiment"],
+        "preset": done["preset"],
+        "paper": done["paper"],
+        "about": done["about"],
+        "scale": done["scale"],
+        "rigging": done["rigging"],
+        "departures": done["departures"],
+        "claims": [_claim(entry, slug) for entry in report.entries(done)],
+        "not_run": done["results"]["not_run"],
+        "counts": _counts(done),
+        "tables": [_table(table) for _, table in pages.study_tables(done)],
+        "device": pages.device_text(made["device"]),
+        "system": made["system"],
+        "made": made["started"][:10],
+        "commit": made["commit"],
+        "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
+        "seconds": pages.duration(done["measurements"]["seconds"]),
+        "memory": f"{done['measurements']['peak_memory_bytes'] / 2**30:.1f} GiB",
+        "studies": _studies(done),
+        "data": [{"name": name, **data} for name, data in done["results"]["data"].items()],
+        "config_digest": done["results"]["config_digest"],
+        "config": _config_rows(done),
+        "command": made["command"],
+        "verify": f"python -m scripts.verify results/{pages.folder(done)}",
+        "cite": pages.citation(done),
+    }
+
+
+def _drawn(sources: Sequence[Source], views: Sequence[dict[str, Any]]) -> str:
+    """Give the views their figures, as many as the page has room for; the sprite of all."""
+    sprite, room = drawings.Sprite(), MOST_DRAWN
+    for source, view in zip(sources, views, strict=True):
+        view["figures"] = []
+        for figure in report.figures_of(source.done):
+            svg = source.drawings.get(figure["name"], "")
+            drawn = ""
+            if svg and room > 0:
+                try:
+                    drawn = sprite.add(svg, html.escape(figure["title"]))
+                except ValueError:  # not drawn by us: it stays where it is
+                    drawn = ""
+            room -= len(drawn)
+            path = f"{source.place}/figures/{figure['name']}.svg"
+            view["figures"].append({**figure, "svg": drawn, "path": path})
+    return sprite.svg()
+
+
+# --- what the page's program reads ---------------------------------------------------------------
+
+
+def _data(source: Source, view: Mapping[str, Any], points: int, lanes: int) -> dict[str, Any]:
+    """A record as the program compares and draws it."""
+    side = comparison.side_of(source.done, view["label"], {})
+    return {
+        "slug": view["slug"],
+        "label": view["label"],
+        "experiment": view["experiment"],
+        "config": side.config,
+        "data": side.data,
+        "outcomes": {
+            name: {"seeds": list(values), "values": [_short(v) for v in values.values()]}
+            for name, values in side.outcomes.items()
+        },
+        "claims": [[c["id"], c["statement"], c["verdict"], c["ours"]] for c in view["claims"]],
+        "curves": curves.pack(source.done, source.arrays, points, lanes),
+    }
+
+
+def _short(value: float) -> float | None:
+    return float(f"{value:.9g}") if math.isfinite(value) else None
+
+
+def _embedded(value: Any) -> str:
+    """JSON that can stand in a script element: nothing in it can end the element."""
+    text = json.dumps(record.plain(value), separators=(",", ":"), ensure_ascii=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+def _overview(views: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of the first table: the newsletters' papers, then what else there are records of."""
+    rows = [{**paper, "views": []} for paper in papers()]
+    for view in views:
+        mine = [row for row in rows if row["arxiv"] == view["paper"]["arxiv"]]
+        mine = mine or [row for row in rows if view["experiment"] in row["experiments"]]
+        if not mine:
+            mine = [_other(view)]
+            rows += mine
+        for row in mine:
+            row["views"].append(view)
+    for row in rows:
+        found = [claim["key"] for view in row["views"] for claim in view["claims"]]
+        row["verdicts"] = " ".join(dict.fromkeys(found)) or "none"
+    return sorted(rows, key=lambda row: not row["views"])  # those with results first
+
+
+def _other(view: Mapping[str, Any]) -> dict[str, Any]:
+    paper = view["paper"]
+    named = {key: paper[key] for key in ("title", "authors", "year", "arxiv")}
+    edition = {"edition": "", "topic": "Other", "claim": view["about"], "views": []}
+    return {**named, **edition, "experiments": [view["experiment"]]}
+
+
+def page(sources: Sequence[Source]) -> str:
+    """The whole page as HTML.
+
+    Args:
+        sources: the records in the order in which they are shown.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    views = [
+        _view(source, slug, label)
+        for source, (slug, label) in zip(sources, _names(sources), strict=True)
+    ]
+    sprite = _drawn(sources, views)
+    many = len(sources) > FEW
+    data = [
+        _data(source, view, POINTS_OF_MANY if many else POINTS, 0 if many else LANES)
+        for source, view in zip(sources, views, strict=True)
+    ]
+    for view, own in zip(views, data, strict=True):
+        view["curves"] = bool(own["curves"])
+        view["data_json"] = _embedded(own)
+    program = (PARTS / "page.js").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=FileSystemLoader(PARTS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    rows = _overview(views)
+    text = environment.get_template("page.html").render(
+        views=views,
+        papers=rows,
+        topics=sorted({row["topic"] for row in rows}),
+        verdicts=[{"verdict": verdict, "key": _slug(verdict)} for verdict in claims.VERDICTS],
+        totals=_totals(views),
+        style=(PARTS / "page.css").read_text(encoding="utf-8"),
+        program=program,
+        program_hash=base64.b64encode(hashlib.sha256(program.encode()).digest()).decode(),
+        sprite=sprite,
+    )
+    return text.strip() + "\n"
+
+
+def _totals(views: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """How many claims of all records came out how."""
+    found = [claim["verdict"] for view in views for claim in view["claims"]]
+    return [
+        {"verdict": verdict, "key": _slug(verdict), "count": found.count(verdict)}
+        for verdict in claims.VERDICTS
+        if verdict in found
+    ]

@@ -1,0 +1,61 @@
+"""Print BibTeX of an experiment's paper, of this suite, and of the record: commit and digest."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxtrends import pages, record
+from jaxtrends.errors import Problem, choose
+
+RESULTS = record.ROOT / "results"
+
+
+def cite(name: str, results: Path) -> str:
+    """BibTeX of what ``name`` names.
+
+    Args:
+        name:    an experiment (its largest committed preset), ``experiment/preset``, a run's
+                 folder or a record.json.
+        results: folder of the committed results.
+
+    Raises:
+        Problem: there is no such record.
+    """
+    if Path(name).exists() and name not in (path.name for path in results.glob("*")):
+        return pages.citation(record.read(Path(name)))
+    committed = pages.in_order(pages.read_records(results))
+    experiment, _, preset = name.partition("/")
+    choose("committed experiment", experiment, {done["experiment"]: 0 for done in committed})
+    found = {done["preset"]: done for done in committed if done["experiment"] == experiment}
+    chosen = choose("committed preset", preset, found) if preset else next(iter(found))
+    return pages.citation(found[chosen])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        0; 2 where the user has something to mend.
+    """
+    parser = argparse.ArgumentParser(prog="python -m scripts.cite", description=__doc__)
+    parser.add_argument("name", help="forward_grad, forward_grad/default, or the folder of a run")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        help="folder of the committed results (default: %(default)s)",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        print(cite(options.name, options.results))
+    except Problem as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
