@@ -25,7 +25,7 @@ FILES = sorted(
 # but errors, which is free for all; experiment wires everything together.
 SIBLINGS = {
     "claims": {"stats"},
-    "comparison": {"record", "stats"},
+    "comparison": {"curves", "record", "stats"},
     "curves": {"study"},
     "data": {"builders"},
     "effects": {"checkpoint", "rundir", "sweep", "terminal"},
@@ -57,7 +57,10 @@ PLACES = {
 LIGHT = {"jax", "numpy", *OURS}
 
 # The pure core, and all that it may import: nothing here reads a file, a clock or an environment.
-PURE = {"claims", "estimators", "losses", "models", "moe", "transformer", "stats", "study", "train"}
+PURE = {
+    *("claims", "estimators", "losses", "models", "moe", "optimizers", "transformer"),
+    *("stats", "study", "train"),
+}
 PURE_IMPORTS = {
     *("__future__", "abc", "collections", "dataclasses", "enum", "functools", "itertools", "math"),
     *("operator", "types", "typing", "warnings"),

@@ -1,0 +1,36 @@
+"""Optimizers as functions of a lane: what `jaxtrends.train.supervised` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    import optax
+
+PyTree = Any
+
+
+def adam(warm_up: int) -> Callable[[PyTree], optax.GradientTransformation]:
+    """Adam at the lane's ``learning_rate``, reached in a straight line over the first steps.
+
+    Step t = 0, 1, … takes min(1, (t + 1) / warm_up) of the rate; then it is constant, so that the
+    run of n steps is the beginning of a longer one. (Kingma and Ba, "Adam", 2015.)
+
+    Args:
+        warm_up: steps until the whole rate; 0 or 1 for none.
+    """
+
+    def optimizer(lane: PyTree) -> optax.GradientTransformation:
+        import optax
+
+        def schedule(step: jax.Array) -> jax.Array:
+            share = (step.astype(jnp.float32) + 1) / max(1, warm_up)
+            return lane["learning_rate"] * jnp.minimum(1.0, share)
+
+        return optax.adam(schedule)
+
+    return optimizer
