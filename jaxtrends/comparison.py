@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxtrends import record, stats
+from jaxtrends import curves, record, stats
 
 CONFIDENCE = 0.95
 DIVERGED = "some lanes diverged: no unpaired interval"
@@ -81,26 +81,65 @@ def outcomes(values: Any) -> dict[str, dict[int, float]]:
     return found
 
 
-def side_of(done: Mapping[str, Any], label: str, verdicts: Mapping[str, str]) -> Side:
-    """A record as one side of a comparison; ``verdicts`` as they shall be shown."""
+def ends(done: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, dict[int, float]]:
+    """Where each lane of each curve (lanes, points) of a record ends: name -> {seed: value}."""
+    found = {}
+    for name, array in arrays.items():
+        if array.ndim == 2 and array.shape[1] > 1:
+            seeds = curves.seeds(done, curves.parse(name), array.shape[0])
+            found[end_of(name)] = dict(zip(seeds, map(float, array[:, -1]), strict=True))
+    return found
+
+
+def end_of(curve: str) -> str:
+    """What the last value of a curve is called among the outcomes."""
+    return f"{curve}, last"
+
+
+def side_of(
+    done: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    label: str,
+    verdicts: Mapping[str, str],
+) -> Side:
+    """A record with its curves as one side of a comparison; ``verdicts`` as they shall be shown."""
+    found = {
+        f"{name}/{outcome}": values
+        for part in ("results", "measurements")
+        for name, study in done[part]["studies"].items()
+        for outcome, values in outcomes(study["values"]).items()
+    }
     return Side(
         label,
         flatten(done["results"]["config"]),
         {name: data["digest"] for name, data in done["results"]["data"].items()},
-        {
-            f"{name}/{outcome}": values
-            for part in ("results", "measurements")
-            for name, study in done[part]["studies"].items()
-            for outcome, values in outcomes(study["values"]).items()
-        },
+        {**found, **ends(done, arrays)},
         verdicts,
     )
+
+
+def side_of_lanes(lanes: Sequence[Any], label: str) -> Side:
+    """Lanes read back from W&B (`jaxtrends.tracking.LaneHistory`) as one side of a comparison.
+
+    W&B does not know the data, so differences from it are unpaired.
+    """
+    config: dict[str, Any] = {}
+    found: dict[str, dict[int, float]] = {}
+    for lane in lanes:
+        method = f"{lane.study}/{lane.method}"
+        for field_name, value in flatten(lane.config).items():
+            config[f"{method}: {field_name}"] = value
+        for metric, values in lane.metrics.items():
+            if values.size:
+                name = end_of(f"{method}/{metric}")
+                found.setdefault(name, {})[lane.seed] = float(values[-1])
+    return Side(label, config, None, found)
 
 
 def shared_seeds(first: Side, second: Side, outcome: str) -> list[int]:
     """The seeds by which two sides' outcomes may be paired: those of both, on the same data.
 
-    None where fewer than two are shared, or where the data differ or are unknown.
+    There are none where fewer than two are shared, or where the data differ or are unknown.
     """
     if first.data is None or first.data != second.data:
         return []

@@ -32,7 +32,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxtrends.errors import choose
+from jaxtrends.errors import Problem, choose
 from jaxtrends.study import thin
 
 Mode = Literal["disabled", "offline", "online"]
@@ -444,6 +444,66 @@ def _write_run(
             record.add_file(path, policy="immutable")  # as it is, without a copy
             run.log_artifact(record)
         return str(Path(run.dir).parent)
+
+
+# --- what was written, read back ----------------------------------------------------------------
+
+# W&B's own command for looking at runs, called for each of them by one process: to start W&B takes
+# longer than to read a run.
+READER = """
+import sys
+from wandb.cli.cli import cli
+
+for run in sys.argv[1:]:
+    try:
+        cli(["leet", "inspect", "--json", run])
+    except SystemExit as end:
+        if end.code:
+            sys.exit(end.code)
+"""
+
+
+def offline_runs(path: Path) -> list[Path]:
+    """The W&B offline runs that a path names: itself, or those in it or in its folder ``wandb``."""
+    if any(path.glob("run-*.wandb")):
+        return [path]
+    return sorted([*path.glob("offline-run-*"), *path.glob("wandb/offline-run-*")])
+
+
+def read_lanes(runs: Sequence[Path]) -> list[LaneHistory]:
+    """The reported lanes among W&B offline runs, as W&B's own command reads them back.
+
+    Raises:
+        Problem: W&B cannot read one of them.
+    """
+    command = [sys.executable, "-P", "-c", READER, *map(str, runs)]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise Problem(f"W&B cannot read its runs: {lines[-1] if lines else 'it gives no reason'}.")
+    found: list[dict[str, list[Any]]] = []
+    for line in done.stdout.splitlines():
+        part = json.loads(line)
+        if part["type"] == "header":  # the first line of each run
+            found.append({})
+        found[-1].setdefault(part["type"], []).append(part.get(part["type"]))
+    return [_lane_read(run) for run in found if run["run"][0].get("job_type") == "lane"]
+
+
+def _lane_read(run: Mapping[str, Sequence[Any]]) -> LaneHistory:
+    config = dict(run["run"][0]["config"]["update"])
+    own = {name: config.pop(name) for name in ("study", "method", "seed", "lane")}
+    config.pop("_wandb", None)
+    rows = [item["item"] for item in run.get("history", [])]
+    names = dict.fromkeys(
+        name for row in rows for name in row if not name.startswith("_") and name != "step"
+    )
+    return LaneHistory(
+        **own,
+        config=config,
+        steps=np.array([row["step"] for row in rows]),
+        metrics={name: np.array([float(row.get(name, "nan")) for row in rows]) for name in names},
+    )
 
 
 # --- the process that uploads -------------------------------------------------------------------

@@ -326,7 +326,7 @@ def _drawn(sources: Sequence[Source], views: Sequence[dict[str, Any]]) -> str:
 
 def _data(source: Source, view: Mapping[str, Any], points: int, lanes: int) -> dict[str, Any]:
     """A record as the program compares and draws it."""
-    side = comparison.side_of(source.done, view["label"], {})
+    side = comparison.side_of(source.done, source.arrays, view["label"], {})
     return {
         "slug": view["slug"],
         "label": view["label"],
