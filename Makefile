@@ -42,7 +42,7 @@ $(VENV)/bin/pip:
 
 lock: setup  ## pin every dependency anew in requirements.txt, for every Python and platform at once
 	$(pip) install --quiet uv
-	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --extra text --universal --python-version 3.11 \
 	  --python $(python) --upgrade --generate-hashes --no-header --no-emit-index-url --quiet \
 	  --output-file requirements.txt
 
