@@ -59,6 +59,9 @@ class Mixture:
     """Over what the load is balanced: all tokens of the batch, or each routing group by itself."""
     dispatch: Literal["index", "one_hot", "ragged"] = "index"
     """How tokens reach their experts."""
+    learned: bool = True
+    """Whether the router learns. If not, it stays as it was initialised: no gradient reaches it,
+    and none passes through it to what is below, so that who goes where is nobody's aim."""
 
 
 def check(mixture: Mixture, tokens: int) -> None:
@@ -290,6 +293,8 @@ def mixture_layer(
     groups, tokens, width = inputs.shape
     check(mixture, tokens)
     logits = _logits(params["router"], inputs, mixture, key)
+    if not mixture.learned:
+        logits = jax.lax.stop_gradient(logits)
     probabilities = jax.nn.softmax(logits)
     capacity = places(tokens, mixture)
     routing = jax.vmap(lambda p: route(p, mixture.top, capacity))(probabilities)

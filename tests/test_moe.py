@@ -123,6 +123,34 @@ def test_moving_by_index_equals_one_hot_products_with_all_gradients(mixture):
     assert all(np.abs(g).max() > 1e-3 for g in jax.tree.leaves(found["one_hot"][1]))
 
 
+@pytest.mark.parametrize("top", [1, 2])
+def test_a_router_that_does_not_learn_routes_alike_and_gets_and_passes_on_no_gradient(top):
+    def loss(params, inputs, mixture, aim):
+        outputs, report = moe.mixture_layer(params, inputs, mixture)
+        return aim * jnp.sum(jnp.sin(outputs)) + report.balance + report.z, outputs
+
+    learned = Mixture(experts=6, top=top)
+    given = layer_params(learned), layer_inputs()
+    found = {
+        (mixture.learned, aim): jax.jit(
+            jax.value_and_grad(partial(loss, mixture=mixture, aim=aim), (0, 1), has_aux=True)
+        )(*given)
+        for mixture in (learned, replace(learned, learned=False))
+        for aim in (0.0, 1.0)
+    }
+    np.testing.assert_array_equal(found[True, 1.0][0][1], found[False, 1.0][0][1])
+    # The router's own losses reach neither router nor inputs; what experts do to the inputs stays.
+    _, (params, inputs) = found[False, 0.0]
+    assert all(np.abs(g).max() == 0 for g in (*params.values(), inputs))
+    _, (params, inputs) = found[False, 1.0]
+    assert np.abs(params["router"]).max() == 0
+    assert np.abs(params["up"]).max() > 1e-3
+    assert np.abs(inputs).max() > 1e-3
+    np.testing.assert_allclose(params["up"], found[True, 1.0][1][0]["up"], atol=1e-5)
+    assert np.abs(found[True, 0.0][1][0]["router"]).max() > 1e-3
+    assert np.abs(found[True, 0.0][1][1]).max() > 1e-3
+
+
 def test_ragged_products_serve_everybody():
     mixture = Mixture(experts=6, top=2, capacity_factor=0.5)
     params, inputs = layer_params(mixture), layer_inputs()
