@@ -176,7 +176,9 @@ def run(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     chosen = experiment.studies_of(config)
     mode = tracking.mode(options.wandb or None, os.environ, options.preset)
-    used = devices.use(options.devices)
+    # A smoke run has too little work for two: each would compile the same programs for itself.
+    alone = options.preset == "smoke" and options.devices is None
+    used = devices.use(1 if alone else options.devices)
     if options.compilation_cache:
         devices.keep_compiled()
     data_dir = Path(options.data_dir) if options.data_dir else None

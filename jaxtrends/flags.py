@@ -30,8 +30,8 @@ class Options:
     """Weights & Biases: disabled, offline or online. Offline by default (disabled in smoke);
     never asks for an account."""
     devices: int | None = None
-    """How many devices to use; all of them by default, and on a CPU one a core. The count changes
-    no result."""
+    """How many devices to use; all of them by default (one in smoke), and on a CPU one a core. The
+    count changes no result."""
     data_dir: str = ""
     """Where prepared data sets lie. By default $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     compilation_cache: bool = True
