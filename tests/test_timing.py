@@ -1,0 +1,37 @@
+"""Timing takes turns, repeats what is short, and counts what it repeats."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import pytest
+
+from jaxtrends import timing
+
+
+class Pretended:
+    """A program that takes so many seconds a repetition, and notes when it is called."""
+
+    def __init__(self, name, seconds, journal):
+        self.name, self.seconds, self.journal = name, seconds, journal
+
+    def __call__(self, count):
+        self.journal.append((self.name, count))
+        return self.seconds * count
+
+
+def test_programs_take_turns_and_samples_are_of_one_repetition():
+    journal = []
+    programs = {n: Pretended(n, s, journal) for n, s in {"a": 0.01, "b": 0.5, "c": 1e-7}.items()}
+    found = timing.interleaved(programs, range(4))
+    assert {name: len(samples) for name, samples in found.items()} == {"a": 4, "b": 4, "c": 4}
+    for name, program in programs.items():
+        assert found[name] == pytest.approx([program.seconds] * 4)
+    measured = journal[6:]  # after a warm-up and a look at the length, each
+    assert [name for name, _ in measured] == list("abcbcacababc")
+    assert dict(measured) == {"a": 10, "b": 1, "c": timing.MOST_REPETITIONS}
+
+
+def test_what_is_called_is_run_as_often_as_asked():
+    run = timing.calls(lambda x: x + 1, jnp.zeros(3))
+    assert run(2) > 0
+    assert len(timing.interleaved({"add": run}, range(2))["add"]) == 2
