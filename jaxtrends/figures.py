@@ -378,7 +378,8 @@ def _draw_texts(drawing: Any, grid: Sequence[Any], panels: Sequence[Mapping[str,
     ]
     if not named:
         return
-    drawing.draw_without_rendering()  # which lays the panels out
+    drawing.get_layout_engine().execute(drawing)
+    drawing.set_layout_engine("none")  # which keeps what was laid out
     for axes, panel in named:
         _name_panel(drawing, axes, panel)
 

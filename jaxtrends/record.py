@@ -36,6 +36,11 @@ VERSIONED = ("jaxtrends", "jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 
 def plain(value: Any) -> Any:
     """Turn numpy numbers and arrays, tuples, dataclasses and paths into JSON's own types."""
+    # Numbers and texts first: a record holds a hundred thousand of them.
+    if value is None or type(value) in (str, bool, int):
+        return value
+    if type(value) is float:
+        return value if math.isfinite(value) else str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):

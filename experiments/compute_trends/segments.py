@@ -44,9 +44,13 @@ class Model(NamedTuple):
 
 
 def grid(x: np.ndarray, how: Search) -> np.ndarray:
-    """Break dates to try, in years: multiples of the step with enough systems on either side."""
+    """Break dates to try, in years: multiples of the step with enough systems on either side.
+
+    A system at the break belongs to the earlier piece.
+    """
     first, last = x[how.fewest - 1], x[-how.fewest]
-    return how.step * np.arange(np.ceil(first / how.step), np.floor(last / how.step) + 0.5)
+    dates = how.step * np.arange(np.ceil(first / how.step), np.floor(last / how.step) + 0.5)
+    return dates[dates < last]
 
 
 class _Projected(NamedTuple):

@@ -97,17 +97,19 @@ class Scene(NamedTuple):
 
 
 def scene(systems: Systems, labels: Labels, rules: Rules) -> Scene:
-    """The scene of the observed systems."""
+    """The scene of the observed systems: the late ones and those that their windows reach."""
     limits = rules.thresholds()
-    late = labels.inside & (systems.dates > limits.large_from)
+    near = systems.dates >= limits.large_from - limits.window
+    dates, labels = systems.dates[near], Labels(*(of_all[near] for of_all in labels))
+    late = labels.inside & (dates > limits.large_from)
     simulated = late & ~labels.low
-    x = year(systems.dates)
+    x = year(dates)
     return Scene(
         x=x - x[simulated].mean(),
-        y=systems.log_compute,
+        y=systems.log_compute[near],
         counted=labels.inside | limits.z_first,
-        first=np.searchsorted(systems.dates, systems.dates - limits.window, side="left"),
-        last=np.searchsorted(systems.dates, systems.dates + limits.window, side="right"),
+        first=np.searchsorted(dates, dates - limits.window, side="left"),
+        last=np.searchsorted(dates, dates + limits.window, side="right"),
         simulated=simulated,
         late=late,
         rules=rules,
@@ -328,7 +330,8 @@ def run(config: Any, run: Run) -> StudyResult:
     systems: Systems = run.dataset(DATASET)
     labels = label(systems.dates, systems.log_compute, rules.thresholds())
     set_up = scene(systems, labels, rules)
-    if min(labels.large.sum(), (set_up.simulated & labels.regular).sum()) < FEWEST:
+    large, regular = select(set_up, set_up.y[None])
+    if min(large.sum(), regular.sum()) < FEWEST:
         return StudyResult({"large-scale systems": int(labels.large.sum())})
     generator = np.random.default_rng((config.seed, STREAM))
     observed = measure(set_up, set_up.y[None])
