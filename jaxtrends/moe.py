@@ -190,16 +190,17 @@ def router_z(logits: jax.Array) -> jax.Array:
 class Report(NamedTuple):
     """What a layer says of itself beside its outputs: losses to add, and what to watch.
 
-    All are () float32 but ``load``. Balance and z come without a coefficient.
+    All are () float32 but the last two. Balance and z come without a coefficient.
     """
 
     balance: jax.Array
     z: jax.Array
-    load: jax.Array  # (E,): share of all choices, before any drop
     dropped: jax.Array  # share of choices that found no place
     entropy: jax.Array  # of the router's probabilities, mean over tokens, in nats
     confidence: jax.Array  # the largest probability, mean over tokens
     largest_logit: jax.Array  # in absolute value
+    load: jax.Array  # (E,) float32: share of all choices, before any drop
+    expert: jax.Array  # (G, k, T) int32: what each token chose, before any drop
 
 
 # --- moving tokens -------------------------------------------------------------------------------
@@ -392,14 +393,17 @@ def _report(
     report = Report(
         balance=balance,
         z=router_z(logits),
-        load=load,
         dropped=dropped,
         entropy=jnp.mean(entropy),
         confidence=jnp.mean(jnp.max(probabilities, axis=-1)),
         largest_logit=largest if axis is None else jax.lax.pmax(largest, axis),
+        load=load,
+        expert=routing.expert,
     )
-    means = jax.tree.map(over_devices, report._replace(largest_logit=jnp.zeros(())))
-    return means._replace(largest_logit=report.largest_logit)
+    # The largest is no mean, and each device keeps the choices of its own groups.
+    apart = {"largest_logit": report.largest_logit, "expert": report.expert}
+    means = jax.tree.map(over_devices, report._replace(**dict.fromkeys(apart, jnp.zeros(()))))
+    return means._replace(**apart)
 
 
 def make_layer(mixture: Mixture, width: int, hidden: int, rngs: nnx.Rngs) -> nnx.Module:
@@ -470,10 +474,11 @@ def expert_parallel(
             )
     spec = jax.sharding.PartitionSpec
     split = {name: spec(axis) if name in ("up", "down") else spec() for name in params}
+    reports = Report(*(spec() for _ in Report._fields))._replace(expert=spec(axis))
     sharded = jax.shard_map(
         lambda params, inputs: mixture_layer(params, inputs, mixture, axis=axis),
         mesh=mesh,
         in_specs=(split, spec(axis)),
-        out_specs=(spec(axis), spec()),
+        out_specs=(spec(axis), reports),
     )
     return sharded(params, inputs)

@@ -255,6 +255,7 @@ def test_the_report_is_of_all_tokens():
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     ranked = np.argsort(-p, axis=-1)[..., :2]
     np.testing.assert_allclose(report.load, np.bincount(ranked.ravel()) / ranked.size, atol=1e-6)
+    np.testing.assert_array_equal(report.expert, np.swapaxes(ranked, 1, 2))
     assert float(report.entropy) == pytest.approx(-(p * np.log(p)).sum(-1).mean(), rel=1e-4)
     assert float(report.confidence) == pytest.approx(p.max(-1).mean(), rel=1e-4)
     assert float(report.largest_logit) == pytest.approx(np.abs(logits).max(), rel=1e-4)
