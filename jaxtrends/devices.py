@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import os
 import platform
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,33 @@ def processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+@contextlib.contextmanager
+def profiled(folder: Path | None) -> Iterator[None]:
+    """Trace what runs inside, with `jax.profiler`, into ``folder``; None traces nothing.
+
+    The folder then holds ``plugins/profile/TIME`` with perfetto_trace.json.gz, for Perfetto's
+    viewer, and an .xplane.pb for XProf. A trace holds at most some million events: profile a smoke
+    run, or one study.
+
+    Raises:
+        Problem: the folder cannot be written.
+    """
+    if folder is None:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise Problem(
+            f"The profile folder {folder} cannot be written ({error.strerror}): "
+            "choose another with --profile."
+        ) from None
+    with jax.profiler.trace(str(folder), create_perfetto_trace=True):
+        yield
 
 
 def describe(devices: list[jax.Device]) -> dict[str, Any]:

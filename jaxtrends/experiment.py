@@ -182,6 +182,7 @@ def run(
     if options.compilation_cache:
         devices.keep_compiled()
     data_dir = Path(options.data_dir) if options.data_dir else None
+    trace = Path(options.profile) if options.profile else None
     data = _Data(lambda name: experiment.load(config, name, data_dir))
     for name in experiment.datasets(config):
         data.load(name)
@@ -218,7 +219,7 @@ def run(
     )
     made: dict[str, tuple[dict[str, Any], StudyDirectory]] = {}
     try:
-        with StopSignal() as stop:
+        with StopSignal() as stop, devices.profiled(trace):
             for name in chosen:
                 study = experiment.studies[name]
                 modules = sorted({study.run.__module__, "jaxtrends.sweep"})
@@ -259,6 +260,8 @@ def run(
     finally:
         address = tracker.close()
         folder.close()
+    if trace:
+        terminal.say(f"Profile: {trace} (perfetto_trace.json.gz in it opens in Perfetto)")
     if address:
         terminal.say(f"W&B: {address}")
     return done, path
@@ -282,7 +285,7 @@ def _plain_command(command: Sequence[str]) -> list[str]:
     kept, skip = [], False
     for part in command:
         flag = part.partition("=")[0]
-        if flag in ("--output", "--data-dir", "--wandb", "--devices", "--resume"):
+        if flag in ("--output", "--data-dir", "--profile", "--wandb", "--devices", "--resume"):
             skip = flag == part and flag != "--resume"
         elif skip:
             skip = False

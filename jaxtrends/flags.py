@@ -32,6 +32,9 @@ class Options:
     devices: int | None = None
     """How many devices to use; all of them by default (one in smoke), and on a CPU one a core. The
     count changes no result."""
+    profile: str = ""
+    """Folder for a JAX profiler trace of the studies, which Perfetto and XProf open. Best of a
+    smoke run or a single study: a trace grows by the megabyte."""
     data_dir: str = ""
     """Where prepared data sets lie. By default $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     compilation_cache: bool = True

@@ -128,6 +128,7 @@ def test_a_finished_run_resumed_is_kept_as_it_is(tmp_path):
         (["--resume"], "There is no unfinished"),
         (["--resume", "--output", "nowhere"], "There is no run to resume"),
         (["--output", "/dev/null/x"], "cannot be written"),
+        (["--profile", "/dev/null/x"], "choose another with --profile"),
     ],
 )
 def test_a_mistake_gets_one_sentence_and_status_2(arguments, message, tmp_path):
@@ -179,10 +180,26 @@ def test_a_study_made_by_other_code_is_made_again(tmp_path):
     assert "counting: done in" in out
 
 
-def test_two_devices_give_the_same_results(tmp_path, whole):
-    status, _, _ = finish("--output", tmp_path / "run", "--devices", "2")
+def test_one_device_and_two_give_the_same_results(tmp_path):
+    done = []
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        assert finish("--output", folder, "--devices", count)[0] == 0
+        done.append(record.read(folder))
+        assert done[-1]["provenance"]["device"]["count"] == count
+    assert done[0]["results"] == done[1]["results"]
+
+
+def test_a_profile_is_written_and_changes_no_result(tmp_path, whole):
+    trace = tmp_path / "trace"
+    status, out, _ = finish("--output", tmp_path / "run", "--profile", trace)
     assert status == 0
-    assert record.read(tmp_path / "run")["results"] == whole[0]["results"]
+    assert list(trace.rglob("perfetto_trace.json.gz"))
+    assert list(trace.rglob("*.xplane.pb"))
+    assert f"Profile: {trace}" in out
+    done = record.read(tmp_path / "run")
+    assert done["results"] == whole[0]["results"]
+    assert str(tmp_path) not in json.dumps(done)
 
 
 def test_smoke_writes_no_wandb_and_default_writes_offline(tmp_path, whole):
