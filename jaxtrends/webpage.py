@@ -103,7 +103,8 @@ def _names(sources: Sequence[Source]) -> list[tuple[str, str]]:
         label = f"{source.done['experiment']}, {source.done['preset']}"
         slug = _slug(f"{source.done['experiment']}-{source.done['preset']}")
         if not source.published:
-            label, slug = f"{label}: {source.place}", _slug(f"run-{source.place}")
+            name = source.place.rstrip("/").rpartition("/")[2]
+            label, slug = f"{label}: {name}", _slug(f"run-{name}")
         taken = [other for other, _ in found]
         number = next(n for n in range(1, len(taken) + 2) if _nth(slug, n) not in taken)
         found.append((_nth(slug, number), label if number == 1 else f"{label} ({number})"))
@@ -426,8 +427,13 @@ def page(sources: Sequence[Source]) -> str:
 
 
 def _totals(views: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """How many claims of all records came out how."""
-    found = [claim["verdict"] for view in views for claim in view["claims"]]
+    """How the claims came out: of each experiment's first record among those published.
+
+    On a page of nothing but the user's own runs, of each experiment's first run.
+    """
+    published = [view for view in views if view["published"]] or views
+    first = {view["experiment"]: view for view in reversed(published)}
+    found = [claim["verdict"] for view in first.values() for claim in view["claims"]]
     return [
         {"verdict": verdict, "key": _slug(verdict), "count": found.count(verdict)}
         for verdict in claims.VERDICTS

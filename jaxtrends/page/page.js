@@ -368,6 +368,7 @@
     return { box: el("label", { class: "field" }, label, select), get: () => select.value, select };
   }
 
+  const letter = (n) => (n < 26 ? "" : String.fromCharCode(64 + Math.floor(n / 26))) + String.fromCharCode(65 + (n % 26));
   const unique = (values) => [...new Set(values)];
   const readable = (name) => name.replaceAll("_", " ");
   const placeOf = (curve) => [curve.study, curve.group].filter(Boolean).join("/");
@@ -394,7 +395,8 @@
     const note = el("p", { class: "soft" });
     container.replaceChildren(el("div", { class: "curve-controls" }, where.box, metric.box, x.box, xLog.box, yLog.box, summary.box, seeds.box), methods, plot, note);
     const here = () => curves.filter(({ curve }) => placeOf(curve) === where.get());
-    const seriesName = ({ source, curve }) => (several ? `${readable(curve.method)} (${source.label})` : readable(curve.method));
+    const letters = new Map(sources.map((source, n) => [source, letter(n)]));
+    const seriesName = ({ source, curve }) => (several ? `${letters.get(source)}: ${readable(curve.method)}` : readable(curve.method));
 
     function refill() {
       const metrics = unique(here().map(({ curve }) => curve.metric));
@@ -422,6 +424,8 @@
       const shown = unique(chosen.map(({ curve }) => curve.seeds.length));
       note.textContent = chosen.length ? `${readable(metric.get())}; ${lanes.join(" or ")} lane${lanes.join() === "1" ? "" : "s"} a curve${view.seeds ? `, ${shown.join(" or ")} of them drawn` : ""}. Thinned for drawing; a line ends where more than half of its lanes diverged.` : "Choose a method above.";
     }
+    const breadth = (name) => unique(curves.filter(({ curve }) => placeOf(curve) === name).map(({ curve }) => curve.method)).length;
+    where.select.value = places.reduce((best, name) => (breadth(name) >= breadth(best) ? name : best)); // the richest, and of those the last
     refill();
   }
 
@@ -456,8 +460,8 @@
       return;
     }
     const sides = chosen.map(recordOf);
-    status.textContent = `${sides.length} records. Differences are against the first: ${sides[0].label}.`;
-    const heads = sides.map((side) => side.label);
+    status.textContent = `${sides.length} records. Differences are against A, the first that was chosen.`;
+    const heads = sides.map((side, n) => letter(n));
     const text = (v) => (v === undefined ? "—" : typeof v === "string" ? v : JSON.stringify(v));
     const fields = unique(sides.flatMap((side) => Object.keys(side.config)));
     const rows = fields.map((name) => [name, ...sides.map((side) => text(side.config[name]))]);
@@ -465,6 +469,7 @@
     const same = rows.filter((row) => !differs.includes(row));
     const plot = el("div", { class: "curves" });
     place.replaceChildren(
+      el("ul", { class: "sides", "aria-label": "The records that are compared" }, ...sides.map((side, n) => el("li", {}, el("b", {}, letter(n)), side.label))),
       el("h3", {}, "What differs in their configs"),
       differs.length ? table("Config fields that differ", ["Field", ...heads], differs) : el("p", {}, "Nothing: the configs are the same."),
       el("details", {}, el("summary", {}, `${same.length} fields are the same`), table("Config fields that are the same", ["Field", "Value"], same.map((row) => row.slice(0, 2)))),
@@ -490,7 +495,7 @@
         const clear = d.low > 0 || d.high < 0;
         return [el("span", clear ? { class: "differs" } : {}, formatInterval(d.estimate, d.low, d.high)), ` ${d.how}, n = ${d.n}${clear ? ", clear of 0" : ""}`];
       })]);
-      body.replaceChildren(table("Final values", ["Outcome", ...sides.map((side) => `Median, ${side.label}`), ...sides.slice(1).map((side) => `${side.label} minus the first [95 %]`)], rows, ["", ...sides.map(() => "number")]), el("p", { class: "soft" }, `${found.length} of ${names.length} outcomes${found.length > 300 ? ", the first 300 shown" : ""}.`));
+      body.replaceChildren(table("Final values", ["Outcome", ...sides.map((_, n) => `${letter(n)}, median`), ...sides.slice(1).map((_, n) => `${letter(n + 1)} − A [95 %]`)], rows, ["", ...sides.map(() => "number"), ...sides.slice(1).map(() => "gap")]), el("p", { class: "soft" }, `${found.length} of ${names.length} outcomes${found.length > 300 ? ", the first 300 shown" : ""}.`));
     }
     fill();
     return el("div", {}, el("p", { class: "soft" }, `Mean differences by Student's t, ${how.join("; ")}; where lanes diverged, medians by order statistics. Not corrected for how many there are.`), el("label", { class: "field" }, "Filter outcomes ", words), body);
@@ -498,7 +503,7 @@
 
   function verdicts(sides) {
     const ids = unique(sides.flatMap((side) => side.claims.map((claim) => `${side.experiment} ${claim[0]}`)));
-    return table("Verdicts", ["Claim", ...sides.map((side) => side.label)], ids.map((id) => [id, ...sides.map((side) => {
+    return table("Verdicts", ["Claim", ...sides.map((_, n) => letter(n))], ids.map((id) => [id, ...sides.map((side) => {
       const claim = side.claims.find((one) => `${side.experiment} ${one[0]}` === id);
       return claim ? `${claim[2]}${claim[3] ? `: ${claim[3]}` : ""}` : "—";
     })]));
@@ -511,7 +516,7 @@
     const verdict = filters.elements.verdict.value, topic = filters.elements.topic.value;
     const words = filters.elements.words.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
-    const rows = all(".papers tbody tr");
+    const rows = all(".papers tbody");
     for (const row of rows) {
       const fits = (!verdict || row.dataset.verdicts.split(" ").includes(verdict)) && (!topic || row.dataset.topic === topic) && words.every((word) => row.textContent.toLowerCase().includes(word));
       row.hidden = !fits;
