@@ -135,6 +135,11 @@ def test_everything_in_one_month_is_refused(tmp_path):
     assert "more than a month" in refusal(write(tmp_path, *rows))
 
 
+def test_compute_that_is_the_same_throughout_is_refused(tmp_path):
+    rows = [f"System {year},{year},1e20," for year in range(2001, 2009)]
+    assert "same compute" in refusal(write(tmp_path, *rows))
+
+
 def test_other_encodings_are_refused(tmp_path):
     sentence = refusal(write(tmp_path, *ROWS, "Café,2015-03-01,1e20,", encoding="latin-1"))
     assert "line 5" in sentence

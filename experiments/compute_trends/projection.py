@@ -34,7 +34,7 @@ from jaxtrends.study import Run, StudyResult
 
 CONFIDENCE = 0.95
 STEP = 1 / 12  # of break dates, in years
-WORSE = 2.0  # orders of magnitude by which one line is moved down, to be predicted worse by
+WORSE = 5.0  # orders of magnitude by which one line is moved down, to be predicted worse by
 FEWEST = 3  # systems for a line
 
 

@@ -53,7 +53,7 @@ def _claim(identifier: str, statement: str, trend: str, than: str) -> Claim:
         region=(0.0, math.inf),
         reason=WHY,
         controls=(
-            Control("moved line", "fail", "one line moved down by two orders predicts worse"),
+            Control("moved line", "fail", "one line moved down by five orders predicts worse"),
         ),
         evidence=better(trend, than),
     )

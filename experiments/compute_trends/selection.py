@@ -329,10 +329,10 @@ def run(config: Any, run: Run) -> StudyResult:
     rules: Rules = config.rules
     systems: Systems = run.dataset(DATASET)
     labels = label(systems.dates, systems.log_compute, rules.thresholds())
-    set_up = scene(systems, labels, rules)
-    large, regular = select(set_up, set_up.y[None])
-    if min(large.sum(), regular.sum()) < FEWEST:
+    late = systems.dates > rules.thresholds().large_from
+    if min(labels.large.sum(), (labels.regular & late).sum()) < FEWEST:
         return StudyResult({"large-scale systems": int(labels.large.sum())})
+    set_up = scene(systems, labels, rules)
     generator = np.random.default_rng((config.seed, STREAM))
     observed = measure(set_up, set_up.y[None])
     values: dict[str, Any] = {

@@ -261,6 +261,11 @@ def _enough(path: Path, found: list, without_compute: int, without_date: int) ->
             f"{path.name}, column publication_date: all systems are from {iso(found[0][0])} to "
             f"{iso(found[-1][0])}, and a trend needs more than a month."
         )
+    if len({log_compute for _, log_compute, *_ in found}) == 1:
+        raise Problem(
+            f"{path.name}, column training_compute_flop: all systems have the same compute, and "
+            "nothing can be told of how it grew."
+        )
 
 
 def _systems(
