@@ -1,0 +1,158 @@
+"""How much training compute a dense model needs over that which a mixture needs for its loss.
+
+The target is the final validation loss of the larger dense arm, seed by seed. What an arm needs is
+the arithmetic up to the first point from which its curve stays at or below the target; of the
+dense arms the cheaper counts. The mixtures do the arithmetic of the smaller dense arm for each
+token, so that they may differ from it in nothing but what they remember.
+
+Two controls must show no gain: experts behind a router that stays as it was drawn, and a task
+whose sequences have no clusters to divide among experts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.moe_scaling import arms
+from experiments.moe_scaling import compute_to_quality_figures as figures
+from experiments.moe_scaling.arms import Network, Schedule, Texts
+from experiments.moe_scaling.targets import ARMS, LARGER, reach, seconds_to_target
+from jaxtrends import timing
+from jaxtrends.errors import choose, require_positive
+from jaxtrends.moe import Mixture
+from jaxtrends.study import Run, StudyResult
+from jaxtrends.transformer import Transformer
+
+WITHOUT_CLUSTERS = ("dense", "dense_4x", "moe_16")  # arms of the task with one cluster
+
+
+@dataclass(frozen=True)
+class ComputeToQualityConfig:
+    """Which arms are trained on what."""
+
+    tasks: tuple[str, ...] = ("lookup", "one_cluster")
+    """Tasks: lookup, one_cluster (the control without clusters), english."""
+    arms: tuple[str, ...] = ("dense", "dense_4x", "moe_16", "fixed_router")
+    """Arms: dense, dense_4x, moe_4, moe_16, moe_64, fixed_router. dense_4x sets the target."""
+    every: int = 1
+    """Every so many-th layer of a mixture's network has experts, the last among them; 2 in the
+    paper."""
+    timing_rounds: int = 7
+    """Rounds of the step timing, arms interleaved."""
+    network: Network = field(default_factory=Network)
+    """Sizes."""
+    schedule: Schedule = field(default_factory=Schedule)
+    """Training."""
+
+
+def network_of(arm: str, task: str, config: ComputeToQualityConfig, texts: Texts) -> Transformer:
+    """An arm's network on a task."""
+    network = config.network
+    experts = {"moe_4": 4, "moe_16": 16, "moe_64": 64, "fixed_router": 16}.get(arm, 0)
+    from_above = range(network.layers - 1, -1, -1)
+    return arms.sizes(
+        task,
+        texts,
+        network,
+        config.schedule,
+        tuple(0 if place % config.every else experts for place in from_above),
+        network.hidden * (4 if arm == LARGER else 1),
+        Mixture(capacity_factor=network.capacity_factor, learned=arm != "fixed_router"),
+    )
+
+
+def arms_of(task: str, config: ComputeToQualityConfig) -> list[str]:
+    """The arms that a task trains."""
+    allowed = WITHOUT_CLUSTERS if task == "one_cluster" else ARMS
+    return [arm for arm in ARMS if arm in config.arms and arm in allowed]
+
+
+def check(config: ComputeToQualityConfig, texts: Texts) -> None:
+    """Refuse what cannot be run.
+
+    Raises:
+        Problem: names the flag at fault.
+    """
+    flag = "compute-to-quality"
+    for arm in config.arms:
+        choose("arm", arm, ARMS)
+    choose("arm for the target", LARGER, config.arms)
+    arms.check_texts(texts, config.tasks)
+    require_positive(
+        **{
+            f"{flag}.every": config.every,
+            f"{flag}.timing-rounds": config.timing_rounds,
+            f"{flag}.layers": config.network.layers,
+        }
+    )
+    for task in config.tasks:
+        networks = {arm: network_of(arm, task, config, texts) for arm in arms_of(task, config)}
+        arms.check(flag, texts, config.schedule, networks)
+
+
+def run_task(
+    task: str, config: Any, run: Run
+) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, list[float]]]:
+    """Train every arm on a task: its values, its curves, and the seconds of its steps."""
+    chosen = config.compute_to_quality
+    schedule, found = chosen.schedule, run.dataset(task)
+    data = arms.splits(found, config.texts.held_out)
+    values: dict[str, Any] = {
+        "floor": found.floor,
+        "steps": schedule.steps,
+        "log_every": schedule.log_every,
+        "tokens_per_step": schedule.batch_size * config.texts.context,
+        "seeds": arms.reporting_seeds(config),
+        "tuning_seeds": arms.tuning_seeds(config, schedule),
+        "arms": {},
+    }
+    kept, curves, timed = {}, {}, {}
+    lane = {"seed": jnp.uint32(0), "learning_rate": jnp.float32(1e-4)}
+    for arm in arms_of(task, chosen):
+        network = network_of(arm, task, chosen, config.texts)
+        trainer = arms.trainer_of(network, schedule)
+        tuned, metrics = arms.train_arm(task, arm, trainer, schedule, data, config, run)
+        values["arms"][arm] = {**arms.cost(network), **tuned, **arms.outcome(metrics)}
+        kept[arm] = metrics["validation_cross_entropy"]
+        for name, curve in metrics.items():
+            if curve.ndim == 2:
+                curves[f"{task}/{arm}/{name}"] = curve
+        timed[arm] = timing.training_steps(trainer, lane, data)
+    values["target"] = kept[LARGER][:, -1].astype(np.float64)
+    for arm, steps in reach(kept, values["target"], schedule.log_every).items():
+        values["arms"][arm]["steps_to_target"] = steps
+    rounds = run.each(f"timing {task}", range(chosen.timing_rounds))
+    return values, curves, timing.interleaved(timed, rounds)
+
+
+def run(config: Any, run: Run) -> StudyResult:
+    """Train all arms on all tasks, and time a step of each."""
+    tasks: dict[str, Any] = {}
+    curves: dict[str, np.ndarray] = {}
+    seconds: dict[str, Any] = {}
+    for task in config.compute_to_quality.tasks:
+        tasks[task], found, seconds[task] = run_task(task, config, run)
+        curves.update(found)
+    step_flops = {
+        name: {arm: a["operations"] * task["tokens_per_step"] for arm, a in task["arms"].items()}
+        for name, task in tasks.items()
+    }
+    times = {name: seconds_to_target(task, seconds[name]) for name, task in tasks.items()}
+    return StudyResult(
+        values={"tasks": tasks, "step_flops": step_flops},
+        curves=curves,
+        tables=[figures.outcomes(tasks)],
+        figures=[
+            *(figures.compute(name, task, curves) for name, task in tasks.items()),
+            figures.gains(tasks),
+        ],
+        measurements={"step_seconds": seconds, "seconds_to_target": times},
+        measured_tables=[figures.step_times(tasks, seconds, times)],
+        measured_figures=[
+            figures.seconds(name, task, curves, seconds[name]) for name, task in tasks.items()
+        ],
+    )

@@ -1,0 +1,250 @@
+"""What the compute-to-quality study's values decide: claims D1 and D2."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from experiments.moe_scaling import arms
+from experiments.moe_scaling.targets import DENSE, LARGER, needed
+from jaxtrends.claims import Claim, Control, Evidence
+
+MIXTURE = "moe_16"
+
+
+def _task(values: Mapping[str, Any], name: str, *wanted: str) -> Mapping[str, Any]:
+    if name not in values["tasks"]:
+        raise KeyError(f"task {name}")
+    task = values["tasks"][name]
+    for arm in (LARGER, *wanted):
+        if arm not in task["arms"]:
+            raise KeyError(f"arm {arm} of task {name}")
+    return task
+
+
+def _saved(task: Mapping[str, Any], arm: str, unit: str = "operations") -> dict[str, list[float]]:
+    """Samples: the compute of the cheaper dense arm, and that of an arm."""
+    return {
+        "treatment": list(needed(task, "cheaper dense", unit)),
+        "reference": list(needed(task, arm, unit)),
+    }
+
+
+def _undecided(task: Mapping[str, Any], *names: str) -> str:
+    chosen = [name for name in (*DENSE, *names) if name in task["arms"]]
+    return "; ".join(arms.edges(task, chosen))
+
+
+def _less_compute(name: str, unit: str = "operations") -> Callable[[Mapping[str, Any]], Evidence]:
+    def evidence(values: Mapping[str, Any]) -> Evidence:
+        task = _task(values, name, MIXTURE, "fixed_router")
+        controls = {FIXED.name: _saved(task, "fixed_router", unit)}
+        if name == "lookup":
+            plain = _task(values, "one_cluster", MIXTURE)
+            controls[NO_CLUSTERS.name] = _saved(plain, MIXTURE, unit)
+        parts = {name: _saved(task, MIXTURE, unit)}
+        return Evidence(parts, controls, _undecided(task, MIXTURE))
+
+    return evidence
+
+
+def _learned_router(values: Mapping[str, Any]) -> Evidence:
+    parts, same, edges = {}, {}, []
+    for name in ("lookup", "english"):
+        if name in values["tasks"]:
+            task = _task(values, name, MIXTURE, "fixed_router")
+            learned, fixed = (needed(task, arm) for arm in (MIXTURE, "fixed_router"))
+            parts[name] = {"treatment": list(fixed), "reference": list(learned)}
+            same = {"treatment": list(learned), "reference": list(learned)}
+            edges.append(_undecided(task, MIXTURE, "fixed_router"))
+    if not parts:
+        raise KeyError("task lookup or english")
+    return Evidence(parts, {ITSELF.name: same}, "; ".join(filter(None, edges)))
+
+
+def _more_experts(values: Mapping[str, Any]) -> Evidence:
+    task = _task(values, "lookup", "moe_4", "moe_64")
+    few, many = (needed(task, arm) for arm in ("moe_4", "moe_64"))
+    parts = {"lookup": {"treatment": list(few), "reference": list(many)}}
+    same = {"treatment": list(few), "reference": list(few)}
+    return Evidence(parts, {ITSELF.name: same}, _undecided(task, "moe_4", "moe_64"))
+
+
+def _parameters(values: Mapping[str, Any]) -> Evidence:
+    task = _task(values, "lookup", MIXTURE)
+    counts = {arm: task["arms"][arm]["parameters"] for arm in (MIXTURE, LARGER)}
+    steps = np.asarray(task["arms"][MIXTURE]["steps_to_target"], np.float64)
+    missed = int((~np.isfinite(steps)).sum())
+    undecided = f"{missed} of {steps.size} mixtures never reach the loss" if missed else ""
+    parts = {"lookup": {"values": [counts[MIXTURE] / counts[LARGER]]}}
+    return Evidence(parts, {ITSELF.name: {"values": [1.0]}}, undecided)
+
+
+def _sooner(times: Mapping[str, Any]) -> Evidence:
+    found = times["seconds_to_target"]
+    if "lookup" not in found or not {MIXTURE, LARGER} <= set(found["lookup"]):
+        raise KeyError("task lookup with both arms")
+    task = {arm: np.asarray(seconds, np.float64) for arm, seconds in found["lookup"].items()}
+    dense = np.minimum.reduce([task[arm] for arm in DENSE if arm in task])
+    parts = {"lookup": {"treatment": list(dense), "reference": list(task[MIXTURE])}}
+    same = {"treatment": list(dense), "reference": list(dense)}
+    return Evidence(parts, {ITSELF.name: same})
+
+
+FIXED = Control(
+    "fixed random router",
+    "fail",
+    "experts to whom tokens come by a router that never learned must not save as much",
+)
+NO_CLUSTERS = Control(
+    "one cluster",
+    "fail",
+    "where there is one table, small enough for the dense network, experts have nothing to divide",
+)
+ITSELF = Control("against itself", "fail", "an arm must not beat itself")
+_QUANTITY = (
+    "training FLOPs of the cheaper dense network / those of 16 experts, to the final validation "
+    "loss of the dense network of 4x hidden width"
+)
+_REPORTED = "372 against 70 samples/s (5.3x) on 128 A100, for 52B and 6.7B parameters"
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        id="D1a",
+        study="compute_to_quality",
+        statement="A mixture of experts reaches the loss of a larger dense network with less "
+        "training compute, on the lookup task, which favours memory.",
+        source="paper",
+        reported=_REPORTED,
+        where="Table 3",
+        known="text",
+        quantity=_QUANTITY,
+        statistic="paired ratio",
+        region=(1.0, math.inf),
+        reason="1 is no saving",
+        evidence=_less_compute("lookup"),
+        controls=(FIXED, NO_CLUSTERS),
+    ),
+    Claim(
+        id="D1b",
+        study="compute_to_quality",
+        statement="That saving is a factor of five or more, on the lookup task.",
+        source="paper",
+        reported=_REPORTED,
+        where="Table 3",
+        known="text",
+        quantity=_QUANTITY,
+        statistic="paired ratio",
+        region=(5.0, math.inf),
+        reason="the factor that the paper names",
+        evidence=_less_compute("lookup"),
+        controls=(FIXED, NO_CLUSTERS),
+    ),
+    Claim(
+        id="D1c",
+        study="compute_to_quality",
+        statement="The saving remains when the places that no token fills are counted as compute, "
+        "on the lookup task.",
+        source="derived",
+        quantity=_QUANTITY + ", padding counted",
+        statistic="paired ratio",
+        region=(1.0, math.inf),
+        reason="1 is no saving",
+        evidence=_less_compute("lookup", "operations_padded"),
+        controls=(FIXED, NO_CLUSTERS),
+    ),
+    Claim(
+        id="D1d",
+        study="compute_to_quality",
+        statement="A mixture of experts reaches the loss of a larger dense network with less "
+        "training compute, on English text as bytes.",
+        source="paper",
+        reported=_REPORTED,
+        where="Table 3",
+        known="text",
+        quantity=_QUANTITY,
+        statistic="paired ratio",
+        region=(1.0, math.inf),
+        reason="1 is no saving",
+        evidence=_less_compute("english"),
+        controls=(FIXED,),
+    ),
+    Claim(
+        id="D1e",
+        study="compute_to_quality",
+        statement="That saving is a factor of five or more, on English text as bytes.",
+        source="paper",
+        reported=_REPORTED,
+        where="Table 3",
+        known="text",
+        quantity=_QUANTITY,
+        statistic="paired ratio",
+        region=(5.0, math.inf),
+        reason="the factor that the paper names",
+        evidence=_less_compute("english"),
+        controls=(FIXED,),
+    ),
+    Claim(
+        id="D1f",
+        study="compute_to_quality",
+        statement="Experts save more compute behind a learned router than behind a fixed random "
+        "one.",
+        source="derived",
+        quantity="training FLOPs of 16 experts behind a fixed random router / those behind a "
+        "learned one, to the same loss",
+        statistic="paired ratio",
+        region=(1.0, math.inf),
+        reason="1 is a router that might as well not learn",
+        evidence=_learned_router,
+        controls=(ITSELF,),
+    ),
+    Claim(
+        id="D1g",
+        study="compute_to_quality",
+        statement="More experts save more: 64 experts reach the loss of the larger dense network "
+        "with less compute than 4, on the lookup task.",
+        source="derived",
+        quantity="training FLOPs of 4 experts / those of 64, to the same loss",
+        statistic="paired ratio",
+        region=(1.0, math.inf),
+        reason="1 is a number of experts that does not matter",
+        evidence=_more_experts,
+        controls=(ITSELF,),
+    ),
+    Claim(
+        id="D1h",
+        study="compute_to_quality",
+        statement="The mixture also reaches that loss in less time on this machine, on the lookup "
+        "task.",
+        source="derived",
+        quantity="seconds of the faster dense network / those of 16 experts, as steps needed times "
+        "the median time of a step",
+        statistic="paired ratio",
+        region=(1.0, math.inf),
+        reason="1 is no saving",
+        evidence=_sooner,
+        about="measurements",
+        controls=(ITSELF,),
+    ),
+    Claim(
+        id="D2",
+        study="compute_to_quality",
+        statement="The price is parameters: the mixture has more than the dense network whose loss "
+        "it reaches.",
+        source="paper",
+        reported="52B against 6.7B parameters, about 8x",
+        where="Section 4",
+        known="text",
+        quantity="parameters of 16 experts / those of the dense network of 4x hidden width, which "
+        "the arms fix beforehand, where every seed of the mixture reaches its loss",
+        statistic="exact",
+        kind="exact",
+        region=(1.0, math.inf),
+        reason="1 is no price",
+        evidence=_parameters,
+        controls=(ITSELF,),
+    ),
+)

@@ -1,0 +1,99 @@
+"""What a config will cost, from arithmetic alone: operations, and seconds at a machine's speed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.moe_scaling import compute_to_quality, distillation, layout
+from experiments.moe_scaling.arms import Schedule
+from jaxtrends import transformer
+from jaxtrends.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a machine does of one lane's arithmetic in a second, how many lanes at a time, and how
+    long it takes to compile an arm."""
+
+    operations: float
+    lanes: int
+    compiling: float
+
+
+TWO_CORES = Machine(operations=20e9, lanes=2, compiling=8.0)
+ONE_GPU = Machine(operations=30e12, lanes=1, compiling=60.0)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One arm's training. ``operations`` are of one step, places without a token counted."""
+
+    network: Transformer
+    operations: float
+    lane_steps: float
+
+
+def _lanes(schedule: Schedule, seeds: int, before: int = 0) -> float:
+    tuned = len(schedule.grid) * schedule.tuning_seeds * (before + schedule.tuning_steps)
+    return tuned + seeds * float(before + schedule.steps)
+
+
+def _arm(
+    network: Transformer, schedule: Schedule, config: Any, students: int = 1, before: int = 0
+) -> Work:
+    tokens = schedule.batch_size * config.texts.context
+    operations = transformer.training_operations(network, padded=True) * tokens * students
+    evaluation = config.texts.held_out / schedule.batch_size / 3 / schedule.log_every
+    return Work(network, operations * (1 + evaluation), _lanes(schedule, config.seeds, before))
+
+
+def work(config: Any) -> dict[str, dict[str, Work]]:
+    """Study -> task and arm -> its training, for the studies that train."""
+    found: dict[str, dict[str, Work]] = {
+        "compute_to_quality": dict(_compute_to_quality(config)),
+        "layout": dict(_layout(config)),
+    }
+    chosen = config.distillation
+    teacher, student = distillation.networks_of(chosen, config.texts)
+    found["distillation"] = {
+        "teacher": _arm(teacher, chosen.schedule, config, before=chosen.teacher_steps),
+        "students": _arm(student, chosen.schedule, config, students=len(distillation.STUDENTS)),
+    }
+    return found
+
+
+def _compute_to_quality(config: Any) -> Iterator[tuple[str, Work]]:
+    chosen = config.compute_to_quality
+    for task in chosen.tasks:
+        for arm in compute_to_quality.arms_of(task, chosen):
+            network = compute_to_quality.network_of(arm, task, chosen, config.texts)
+            yield f"{task} {arm}", _arm(network, chosen.schedule, config)
+
+
+def _layout(config: Any) -> Iterator[tuple[str, Work]]:
+    for task in config.layout.tasks:
+        for arm in config.layout.arms:
+            network = layout.network_of(arm, task, config.layout, config.texts)
+            yield f"{task} {arm}", _arm(network, config.layout.schedule, config)
+
+
+def operations(config: Any) -> dict[str, float]:
+    """Floating-point operations of each study that trains."""
+    return {
+        study: sum(one.operations * one.lane_steps for one in parts.values())
+        for study, parts in work(config).items()
+    }
+
+
+def seconds(config: Any, machine: Machine) -> Mapping[str, float]:
+    """Expected seconds of each study from a cold start."""
+    found = {"dispatch": 4.0 * config.dispatch.rounds * len(config.dispatch.experts)}
+    for study, parts in work(config).items():
+        networks = len({one.network for one in parts.values()})
+        computing = sum(one.operations * one.lane_steps for one in parts.values())
+        found[study] = networks * machine.compiling + computing / (
+            machine.operations * machine.lanes
+        )
+    return found
