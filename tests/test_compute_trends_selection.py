@@ -16,7 +16,7 @@ from jaxtrends.errors import Problem
 from tests.compute_trends_run import Run, values_of, verdicts
 
 PAPER = systems.read()
-SMALL = SelectionConfig(simulations=300, data_sets=20, simulations_each=80)
+SMALL = SelectionConfig(simulations=300, data_sets=20)
 
 
 def scene_of(rules=None):
