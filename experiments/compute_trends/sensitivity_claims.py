@@ -47,27 +47,28 @@ CLAIMS = (
     _claim(
         "S1",
         "faster",
-        "Compute has doubled at least twice as fast since deep learning as before, however its "
-        "beginning, the windows and the thresholds are chosen.",
+        "Compute has doubled at least twice as fast since deep learning as before, in nineteen of "
+        "twenty choices of its beginning, the windows and the thresholds.",
     ),
     _claim(
         "S2",
         "twenty months",
-        "Before deep learning compute doubled every 17 to 25 months, however these are chosen.",
+        "Before deep learning compute doubled every 17 to 25 months, in nineteen of twenty "
+        "choices.",
     ),
     _claim(
         "S3",
         "six months",
-        "Since deep learning compute has doubled every 5 to 7 months, however these are chosen.",
+        "Since deep learning compute has doubled every 5 to 7 months, in nineteen of twenty choices.",
     ),
     _claim(
         "S4",
         "slower",
-        "Large-scale systems double more slowly than regular ones, however these are chosen.",
+        "Large-scale systems double more slowly than regular ones, in nineteen of twenty choices.",
     ),
     _claim(
         "S5",
         "ten months",
-        "Large-scale systems double every 8 to 13 months, however these are chosen.",
+        "Large-scale systems double every 8 to 13 months, in nineteen of twenty choices.",
     ),
 )
