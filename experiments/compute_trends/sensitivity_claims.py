@@ -59,7 +59,8 @@ CLAIMS = (
     _claim(
         "S3",
         "six months",
-        "Since deep learning compute has doubled every 5 to 7 months, in nineteen of twenty choices.",
+        "Since deep learning compute has doubled every 5 to 7 months, in nineteen of twenty "
+        "choices.",
     ),
     _claim(
         "S4",
