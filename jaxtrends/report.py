@@ -375,7 +375,7 @@ def figures_of(done: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def draw_all(done: Mapping[str, Any], directory: Path) -> list[Path]:
     """Draw all figures of a record into a folder (see `figures.draw`); the paths of the files."""
-    return [path for figure in figures_of(done) for path in figures.draw(figure, directory)]
+    return figures.draw_many(figures_of(done), directory)
 
 
 def terminal_table(done: Mapping[str, Any]) -> Any:

@@ -53,10 +53,8 @@ def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
         expected = _expected_figures(place, done)
         for path in _drawings(place) - set(expected):
             path.unlink()
-        for figure in report.figures_of(done):
-            paths = [place / f"{figure['name']}{suffix}" for suffix in (".svg", ".png")]
-            if any(_drawn_from(path) != expected[path] for path in paths):
-                figures.draw(figure, place)
+        stale = {path.stem for path, digest in expected.items() if _drawn_from(path) != digest}
+        figures.draw_many([f for f in report.figures_of(done) if f["name"] in stale], place)
     (results / "index.html").write_text(page(results, records), encoding="utf-8")
 
 

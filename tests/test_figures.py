@@ -195,3 +195,23 @@ def test_names_of_points_in_one_place_are_spread():
 
 def test_more_names_than_room_are_still_placed():
     assert len(choose([(100.0, 50.0)] * 60)) == 60
+
+
+def test_two_processes_draw_what_one_does(tmp_path, monkeypatch):
+    panel = Panel("", "x", "y", [Series("a", [1, 2], [3, 4])])
+    made = [plain_figure(panel) | {"name": f"figure-{number}"} for number in range(4)]
+    for figure in made:
+        figures.draw(figure, tmp_path / "alone")
+    monkeypatch.setattr(figures.os, "cpu_count", lambda: 2)
+    drawn = figures.draw_many(made, tmp_path / "together")
+    assert len(drawn) == 8
+    for path in drawn:
+        assert path.read_bytes() == (tmp_path / "alone" / path.name).read_bytes()
+
+
+def test_a_second_process_that_fails_costs_no_figure(tmp_path, monkeypatch):
+    panel = Panel("", "x", "y", [Series("a", [1, 2], [3, 4])])
+    made = [plain_figure(panel) | {"name": f"figure-{number}"} for number in range(4)]
+    monkeypatch.setattr(figures.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(figures.sys, "executable", "/bin/false")
+    assert all(path.exists() for path in figures.draw_many(made, tmp_path))

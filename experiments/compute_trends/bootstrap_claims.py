@@ -12,6 +12,7 @@ from jaxtrends.claims import Claim, Control, Evidence
 
 SMALL = ("Table 3, 1952-2009", "Table 4, 2016-2022 large")  # 19 systems each
 REGULAR = "Table 3, 2010-2022 regular"
+ENOUGH = 100_000  # resamples for the control
 
 
 def spread(values: Mapping[str, Any]) -> Evidence:
@@ -21,6 +22,8 @@ def spread(values: Mapping[str, Any]) -> Evidence:
         for key in SMALL
         for end in ("low", "high")
     }
+    if values["resamples"] < ENOUGH:
+        raise KeyError(f"{ENOUGH:,} resamples, which settle the ends")
     settled = values["groups"][SMALL[0]]["interval"]["low_error"]
     return Evidence(parts, {"all resamples": {"values": [settled]}})
 
