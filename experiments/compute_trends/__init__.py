@@ -91,8 +91,8 @@ EXPERIMENT = Experiment(
         "The bootstrap has a seed, and 100,000 resamples instead of 1,000.",
         "Dates and compute are those of the systems in the notebook's saved output: the headline "
         "table and most figures of the paper are of an earlier version of the data.",
-        "Our own claims (B, P, S and C6b) ask what the paper did not. They were worded after a first "
-        "look at the data, so they describe these 123 systems; another table can test them.",
+        "Our own claims (B, P, S and C6b) ask what the paper did not. They were worded after a "
+        "first look at the data, so they describe these 123 systems; another table can test them.",
         "Data: Sevilla, Villalobos, Cerón, Burtell, Heim, Nanjajjar, Ho, Besiroglu, Hobbhahn "
         "(2022), Parameter, Compute and Data Trends in Machine Learning, Epoch, CC BY 4.0.",
     ),
