@@ -39,20 +39,24 @@ def parse(name: str) -> Name:
 
 
 def _find(values: Any, key: str) -> Any:
-    """The first mapping that stands under a key, however deep; None if there is none."""
-    if not isinstance(values, Mapping):
-        return None
-    if isinstance(values.get(key), Mapping):
-        return values[key]
-    return next((found for value in values.values() if (found := _find(value, key))), None)
+    """The mapping that stands under a key, nearest to the top; None if there is none."""
+    level = [values] if isinstance(values, dict) else []
+    while level:
+        for mapping in level:
+            if isinstance(mapping.get(key), dict):
+                return mapping[key]
+        level = [item for mapping in level for item in mapping.values() if isinstance(item, dict)]
+    return None
 
 
-def _about(values: Any, group: str) -> Mapping[str, Any]:
-    """What a study's values say of a group: under its name's first part, or that one's last word.
+def _group(done: Mapping[str, Any], name: Name) -> Mapping[str, Any]:
+    """What a study's values say of a curve's group.
 
-    The values of "width 4" may stand under "4".
+    They say it under the first part of the group's name, or under that one's last word: the values
+    of "width 4" may stand under "4".
     """
-    first = group.partition("/")[0]
+    values = done["results"]["studies"].get(name.study, {}).get("values")
+    first = name.group.partition("/")[0]
     return _find(values, first) or _find(values, first.rpartition(" ")[2]) or {}
 
 
@@ -61,8 +65,7 @@ def steps(done: Mapping[str, Any], name: Name, points: int) -> np.ndarray | None
 
     A group's values tell it as ``log_every``, steps between two points, or as ``steps`` in all.
     """
-    study = done["results"]["studies"].get(name.study, {})
-    about = _about(study.get("values"), name.group)
+    about = _group(done, name)
     if isinstance(about.get("log_every"), int):
         return np.arange(1, points + 1) * about["log_every"]
     if isinstance(about.get("steps"), int):
@@ -72,8 +75,7 @@ def steps(done: Mapping[str, Any], name: Name, points: int) -> np.ndarray | None
 
 def seeds(done: Mapping[str, Any], name: Name, lanes: int) -> list[int]:
     """The seed of each lane as the group's values tell it; else the lanes' numbers."""
-    study = done["results"]["studies"].get(name.study, {})
-    found = _about(study.get("values"), name.group).get("seeds")
+    found = _group(done, name).get("seeds")
     return found if isinstance(found, list) and len(found) == lanes else list(range(lanes))
 
 

@@ -33,9 +33,10 @@ from jaxtrends import claims, comparison, curves, drawings, forest, pages, recor
 PARTS = Path(__file__).with_name("page")
 
 MOST_DRAWN = 1_600_000  # characters of drawings in one page; figures beyond are only named
-FEW = 12  # so many records keep all that the page can show of a curve
+FEW = 12  # so many records are all shown whole
+WHOLE = 4  # so many of more than that; the others in brief: claims and curves
 POINTS, LANES = 60, 12  # of a curve, with few records
-POINTS_OF_MANY = 40  # and no single lanes
+POINTS_OF_MANY = 30  # and no single lanes
 STALE = re.compile(r"<!--stale-->.*?<!--/stale-->\n?", re.DOTALL)
 
 
@@ -99,14 +100,15 @@ def _slug(text: str) -> str:
 def _names(sources: Sequence[Source]) -> list[tuple[str, str]]:
     """A name for each source's links, and a label; no two are the same."""
     found: list[tuple[str, str]] = []
+    taken: set[str] = set()
     for source in sources:
         label = f"{source.done['experiment']}, {source.done['preset']}"
         slug = _slug(f"{source.done['experiment']}-{source.done['preset']}")
         if not source.published:
             name = source.place.rstrip("/").rpartition("/")[2]
             label, slug = f"{label}: {name}", _slug(f"run-{name}")
-        taken = [other for other, _ in found]
         number = next(n for n in range(1, len(taken) + 2) if _nth(slug, n) not in taken)
+        taken.add(_nth(slug, number))
         found.append((_nth(slug, number), label if number == 1 else f"{label} ({number})"))
     return found
 
@@ -164,7 +166,7 @@ def _parts(entry: Mapping[str, Any]) -> tuple[forest.Axis, list[dict[str, Any]]]
     return axis, rows
 
 
-def _claim(entry: Mapping[str, Any], slug: str) -> dict[str, Any]:
+def _claim(entry: Mapping[str, Any], slug: str, *, brief: bool) -> dict[str, Any]:
     claim, verdict = entry["claim"], entry["verdict"]
     found = verdict["parts"].get(verdict["headline"])
     row = report.row_of(entry)
@@ -191,9 +193,9 @@ def _claim(entry: Mapping[str, Any], slug: str) -> dict[str, Any]:
         "axis": None,
         "parts": None,
     }
-    if found is not None:
-        if verdict["verdict"] == claims.INCONCLUSIVE:
-            shown["detectable"] = report.detectable_effect(found).strip(" ()")
+    if found is not None and verdict["verdict"] == claims.INCONCLUSIVE:
+        shown["detectable"] = report.detectable_effect(found).strip(" ()")
+    if found is not None and not brief:
         controls = list(verdict["controls"].values())
         axis = forest.axis(claim["statistic"], claim["region"], [found, *_near(found, controls)])
         shown.update(
@@ -264,7 +266,7 @@ def _counts(done: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"verdict": v, "key": _slug(v), "count": n} for v, n in counted if n]
 
 
-def _view(source: Source, slug: str, label: str) -> dict[str, Any]:
+def _view(source: Source, slug: str, label: str, *, brief: bool) -> dict[str, Any]:
     """All that the template shows of a record, as plain text and numbers."""
     done, made = source.done, source.done["provenance"]
     problem = record.publishable(done)
@@ -282,10 +284,11 @@ def _view(source: Source, slug: str, label: str) -> dict[str, Any]:
         "scale": done["scale"],
         "rigging": done["rigging"],
         "departures": done["departures"],
-        "claims": [_claim(entry, slug) for entry in report.entries(done)],
+        "claims": [_claim(entry, slug, brief=brief) for entry in report.entries(done)],
+        "brief": brief,
         "not_run": done["results"]["not_run"],
         "counts": _counts(done),
-        "tables": [_table(table) for _, table in pages.study_tables(done)],
+        "tables": [] if brief else [_table(table) for _, table in pages.study_tables(done)],
         "device": pages.device_text(made["device"]),
         "system": made["system"],
         "made": made["started"][:10],
@@ -299,7 +302,7 @@ def _view(source: Source, slug: str, label: str) -> dict[str, Any]:
         "config": _config_rows(done),
         "command": made["command"],
         "verify": f"python -m scripts.verify results/{pages.folder(done)}",
-        "cite": pages.citation(done),
+        "cite": "" if brief else pages.citation(done),
     }
 
 
@@ -308,7 +311,7 @@ def _drawn(sources: Sequence[Source], views: Sequence[dict[str, Any]]) -> str:
     sprite, room = drawings.Sprite(), MOST_DRAWN
     for source, view in zip(sources, views, strict=True):
         view["figures"] = []
-        for figure in report.figures_of(source.done):
+        for figure in [] if view["brief"] else report.figures_of(source.done):
             svg = source.drawings.get(figure["name"], "")
             drawn = ""
             if svg and room > 0:
@@ -349,7 +352,7 @@ def _short(value: float) -> float | None:
 
 def _embedded(value: Any) -> str:
     """JSON that can stand in a script element: nothing in it can end the element."""
-    text = json.dumps(record.plain(value), separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
@@ -390,12 +393,12 @@ def page(sources: Sequence[Source]) -> str:
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    many = len(sources) > FEW
     views = [
-        _view(source, slug, label)
-        for source, (slug, label) in zip(sources, _names(sources), strict=True)
+        _view(source, slug, label, brief=many and number >= WHOLE)
+        for number, (source, (slug, label)) in enumerate(zip(sources, _names(sources), strict=True))
     ]
     sprite = _drawn(sources, views)
-    many = len(sources) > FEW
     data = [
         _data(source, view, POINTS_OF_MANY if many else POINTS, 0 if many else LANES)
         for source, view in zip(sources, views, strict=True)

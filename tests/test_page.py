@@ -372,12 +372,17 @@ def test_with_many_records_a_page_keeps_less_of_each(drawn):
     made, arrays = lively()
     few = webpage.page([source(made, arrays, drawn=drawn)])
     many = webpage.page([source(made, arrays, drawn=drawn)] * (webpage.FEW + 1))
-    assert len(many) < (webpage.FEW - 1) * len(few)
+    assert len(many) < webpage.FEW / 2 * len(few)
     block = json.loads(Page(many).scripts[0])
     assert {len(curve["seeds"]) for curve in block["curves"]} == {0}
     assert {len(curve["steps"]) for curve in block["curves"]} == {webpage.POINTS_OF_MANY}
-    ids = [a["id"] for _, a in Page(many).elements if a.get("id")]
+    elements = Page(many).elements
+    ids = [a["id"] for _, a in elements if a.get("id")]
     assert len(ids) == len(set(ids))
+    links = {a["href"][1:] for t, a in elements if t == "a" and a["href"].startswith("#")}
+    assert links <= set(ids)
+    assert f"slopes-default-{webpage.FEW + 1}-T1" in links
+    assert many.count("In brief, since there are many") == webpage.FEW + 1 - webpage.WHOLE
 
 
 def test_drawings_beyond_the_pages_room_are_named_only(drawn, monkeypatch):
