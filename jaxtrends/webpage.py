@@ -197,7 +197,9 @@ def _claim(entry: Mapping[str, Any], slug: str, *, brief: bool) -> dict[str, Any
         shown["detectable"] = report.detectable_effect(found).strip(" ()")
     if found is not None and not brief:
         controls = list(verdict["controls"].values())
-        axis = forest.axis(claim["statistic"], claim["region"], [found, *_near(found, controls)])
+        axis = forest.axis(
+            claim["statistic"], claim["region"], [found, *_near(claim, found, controls)]
+        )
         shown.update(
             axis=axis,
             rows=_rows(entry, axis),
@@ -213,18 +215,17 @@ def _claim(entry: Mapping[str, Any], slug: str, *, brief: bool) -> dict[str, Any
     return shown
 
 
-def _near(found: Mapping[str, Any], controls: Sequence[Mapping[str, Any]]) -> list[Any]:
+def _near(claim: Mapping[str, Any], found: Mapping[str, Any], controls: Sequence[Any]) -> list[Any]:
     """The controls that an axis can show without making the claim's own interval too small."""
+    edges = forest.bounds(claim["statistic"], claim["region"])
     ends = [float(found[end]) for end in ("low", "high")]
-    width = ends[1] - ends[0]
-    if not (math.isfinite(width) and width > 0):
-        return []
+    seen = [value for value in (*edges, *ends) if math.isfinite(value)]
+    low, high = min(seen), max(seen)
+    room = 1.5 * (high - low)
     return [
         control
         for control in controls
-        if all(
-            abs(float(control[end]) - edge) < 12 * width for end in ("low", "high") for edge in ends
-        )
+        if low - room <= float(control["low"]) and float(control["high"]) <= high + room
     ]
 
 
