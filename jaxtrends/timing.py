@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 SAMPLE_SECONDS = 0.1
 MOST_REPETITIONS = 2000
@@ -40,19 +39,15 @@ def interleaved(programs: Mapping[str, Timed], rounds: Iterable[Any]) -> dict[st
     return seconds
 
 
-def training_steps(trainer: Any, lane: Any, data: Any) -> Timed:
-    """Steps of one lane of a `jaxtrends.train.Trainer`, always the same first ones."""
-    data = jax.device_put(data)
-    state = jax.jit(trainer.init)(lane, data)
-
-    def steps(state: Any, data: Any, count: jax.Array) -> Any:
-        return jax.lax.fori_loop(0, count, lambda _, s: trainer.step(lane, s, data)[0], state)
-
-    program = jax.jit(steps)
+def chained(program: Callable[[Any], Any], state: Any) -> Timed:
+    """Calls of a compiled program, each on what the one before gave: state -> state."""
+    kept = [state]
 
     def run(count: int) -> float:
         started = time.perf_counter()
-        jax.block_until_ready(program(state, data, jnp.int32(count)))
+        for _ in range(count):
+            kept[0] = program(kept[0])
+        jax.block_until_ready(kept[0])
         return time.perf_counter() - started
 
     return run

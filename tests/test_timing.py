@@ -35,3 +35,16 @@ def test_what_is_called_is_run_as_often_as_asked():
     run = timing.calls(lambda x: x + 1, jnp.zeros(3))
     assert run(2) > 0
     assert len(timing.interleaved({"add": run}, range(2))["add"]) == 2
+
+
+def test_a_chain_goes_on_from_where_it_was():
+    seen = []
+
+    def program(state):
+        seen.append(int(state))
+        return state + 1
+
+    run = timing.chained(program, jnp.int32(5))
+    assert run(2) > 0
+    assert run(1) > 0
+    assert seen == [5, 6, 7]

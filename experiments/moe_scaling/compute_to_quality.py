@@ -14,14 +14,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from experiments.moe_scaling import arms
 from experiments.moe_scaling import compute_to_quality_figures as figures
 from experiments.moe_scaling.arms import Network, Schedule, Texts
 from experiments.moe_scaling.targets import ARMS, LARGER, reach, seconds_to_target
-from jaxtrends import timing
+from jaxtrends import sweep, timing, train
 from jaxtrends.errors import choose, require_positive
 from jaxtrends.moe import Mixture
 from jaxtrends.study import Run, StudyResult
@@ -111,7 +111,6 @@ def run_task(
         "arms": {},
     }
     kept, curves, timed = {}, {}, {}
-    lane = {"seed": jnp.uint32(0), "learning_rate": jnp.float32(1e-4)}
     for arm in arms_of(task, chosen):
         network = network_of(arm, task, chosen, config.texts)
         trainer = arms.trainer_of(network, schedule)
@@ -121,12 +120,23 @@ def run_task(
         for name, curve in metrics.items():
             if curve.ndim == 2:
                 curves[f"{task}/{arm}/{name}"] = curve
-        timed[arm] = timing.training_steps(trainer, lane, data)
+        timed[arm] = _timed(trainer, schedule, data)
     values["target"] = kept[LARGER][:, -1].astype(np.float64)
     for arm, steps in reach(kept, values["target"], schedule.log_every).items():
         values["arms"][arm]["steps_to_target"] = steps
     rounds = run.each(f"timing {task}", range(chosen.timing_rounds))
-    return values, curves, timing.interleaved(timed, rounds)
+    seconds = timing.interleaved(timed, rounds)
+    steps = schedule.log_every * schedule.block
+    return values, curves, {arm: [s / steps for s in samples] for arm, samples in seconds.items()}
+
+
+def _timed(trainer: train.Trainer, schedule: Schedule, data: Any) -> timing.Timed:
+    """What trained a block of lanes between two log points, evaluation and all, from its start."""
+    [block] = sweep.blocks_of(arms.grid_lanes(schedule.grid[:1], [0]), schedule.block)
+    lanes, data = jax.device_put((block, data), jax.local_devices()[0])
+    programs = sweep.program(trainer, schedule.log_every)
+    state = programs.start(lanes, data)
+    return timing.chained(lambda state: programs.advance(lanes, state, data)[0], state)
 
 
 def run(config: Any, run: Run) -> StudyResult:

@@ -213,6 +213,6 @@ def step_times(
             *("GFLOP/s", "time to target (s)"),
         ],
         rows,
-        "One lane, its batch drawn inside the step; arms interleaved, warmed up. GFLOP/s are "
-        "without padding. The time to the target is steps needed times the median, over seeds.",
+        "One lane, with its share of evaluation; arms interleaved, warmed up. GFLOP/s are of "
+        "training, without padding. The time to the target is steps needed times the median, over seeds.",
     )

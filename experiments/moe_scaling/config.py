@@ -95,7 +95,7 @@ def load(config: Config, name: str, folder: Path | None) -> Sequences:
     return found
 
 
-TINY = Network(width=16, heads=2, hidden=16)
+TINY = Network(width=16, heads=2, hidden=16, layers=1)
 BRIEF = Schedule(batch_size=8, steps=20, log_every=2, warm_up=4, tuning_steps=20)
 SMOKE = Config(
     seeds=2,

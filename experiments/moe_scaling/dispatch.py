@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from experiments.moe_scaling import dispatch_figures as figures
 from jaxtrends import moe, timing
@@ -61,14 +62,17 @@ def check(config: DispatchConfig) -> None:
 
 def programs(experts: int, config: DispatchConfig) -> dict[str, dict[str, timing.Timed]]:
     """Pass -> way -> something to time."""
-    keys = jax.random.split(jax.random.key(0), 4)
-    width, hidden = config.width, config.hidden
+    generator, width, hidden = np.random.default_rng(0), config.width, config.hidden
+
+    def normal(scale: float, *shape: int) -> np.ndarray:
+        return scale * generator.standard_normal(shape, np.float32)
+
     params = {
-        "router": jax.random.normal(keys[0], (width, experts)) * 0.02,
-        "up": jax.random.normal(keys[1], (experts, width, hidden)) * width**-0.5,
-        "down": jax.random.normal(keys[2], (experts, hidden, width)) * hidden**-0.5,
+        "router": normal(0.02, width, experts),
+        "up": normal(width**-0.5, experts, width, hidden),
+        "down": normal(hidden**-0.5, experts, hidden, width),
     }
-    inputs = jax.random.normal(keys[3], (1, config.tokens, width))
+    inputs = normal(1.0, 1, config.tokens, width)
     found: dict[str, dict[str, timing.Timed]] = {name: {} for name in PASSES}
     for way, dispatch in WAYS.items():
         forward = partial(_forward, Mixture(experts=experts, dispatch=dispatch))

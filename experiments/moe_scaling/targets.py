@@ -68,7 +68,7 @@ def needed(task: Mapping[str, Any], arm: str, unit: str = "operations") -> np.nd
 def seconds_to_target(
     task: Mapping[str, Any], seconds: Mapping[str, Sequence[float]]
 ) -> dict[str, np.ndarray]:
-    """Steps needed times the median time of a step, per arm and seed; evaluation left out."""
+    """Steps needed times the median time of a step, per arm and seed."""
     return {
         arm: np.asarray(found["steps_to_target"]) * float(np.median(seconds[arm]))
         for arm, found in task["arms"].items()
