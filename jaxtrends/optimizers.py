@@ -14,11 +14,23 @@ if TYPE_CHECKING:
 PyTree = Any
 
 
+def warmed_up(rate: jax.Array, warm_up: int) -> Callable[[jax.Array], jax.Array]:
+    """A schedule: step t = 0, 1, … takes min(1, (t + 1) / warm_up) of the rate.
+
+    Then it is constant, so that the run of n steps is the beginning of a longer one.
+    """
+
+    def schedule(step: jax.Array) -> jax.Array:
+        share = (step.astype(jnp.float32) + 1) / max(1, warm_up)
+        return rate * jnp.minimum(1.0, share)
+
+    return schedule
+
+
 def adam(warm_up: int) -> Callable[[PyTree], optax.GradientTransformation]:
     """Adam at the lane's ``learning_rate``, reached in a straight line over the first steps.
 
-    Step t = 0, 1, … takes min(1, (t + 1) / warm_up) of the rate; then it is constant, so that the
-    run of n steps is the beginning of a longer one. (Kingma and Ba, "Adam", 2015.)
+    (Kingma and Ba, "Adam", 2015.)
 
     Args:
         warm_up: steps until the whole rate; 0 or 1 for none.
@@ -27,10 +39,6 @@ def adam(warm_up: int) -> Callable[[PyTree], optax.GradientTransformation]:
     def optimizer(lane: PyTree) -> optax.GradientTransformation:
         import optax
 
-        def schedule(step: jax.Array) -> jax.Array:
-            share = (step.astype(jnp.float32) + 1) / max(1, warm_up)
-            return lane["learning_rate"] * jnp.minimum(1.0, share)
-
-        return optax.adam(schedule)
+        return optax.adam(warmed_up(lane["learning_rate"], warm_up))
 
     return optimizer

@@ -1,0 +1,139 @@
+"""What is the load balanced for, and over what? (X1)
+
+The same network without the load-balancing loss, with it over all tokens of the batch, and with it
+over each routing group by itself. Groups, and so the places in them, are the same in all arms. Qwen
+(2025) reports that a balance over all tokens lets experts specialise; ST-MoE, that it makes balance
+and quality worse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from experiments.moe_design import balance_figures as figures
+from experiments.moe_design import information, language
+from experiments.moe_design.language import Arm, Network
+from jaxtrends.errors import Problem
+from jaxtrends.study import Run, StudyResult
+
+
+@dataclass(frozen=True)
+class BalanceConfig:
+    """What is trained."""
+
+    network: Network = field(
+        default_factory=lambda: Network(clusters=4, batch=64, group=64, held_out=128, log_every=20)
+    )
+    """What is trained. Its group, some of the batch's tokens, is what one arm balances over."""
+
+
+def check(config: BalanceConfig) -> None:
+    """Refuse a config that cannot be run.
+
+    Raises:
+        Problem: names the flag at fault.
+    """
+    network = config.network
+    language.check("balance.network", network)
+    if not 0 < network.group < network.batch * network.context or not network.balance:
+        raise Problem(
+            "--balance.network needs a balance above zero, and a group of fewer tokens than the "
+            f"{network.batch * network.context} of its batch."
+        )
+    if network.data != "lookup":
+        raise Problem("--balance.network.data must be lookup, whose clusters are known.")
+
+
+def make_arms(network: Network) -> dict[str, Arm]:
+    """The three arms; without the loss it does not matter what it would be over."""
+
+    def trainer(over: str) -> Any:
+        return language.make_trainer(
+            language.sizes_of(network, balance=over),
+            network,
+            extra=information.first_choices(network, balance=over),
+        )
+
+    over_all = trainer("global")
+    return {
+        "off": Arm("off", over_all, 0.0, network.z),
+        "global": Arm("global", over_all, network.balance, network.z),
+        "group": Arm("group", trainer("group"), network.balance, network.z),
+    }
+
+
+def run(config: Any, run: Run) -> StudyResult:
+    """Train the three arms, and measure balance, quality and specialisation."""
+    network = config.balance.network
+    data = run.dataset(language.data_name(network))
+    arrays = language.arrays(data, network)
+    labels, classes = information.labels_of_test(data, network)
+    labels = information.without_name(labels, network)
+    experts = [count for count in network.layers if count][-1]
+    seeds = language.reporting_seeds(network, config)
+    values: dict[str, Any] = {"seeds": seeds, "log_every": network.log_every, "arms": {}}
+    curves: dict[str, np.ndarray] = {}
+    for name, arm in make_arms(network).items():
+        tuning, metrics = language.tuned(run, arm, network, arrays, config)
+        chosen = information.without_name(metrics["experts"][:, -1], network)
+        told = [
+            information.normalised_information(
+                information.joint_counts(labels, lane, classes, experts)
+            )
+            for lane in chosen
+        ]
+        values["arms"][name] = {
+            "tuning": tuning,
+            "loss": language.final_test(metrics),
+            "busiest": language.final_loss(metrics["validation_busiest"]),
+            "dropped": language.final_loss(metrics["validation_dropped"]),
+            "entropy": language.final_loss(metrics["validation_router_entropy"]),
+            "information": told,
+        }
+        for metric in figures.CURVES:
+            curves[f"{name}/{metric}"] = metrics[metric]
+    return StudyResult(
+        values=values,
+        curves=curves,
+        tables=[figures.outcomes(values)],
+        figures=[figures.over_training(values, curves)],
+    )
+
+
+SMOKE = BalanceConfig(
+    network=Network(
+        clusters=2,
+        training=200,
+        held_out=8,
+        width=16,
+        hidden=16,
+        layers=(4,),
+        batch=8,
+        group=64,
+        steps=8,
+        log_every=2,
+        warm_up=2,
+        rates=(1e-2,),
+        tuning_seeds=1,
+        seeds=2,
+    )
+)
+FULL = BalanceConfig(
+    network=Network(
+        clusters=16,
+        context=32,
+        width=64,
+        heads=4,
+        hidden=128,
+        layers=(0, 16),
+        batch=64,
+        group=128,
+        steps=1500,
+        log_every=50,
+        rates=(1e-3, 3e-3, 1e-2, 3e-2),
+        held_out=256,
+    )
+)
