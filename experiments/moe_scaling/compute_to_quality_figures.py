@@ -214,5 +214,5 @@ def step_times(
         ],
         rows,
         "One lane, with its share of evaluation; arms interleaved, warmed up. GFLOP/s are of "
-        "training, without padding. The time to the target is steps needed times the median, over seeds.",
+        "training, without padding. The time to the target is steps needed times that median.",
     )
