@@ -257,7 +257,10 @@ def citation(done: Mapping[str, Any]) -> str:
 
 
 def summary(records: Sequence[Mapping[str, Any]]) -> str:
-    """What the project's README shows: of each experiment its largest preset, without details."""
+    """What the project's README shows: of each experiment its largest preset, in short.
+
+    The table of claims is open for the first experiment and folded for the others.
+    """
     text, seen = "", set()
     for done in in_order(records):
         if done["experiment"] in seen:
@@ -267,7 +270,8 @@ def summary(records: Sequence[Mapping[str, Any]]) -> str:
         text += (
             f"**{done['experiment']}**, preset {done['preset']}: {report.verdict_counts(done)} "
             f"([notes, figures, provenance](results/README.md#{anchor})). {md(done['scale'])}\n\n"
-            f"{report.short_markdown(done)}\n"
+            f"<details{'' if len(seen) > 1 else ' open'}><summary>Claim by claim</summary>\n\n"
+            f"{report.short_markdown(done)}\n</details>\n\n"
         )
     return text or "None yet.\n"
 
