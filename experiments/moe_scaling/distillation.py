@@ -118,17 +118,19 @@ def trainer_of(config: DistillationConfig, texts: Texts) -> train.Trainer:
     learn = transformer.transformer(student_network)
     loss = transformer.language_loss(schedule.balance, schedule.z)
     adam = optimizers.adam(schedule.warm_up)
-    leave = round(config.until * schedule.steps)
+    staged, never = round(config.until * schedule.steps), jnp.iinfo(jnp.int32).max
+    leave = jnp.asarray([0, never, staged, staged], jnp.int32)  # in the order of STUDENTS
+    untrained = jnp.asarray([False, False, False, True])
 
     def init(lane: PyTree, data: PyTree) -> PyTree:
         key, _, noise = train.streams(lane["seed"])
         teacher, student = teach.init(key), learn.init(key)
-        state = {
+        return {
             "teacher": _with_memory(teacher, adam(_teacher_lane(config))),
             "untrained": teach.init(jax.random.fold_in(noise, 0)),
+            "students": jax.vmap(lambda _: _with_memory(student, adam(lane)))(leave),
             "step": jnp.zeros((), jnp.int32),
         }
-        return state | {name: _with_memory(student, adam(lane)) for name in STUDENTS}
 
     def step(lane: PyTree, state: PyTree, data: PyTree) -> tuple[PyTree, train.Metrics]:
         _, order, _ = train.streams(lane["seed"])
@@ -153,40 +155,34 @@ def trainer_of(config: DistillationConfig, texts: Texts) -> train.Trainer:
         return {**state, "teacher": _descend(of, state["teacher"], adam(_teacher_lane(config)))}
 
     def of_students(lane: PyTree, state: PyTree, batch: PyTree) -> PyTree:
-        taught = state["step"] - config.teacher_steps < leave
-        teachers = {"teacher": state["teacher"]["params"], "untrained": state["untrained"]}
-        known = {name: teach.apply(params, batch[0])[0] for name, params in teachers.items()}
-        weights = {
-            "none": (None, 0.0),
-            "full": ("teacher", config.alpha),
-            "staged": ("teacher", jnp.where(taught, config.alpha, 0.0)),
-            "untrained_teacher": ("untrained", jnp.where(taught, config.alpha, 0.0)),
-        }
+        known = teach.apply(state["teacher"]["params"], batch[0])[0]
+        guessed = teach.apply(state["untrained"], batch[0])[0]
+        done = state["step"] - config.teacher_steps
 
-        def of(teacher: str | None, weight: Any) -> Callable[[PyTree], jax.Array]:
-            def total(params: PyTree) -> jax.Array:
+        def one(student: PyTree, leaves: jax.Array, misled: jax.Array) -> PyTree:
+            weight = jnp.where(done < leaves, jnp.float32(config.alpha), jnp.float32(0))
+            teacher = jnp.where(misled, guessed, known)
+
+            def of(params: PyTree) -> jax.Array:
                 outputs = learn.apply(params, batch[0])
-                own = loss(outputs, batch[1])
-                return (
-                    own
-                    if teacher is None
-                    else own + weight * divergence(outputs[0], known[teacher])
-                )
+                return loss(outputs, batch[1]) + weight * divergence(outputs[0], teacher)
 
-            return total
+            return _descend(of, student, adam(lane))
 
-        updated = {name: _descend(of(*weights[name]), state[name], adam(lane)) for name in STUDENTS}
-        return {**state, **updated}
+        return {**state, "students": jax.vmap(one)(state["students"], leave, untrained)}
 
     def score(name: str) -> Callable[[PyTree, PyTree, PyTree], train.Metrics]:
         def scores(lane: PyTree, state: PyTree, data: PyTree) -> train.Metrics:
             inputs, labels = data[name]
-            found = {}
-            for who in ("teacher", *STUDENTS):
-                model = teach if who == "teacher" else learn
-                outputs = model.apply(state[who]["params"], inputs)
-                found[f"{name}_{who}"] = transformer.next_token_loss(outputs, labels)
-            return found
+
+            def one(params: PyTree) -> jax.Array:
+                return transformer.next_token_loss(learn.apply(params, inputs), labels)
+
+            students = jax.vmap(one)(state["students"]["params"])
+            outputs = teach.apply(state["teacher"]["params"], inputs)
+            losses = [transformer.next_token_loss(outputs, labels), *students]
+            names = (f"{name}_{who}" for who in ("teacher", *STUDENTS))
+            return dict(zip(names, losses, strict=True))
 
         return scores
 
