@@ -156,6 +156,12 @@ def test_padding_counts_in_its_own_claim():
     assert verdict("D1c", values) == "not reproduced"
 
 
+def test_every_arm_spends_the_compute_of_the_larger_dense_network():
+    assert targets.equal_compute(1000, 20, 2e5, 2e5) == 1000
+    assert targets.equal_compute(1000, 20, 1e5, 2e5) == 2000
+    assert targets.equal_compute(1000, 20, 1.5e5, 2e5) == 1340  # 1333.3 in whole log points
+
+
 @pytest.mark.parametrize("control", ["fixed", "plain"])
 def test_a_control_that_saves_compute_makes_the_claim_invalid(control):
     assert verdict("D1a", compute_values(400.0, **{control: 900.0})) == "invalid"
@@ -477,9 +483,12 @@ def test_what_one_machine_cannot_show_says_why():
 def test_a_plan_counts_lanes_and_steps():
     config = settings.DEFAULT
     schedule = config.compute_to_quality.schedule
-    one = planned.work(config)["compute_to_quality"]["lookup dense"]
+    found = planned.work(config)["compute_to_quality"]
+    one, larger = found["lookup dense"], found["lookup dense_4x"]
     tuning = len(schedule.grid) * schedule.tuning_seeds * schedule.tuning_steps
-    assert one.lane_steps == tuning + config.seeds * schedule.steps
+    assert larger.lane_steps == tuning + config.seeds * schedule.steps
+    spent = (one.lane_steps - tuning) * one.operations
+    assert spent == pytest.approx((larger.lane_steps - tuning) * larger.operations, rel=0.02)
     tokens = schedule.batch_size * config.texts.context
     assert one.operations > transformer.training_operations(one.network) * tokens
     assert planned.operations(settings.LARGE)["compute_to_quality"] > 1e18

@@ -1,9 +1,9 @@
 """Networks that differ in their feed-forward layers alone, and how each is tuned and trained.
 
-Every arm of a study sees the same sequences in the same order, for the same number of steps, under
-Adam with a short warm-up and then a constant rate: a run of n steps is so the beginning of a longer
-one, and one curve tells the loss at every budget. The rate is tuned for each arm on one common
-grid, on seeds of its own.
+Every arm of a study sees the same sequences in the same order, under Adam with a short warm-up and
+then a constant rate: a run of n steps is so the beginning of a longer one, and one curve tells the
+loss at every budget. The rate is tuned for each arm on one common grid, over the same number of
+steps, on seeds of its own.
 """
 
 from __future__ import annotations
@@ -271,6 +271,7 @@ def train_arm(
     data: Mapping[str, Any],
     config: Any,
     run: Run,
+    steps: int = 0,
     judged: str = "validation_cross_entropy",
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Tune an arm's learning rate, then train it anew on the reporting seeds.
@@ -282,6 +283,7 @@ def train_arm(
         data:      splits.
         config:    the experiment's, for its seeds.
         run:       effects.
+        steps:     of the reporting lanes; those of the schedule if 0.
         judged:    the metric whose `final` value chooses the rate.
 
     Returns:
@@ -315,13 +317,15 @@ def train_arm(
             for s, seed in enumerate(apart)
         ],
     )
-    metrics = lanes("tuned", rates[best : best + 1], seeds, schedule.steps)
-    points = np.arange(1, schedule.steps // schedule.log_every + 1) * schedule.log_every
-    shared = {"task": task, "learning_rate": rates[best], "steps": schedule.steps}
+    steps = steps or schedule.steps
+    metrics = lanes("tuned", rates[best : best + 1], seeds, steps)
+    points = np.arange(1, steps // schedule.log_every + 1) * schedule.log_every
+    shared = {"task": task, "learning_rate": rates[best], "steps": steps}
     logged = {name: values for name, values in metrics.items() if values.ndim == 2}
     run.log_lanes(f"{task}/{arm}", seeds, shared, points, logged)
     values = {
         "learning_rate": rates[best],
+        "steps": steps,
         "grid": {"rates": rates, "validation_loss": losses, "edge": edge},
     }
     return values, metrics

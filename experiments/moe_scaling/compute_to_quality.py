@@ -2,8 +2,9 @@
 
 The target is the final validation loss of the larger dense arm, seed by seed. What an arm needs is
 the arithmetic up to the first point from which its curve stays at or below the target; of the
-dense arms the cheaper counts. The mixtures do the arithmetic of the smaller dense arm for each
-token, so that they may differ from it in nothing but what they remember.
+dense arms the cheaper counts. Every arm trains until it has spent the larger dense arm's compute.
+The mixtures do the arithmetic of the smaller dense arm for each token, so that they may differ
+from it in nothing but what they remember.
 
 Two controls must show no gain: experts behind a router that stays as it was drawn, and a task
 whose sequences have no clusters to divide among experts.
@@ -20,12 +21,12 @@ import numpy as np
 from experiments.moe_scaling import arms
 from experiments.moe_scaling import compute_to_quality_figures as figures
 from experiments.moe_scaling.arms import Network, Schedule, Texts
-from experiments.moe_scaling.targets import ARMS, LARGER, reach, seconds_to_target
+from experiments.moe_scaling.targets import ARMS, LARGER, equal_compute, reach, seconds_to_target
 from jaxtrends import sweep, timing, train
 from jaxtrends.errors import choose, require_positive
 from jaxtrends.moe import Mixture
 from jaxtrends.study import Run, StudyResult
-from jaxtrends.transformer import Transformer
+from jaxtrends.transformer import Transformer, training_operations
 
 WITHOUT_CLUSTERS = ("dense", "dense_4x", "moe_16")  # arms of the task with one cluster
 
@@ -111,11 +112,16 @@ def run_task(
         "arms": {},
     }
     kept, curves, timed = {}, {}, {}
+    larger = training_operations(network_of(LARGER, task, chosen, config.texts))
     for arm in arms_of(task, chosen):
         network = network_of(arm, task, chosen, config.texts)
         trainer = arms.trainer_of(network, schedule)
-        tuned, metrics = arms.train_arm(task, arm, trainer, schedule, data, config, run)
-        values["arms"][arm] = {**arms.cost(network), **tuned, **arms.outcome(metrics)}
+        cost = arms.cost(network)
+        steps = equal_compute(schedule.steps, schedule.log_every, cost["operations"], larger)
+        tuned, metrics = arms.train_arm(
+            task, arm, trainer, schedule, data, config, run, steps=steps
+        )
+        values["arms"][arm] = {**cost, **tuned, **arms.outcome(metrics)}
         kept[arm] = metrics["validation_cross_entropy"]
         for name, curve in metrics.items():
             if curve.ndim == 2:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.moe_scaling import compute_to_quality, distillation, layout
+from experiments.moe_scaling import compute_to_quality, distillation, layout, targets
 from experiments.moe_scaling.arms import Schedule
 from jaxtrends import transformer
 from jaxtrends.transformer import Transformer
@@ -35,18 +35,21 @@ class Work:
     lane_steps: float
 
 
-def _lanes(schedule: Schedule, seeds: int, before: int = 0) -> float:
-    tuned = len(schedule.grid) * schedule.tuning_seeds * (before + schedule.tuning_steps)
-    return tuned + seeds * float(before + schedule.steps)
-
-
 def _arm(
-    network: Transformer, schedule: Schedule, config: Any, students: int = 1, before: int = 0
+    network: Transformer,
+    schedule: Schedule,
+    config: Any,
+    *,
+    steps: int = 0,
+    students: int = 1,
+    before: int = 0,
 ) -> Work:
     tokens = schedule.batch_size * config.texts.context
     operations = transformer.training_operations(network, padded=True) * tokens * students
     evaluation = config.texts.held_out / schedule.batch_size / 3 / schedule.log_every
-    return Work(network, operations * (1 + evaluation), _lanes(schedule, config.seeds, before))
+    tuned = len(schedule.grid) * schedule.tuning_seeds * (before + schedule.tuning_steps)
+    reported = config.seeds * (before + (steps or schedule.steps))
+    return Work(network, operations * (1 + evaluation), float(tuned + reported))
 
 
 def work(config: Any) -> dict[str, dict[str, Work]]:
@@ -68,8 +71,17 @@ def _compute_to_quality(config: Any) -> Iterator[tuple[str, Work]]:
     chosen = config.compute_to_quality
     for task in chosen.tasks:
         for arm in compute_to_quality.arms_of(task, chosen):
-            network = compute_to_quality.network_of(arm, task, chosen, config.texts)
-            yield f"{task} {arm}", _arm(network, chosen.schedule, config)
+            network, larger = (
+                compute_to_quality.network_of(name, task, chosen, config.texts)
+                for name in (arm, targets.LARGER)
+            )
+            steps = targets.equal_compute(
+                chosen.schedule.steps,
+                chosen.schedule.log_every,
+                transformer.training_operations(network),
+                transformer.training_operations(larger),
+            )
+            yield f"{task} {arm}", _arm(network, chosen.schedule, config, steps=steps)
 
 
 def _layout(config: Any) -> Iterator[tuple[str, Work]]:

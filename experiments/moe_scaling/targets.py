@@ -51,6 +51,15 @@ def reach(
     }
 
 
+def equal_compute(steps: int, log_every: int, operations: float, larger: float) -> int:
+    """Steps in which an arm spends what the larger dense arm does in ``steps``: whole log points.
+
+    Only so does an arm that never reaches the target tell that it saves nothing: one of equal
+    steps might have had too little compute. Operations are of one token.
+    """
+    return log_every * math.ceil(steps * larger / operations / log_every)
+
+
 def needed(task: Mapping[str, Any], arm: str, unit: str = "operations") -> np.ndarray:
     """What an arm needs to reach the target, seed by seed, in ``unit``; infinite if it never does.
 
