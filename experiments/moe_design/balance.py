@@ -103,24 +103,7 @@ def run(config: Any, run: Run) -> StudyResult:
     )
 
 
-SMOKE = BalanceConfig(
-    network=Network(
-        clusters=2,
-        training=200,
-        held_out=8,
-        width=16,
-        hidden=16,
-        layers=(4,),
-        batch=8,
-        group=64,
-        steps=8,
-        log_every=2,
-        warm_up=2,
-        rates=(1e-2,),
-        tuning_seeds=1,
-        seeds=2,
-    )
-)
+SMOKE = BalanceConfig(network=language.SMOKE)
 FULL = BalanceConfig(
     network=Network(
         clusters=16,

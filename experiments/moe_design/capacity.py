@@ -140,21 +140,7 @@ def _by_factor(
 SMOKE = CapacityConfig(
     tops=(1,),
     factors=(0.5, 1.25),
-    network=Network(
-        clusters=1,
-        training=200,
-        held_out=8,
-        width=16,
-        hidden=16,
-        layers=(4,),
-        batch=8,
-        steps=8,
-        log_every=2,
-        warm_up=2,
-        rates=(1e-2,),
-        tuning_seeds=1,
-        seeds=2,
-    ),
+    network=language.SMOKE,
 )
 FULL = CapacityConfig(
     factors=(0.5, 0.75, 1.0, 1.25, 2.0),

@@ -326,21 +326,7 @@ class _Tuner:
 
 
 SMOKE = FinetuningConfig(
-    network=Network(
-        clusters=2,
-        training=200,
-        held_out=8,
-        width=16,
-        hidden=16,
-        layers=(4,),
-        batch=8,
-        steps=8,
-        log_every=2,
-        warm_up=2,
-        rates=(1e-2,),
-        tuning_seeds=1,
-        seeds=2,
-    ),
+    network=language.SMOKE,
     dense_hidden=32,
     examples=(16, 64),
     batches=(4, 8),

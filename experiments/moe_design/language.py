@@ -73,6 +73,25 @@ class Network:
     """Lanes that run as one program."""
 
 
+# What every study's smoke trains: one program serves them all where nothing else differs.
+SMOKE = Network(
+    clusters=2,
+    training=200,
+    held_out=8,
+    width=16,
+    hidden=16,
+    layers=(4,),
+    batch=8,
+    group=64,
+    steps=8,
+    log_every=2,
+    warm_up=2,
+    rates=(1e-2,),
+    tuning_seeds=1,
+    seeds=2,
+)
+
+
 def vocabulary(network: Network) -> int:
     """Tokens that the data have."""
     return 256 if network.data == "english" else sequences.SYMBOLS + network.clusters

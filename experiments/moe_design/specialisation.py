@@ -137,21 +137,7 @@ def _who_goes_where(
 
 SMOKE = SpecialisationConfig(
     shuffles=10,
-    lookup=Network(
-        clusters=2,
-        training=200,
-        held_out=8,
-        width=16,
-        hidden=16,
-        layers=(4,),
-        batch=8,
-        steps=8,
-        log_every=2,
-        warm_up=2,
-        rates=(1e-2,),
-        tuning_seeds=1,
-        seeds=2,
-    ),
+    lookup=language.SMOKE,
 )
 FULL = SpecialisationConfig(
     tasks=TASKS,

@@ -11,9 +11,10 @@ Other rates are shown as strata beside that one, and no test pools them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -134,21 +135,17 @@ def round_off() -> dict[str, float]:
 
     The largest gate, which bfloat16 rounds away (ST-MoE, Figure 2 and its footnote).
     """
-    logits = jnp.asarray([[128.5, *[128.0] * 10]], jnp.float32)
-    params = {
-        "router": logits,
-        "up": jnp.zeros((11, 1, 1), jnp.float32),
-        "down": jnp.zeros((11, 1, 1), jnp.float32),
-    }
+    router = jnp.asarray([[128.5, *[128.0] * 10]], jnp.float32)
+    experts = jnp.zeros((11, 1, 1), jnp.float32)
+    params = {"router": router, "up": experts, "down": experts}
     inputs = jnp.ones((1, 11, 1), jnp.float32)
-    return {
-        dtype: float(
-            moe.mixture_layer(params, inputs, moe.Mixture(experts=11, router_dtype=dtype))[
-                1
-            ].confidence
-        )
-        for dtype in moe.ROUTER_DTYPES
-    }
+
+    def gate(dtype: str) -> jax.Array:
+        layer = moe.Mixture(experts=11, router_dtype=dtype)
+        return moe.mixture_layer(params, inputs, layer)[1].confidence
+
+    gates = jax.jit(lambda: {dtype: gate(dtype) for dtype in moe.ROUTER_DTYPES})()
+    return {dtype: float(value) for dtype, value in gates.items()}
 
 
 def outcome(metrics: Mapping[str, np.ndarray], chance: float, evaluations: int) -> dict[str, Any]:
@@ -237,21 +234,6 @@ def run(config: Any, run: Run) -> StudyResult:
 
 
 SMOKE = ZLossConfig(
-    network=Network(
-        clusters=1,
-        training=200,
-        held_out=8,
-        width=16,
-        hidden=16,
-        layers=(4,),
-        batch=8,
-        z=1e-3,
-        steps=8,
-        log_every=2,
-        warm_up=2,
-        rates=(1e-2, 1.0),
-        tuning_seeds=2,
-        seeds=4,
-    )
+    network=replace(language.SMOKE, z=1e-3, rates=(1e-2, 1.0), tuning_seeds=2, seeds=4)
 )
 FULL = ZLossConfig(arms=tuple(TREATMENTS), strata=(0.5, 0.75, 1.25, 2.0))
