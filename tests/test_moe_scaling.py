@@ -162,10 +162,21 @@ def test_every_arm_spends_the_compute_of_the_larger_dense_network():
     assert targets.equal_compute(1000, 20, 1.5e5, 2e5) == 1340  # 1333.3 in whole log points
 
 
-@pytest.mark.parametrize("control", ["fixed", "plain"])
-def test_a_control_that_saves_compute_makes_the_claim_invalid(control):
-    assert verdict("D1a", compute_values(400.0, **{control: 900.0})) == "invalid"
-    assert verdict("D1a", compute_values(400.0, **{control: 4000.0})) == "reproduced"
+@pytest.mark.parametrize(
+    ("name", "control", "steps"),
+    [("D1a", "fixed", 900.0), ("D1b", "fixed", 400.0), ("D1b", "plain", 400.0)],
+)
+def test_a_control_that_saves_as_much_makes_the_claim_invalid(name, control, steps):
+    assert verdict(name, compute_values(400.0, **{control: steps})) == "invalid"
+    assert verdict(name, compute_values(400.0, **{control: 4000.0})) == "reproduced"
+
+
+@pytest.mark.parametrize(
+    ("plain", "expected"),
+    [(900.0, "reproduced"), (math.inf, "reproduced"), (200.0, "not reproduced")],
+)
+def test_clusters_matter_if_more_is_saved_with_them(plain, expected):
+    assert verdict("D1i", compute_values(400.0, plain=plain)) == expected
 
 
 def test_an_edge_leaves_the_claim_open_and_a_missing_arm_leaves_it_out():
@@ -173,7 +184,7 @@ def test_an_edge_leaves_the_claim_open_and_a_missing_arm_leaves_it_out():
     values = compute_values(400.0)
     del values["tasks"]["one_cluster"]
     with pytest.raises(KeyError, match="task one_cluster"):
-        CLAIMS["D1a"].evidence(values)
+        CLAIMS["D1b"].evidence(values)
     with pytest.raises(KeyError, match="arm moe_4"):
         CLAIMS["D1g"].evidence(values)
 

@@ -84,8 +84,9 @@ EXPERIMENT = Experiment(
     "such a one and says so, and English text stands beside it. An untuned dense network would "
     "lose to anything, so every arm's learning rate is tuned on one grid that extends itself. A "
     "larger dense network that is merely slow would be a weak rival, so the cheaper of two dense "
-    "networks counts. Experts behind a router that never learned, and a task with nothing to "
-    "divide, must show no saving; the empty places of experts are counted in a claim of their own.",
+    "networks counts. Experts behind a router that never learned must show no saving, and what is "
+    "saved where there is nothing to divide by cluster stands beside; the empty places of experts "
+    "are counted in a claim of their own.",
     departures=(
         "The paper's quality is zero-shot accuracy and validation loss; here it is validation "
         "loss alone.",

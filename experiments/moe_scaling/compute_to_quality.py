@@ -6,8 +6,9 @@ dense arms the cheaper counts. Every arm trains until it has spent the larger de
 The mixtures do the arithmetic of the smaller dense arm for each token, so that they may differ
 from it in nothing but what they remember.
 
-Two controls must show no gain: experts behind a router that stays as it was drawn, and a task
-whose sequences have no clusters to divide among experts.
+Two arms are controls: experts behind a router that stays as it was drawn, which must save nothing,
+and a task with one table, which leaves experts nothing to divide by cluster. There, too, more
+parameters remember more, so that what is saved on it is measured rather than ruled out.
 """
 
 from __future__ import annotations
