@@ -39,7 +39,7 @@ class Texts:
 
     context: int = 32
     """Tokens of a sequence."""
-    clusters: int = 16
+    clusters: int = 4
     """Tables of the lookup task, of 1,024 successors each."""
     training: int = 65536
     """Training sequences of the lookup task."""
@@ -69,16 +69,16 @@ class Schedule:
 
     batch_size: int = 32
     """Sequences in a step; all their tokens are routed together."""
-    steps: int = 1000
-    """Training steps."""
+    steps: int = 700
+    """Training steps; where compute is compared, those of the larger dense network."""
     log_every: int = 20
     """Steps between two points of the curves; divides --steps and --tuning-steps."""
     warm_up: int = 20
     """Steps in which the learning rate rises to its value."""
-    grid: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    grid: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
     """Learning rates that each arm is tuned over. A choice on the edge extends the grid by its own
     ratio, twice at most."""
-    tuning_steps: int = 1000
+    tuning_steps: int = 700
     """Steps of a tuning lane."""
     tuning_seeds: int = 1
     """Seeds of each tuning point."""

@@ -113,10 +113,15 @@ SMOKE = Config(
     ),
     dispatch=DispatchConfig(tokens=256, width=16, hidden=32, experts=(8,), rounds=3),
 )
-DEFAULT = Config(studies=("compute_to_quality", "layout", "dispatch"))
-LONG = Schedule(batch_size=64, steps=2000, log_every=20, warm_up=50, tuning_steps=2000)
+DEFAULT = Config(
+    studies=("compute_to_quality", "layout", "dispatch"),
+    layout=LayoutConfig(schedule=Schedule(steps=400, tuning_steps=400)),
+)
+LONG = Schedule(steps=1500, warm_up=50, grid=(1e-3, 3e-3, 1e-2), tuning_steps=1500)
+BRIEFER = replace(LONG, steps=1000, tuning_steps=1000)
 WIDE = Network(width=64, heads=4, hidden=128)
 FULL = Config(
+    texts=Texts(clusters=16, training=131072),
     compute_to_quality=ComputeToQualityConfig(
         tasks=("lookup", "one_cluster", "english"),
         arms=tuple(compute_to_quality.ARMS),
@@ -127,10 +132,10 @@ FULL = Config(
         tasks=("lookup", "english"),
         arms=tuple(layout.ARMS),
         network=replace(WIDE, layers=4),
-        schedule=LONG,
+        schedule=BRIEFER,
     ),
     distillation=DistillationConfig(
-        teacher_steps=2000, network=replace(WIDE, layers=4), schedule=LONG
+        teacher_steps=1500, network=replace(WIDE, layers=4), schedule=LONG
     ),
     dispatch=DispatchConfig(experts=(4, 8, 16, 32, 64)),
 )
@@ -146,7 +151,7 @@ PATIENT = Schedule(
     tuning_steps=4000,
 )
 LARGE = Config(
-    texts=Texts(context=1024, clusters=1024, training=65536, held_out=64),
+    texts=Texts(context=1024, clusters=1024, held_out=64),
     compute_to_quality=ComputeToQualityConfig(
         arms=tuple(compute_to_quality.ARMS), every=2, network=BROAD, schedule=PATIENT
     ),

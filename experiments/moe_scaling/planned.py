@@ -22,7 +22,7 @@ class Machine:
     compiling: float
 
 
-TWO_CORES = Machine(operations=20e9, lanes=2, compiling=8.0)
+TWO_CORES = Machine(operations=15e9, lanes=2, compiling=6.0)
 ONE_GPU = Machine(operations=30e12, lanes=1, compiling=60.0)
 
 
@@ -101,7 +101,7 @@ def operations(config: Any) -> dict[str, float]:
 
 def seconds(config: Any, machine: Machine) -> Mapping[str, float]:
     """Expected seconds of each study from a cold start."""
-    found = {"dispatch": 4.0 * config.dispatch.rounds * len(config.dispatch.experts)}
+    found = {"dispatch": 1.2 * config.dispatch.rounds * len(config.dispatch.experts)}
     for study, parts in work(config).items():
         networks = len({one.network for one in parts.values()})
         computing = sum(one.operations * one.lane_steps for one in parts.values())
