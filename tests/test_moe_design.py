@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import zlib
 
@@ -27,7 +28,7 @@ from experiments.moe_design import (
     z_loss_claims,
 )
 from experiments.moe_design import config as settings
-from jaxtrends import claims, models, sequences, sweep, train, transformer
+from jaxtrends import claims, models, moe, sequences, sweep, train, transformer
 from jaxtrends.errors import Problem
 
 SEEDS = 10
@@ -147,6 +148,25 @@ def test_smaller_logits_and_rounding():
     assert verdict(z_loss_claims, "S1d", stability_values(10, 0, logits=0.5)) == "reproduced"
     assert verdict(z_loss_claims, "S1d", stability_values(10, 0, logits=2.0)) == "not reproduced"
     assert verdict(z_loss_claims, "S2", stability_values(10, 0)) == "reproduced"
+
+
+def test_rounding_survives_compilation():
+    generator = np.random.default_rng(0)
+    inputs = jnp.asarray(generator.normal(size=(1, 64, 8)), jnp.float32)
+    params = {
+        "router": jnp.asarray(generator.normal(size=(8, 4)) * 3, jnp.float32),
+        "up": jnp.zeros((4, 8, 1), jnp.float32),
+        "down": jnp.zeros((4, 1, 8), jnp.float32),
+    }
+    largest = {}
+    for dtype in moe.ROUTER_DTYPES:
+        layer = functools.partial(
+            moe.mixture_layer, mixture=moe.Mixture(experts=4, router_dtype=dtype)
+        )
+        largest[dtype] = jax.jit(layer)(params, inputs)[1].largest_logit
+    rounded = {dtype: float(value.astype(jnp.bfloat16)) for dtype, value in largest.items()}
+    assert rounded["bfloat16"] == float(largest["bfloat16"])
+    assert rounded["float32"] != float(largest["float32"])
 
 
 def test_the_papers_example_of_rounding_through_the_layer():

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
-import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 
@@ -121,7 +120,9 @@ def limited(trainer: train.Trainer) -> train.Trainer:
 
 def flattened(params: Any, data: Any) -> dict[str, jax.Array]:
     """All parameters in one row: ``parameters`` (P,)."""
-    return {"parameters": jax.flatten_util.ravel_pytree(params)[0]}
+    from jax.flatten_util import ravel_pytree
+
+    return {"parameters": ravel_pytree(params)[0]}
 
 
 def from_pretrained(trainer: train.Trainer, network: Network) -> train.Trainer:
@@ -129,11 +130,11 @@ def from_pretrained(trainer: train.Trainer, network: Network) -> train.Trainer:
 
     It draws its batches from the first ``examples`` training sequences.
     """
+    from jax.flatten_util import ravel_pytree
+
     model = transformer.transformer(language.sizes_of(network))
     like = jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)))
-    _, unravel = jax.flatten_util.ravel_pytree(
-        jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
-    )
+    _, unravel = ravel_pytree(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like))
 
     def init(lane: Any, data: Any) -> Any:
         fresh = trainer.init(lane, data)

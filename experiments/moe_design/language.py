@@ -63,7 +63,7 @@ class Network:
     """Steps between two evaluations; divides --steps."""
     warm_up: int = 20
     """Steps in which Adam's rate rises to what it stays at."""
-    rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
+    rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2, 0.1)
     """Learning rates that each arm is tuned over."""
     tuning_seeds: int = 2
     """Seeds of each tuning point."""

@@ -36,7 +36,7 @@ class SpecialisationConfig:
     """What is trained on the lookup task."""
     english: Network = field(
         default_factory=lambda: Network(
-            data="english", context=32, held_out=128, log_every=20, rates=(1e-3, 3e-3, 1e-2)
+            data="english", context=32, held_out=128, log_every=20, rates=(1e-3, 3e-3, 1e-2, 3e-2)
         )
     )
     """What is trained on English."""
