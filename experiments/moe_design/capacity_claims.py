@@ -1,4 +1,4 @@
-"""What the capacity study's values decide: claims S3 and S4."""
+"""What the capacity study's values decide: claims S3 and S4; two that no machine here can."""
 
 from __future__ import annotations
 
@@ -167,5 +167,37 @@ CLAIMS: tuple[Claim, ...] = (
                 "all the capacity there is", "fail", "a gain known to be larger is not smaller"
             ),
         ),
+    ),
+    Claim(
+        id="S10",
+        study="capacity",
+        statement="A layer should have at most one expert per core, and gains fade above 256 "
+        "experts.",
+        source="paper",
+        where="section 5",
+        known="text",
+        quantity="time of a training step, and loss, over the experts of a layer",
+        statistic="paired ratio",
+        region=(-math.inf, 1.0),
+        reason="1 is no difference",
+        evidence=None,
+        not_testable="it is about the traffic between hundreds of accelerator cores, each of which "
+        "holds an expert; here all experts share one device",
+    ),
+    Claim(
+        id="S11",
+        study="capacity",
+        statement="A sparse network of 269 thousand million parameters, with the arithmetic of a "
+        "dense one of 32, reaches the best SuperGLUE score of its time.",
+        source="paper",
+        reported="91.2 on SuperGLUE",
+        where="abstract",
+        known="text",
+        quantity="score on SuperGLUE",
+        statistic="mean",
+        region=(91.2, math.inf),
+        reason="the score as printed",
+        evidence=None,
+        not_testable="pretraining on 1.5 million million tokens is out of reach of one machine",
     ),
 )
