@@ -188,10 +188,10 @@ CLAIMS: tuple[Claim, ...] = (
         id="S11",
         study="capacity",
         statement="A sparse network of 269 thousand million parameters, with the arithmetic of a "
-        "dense one of 32, reaches the best SuperGLUE score of its time.",
+        "dense one of 32, does well on SuperGLUE.",
         source="paper",
         reported="91.2 on SuperGLUE",
-        where="abstract",
+        where="in the text",
         known="text",
         quantity="score on SuperGLUE",
         statistic="mean",
