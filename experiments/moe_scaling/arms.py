@@ -100,28 +100,28 @@ def check(flag: str, texts: Texts, schedule: Schedule, networks: Mapping[str, Tr
         Problem: names the flag or the arm at fault.
     """
     counts = ("batch_size", "steps", "log_every", "tuning_steps", "tuning_seeds", "block")
-    require_positive(**{f"{flag}.{name}": getattr(schedule, name) for name in counts})
-    require_positive(**{f"{flag}.grid[{i}]": rate for i, rate in enumerate(schedule.grid)})
+    require_positive(**{f"{flag}.schedule.{name}": getattr(schedule, name) for name in counts})
+    require_positive(**{f"{flag}.schedule.grid[{i}]": rate for i, rate in enumerate(schedule.grid)})
     if len(schedule.grid) < 3 or sorted(set(schedule.grid)) != list(schedule.grid):
         raise Problem(
-            f"--{flag}.grid needs three learning rates or more, from the smallest up, not "
+            f"--{flag}.schedule.grid needs three learning rates or more, from the smallest up, not "
             f"{schedule.grid}."
         )
     for name in ("steps", "tuning_steps"):
         if getattr(schedule, name) % schedule.log_every:
             raise Problem(
-                f"--{flag}.{name.replace('_', '-')} {getattr(schedule, name)} is not a multiple "
-                f"of --{flag}.log-every {schedule.log_every}."
+                f"--{flag}.schedule.{name.replace('_', '-')} {getattr(schedule, name)} is not a multiple "
+                f"of --{flag}.schedule.log-every {schedule.log_every}."
             )
     for name in ("warm_up", "balance", "z"):
         if not 0 <= getattr(schedule, name) < math.inf:
             raise Problem(
-                f"--{flag}.{name.replace('_', '-')} must not be negative, not "
+                f"--{flag}.schedule.{name.replace('_', '-')} must not be negative, not "
                 f"{getattr(schedule, name)}."
             )
     if texts.held_out % schedule.batch_size:
         raise Problem(
-            f"--texts.held-out {texts.held_out} is not a multiple of --{flag}.batch-size "
+            f"--texts.held-out {texts.held_out} is not a multiple of --{flag}.schedule.batch-size "
             f"{schedule.batch_size}, so that it cannot be routed in groups as in training."
         )
     for arm, sizes in networks.items():

@@ -88,7 +88,7 @@ def check(config: ComputeToQualityConfig, texts: Texts) -> None:
         **{
             f"{flag}.every": config.every,
             f"{flag}.timing-rounds": config.timing_rounds,
-            f"{flag}.layers": config.network.layers,
+            f"{flag}.network.layers": config.network.layers,
         }
     )
     for task in config.tasks:

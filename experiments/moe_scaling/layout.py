@@ -104,7 +104,7 @@ def check(config: LayoutConfig, texts: Texts) -> None:
         **{
             "layout.experts": config.experts,
             "layout.pyramid-layers": config.pyramid_layers,
-            "layout.layers": config.network.layers,
+            "layout.network.layers": config.network.layers,
         }
     )
     if config.network.layers < 2 or config.pyramid_layers >= config.network.layers:
