@@ -110,8 +110,8 @@ def check(flag: str, texts: Texts, schedule: Schedule, networks: Mapping[str, Tr
     for name in ("steps", "tuning_steps"):
         if getattr(schedule, name) % schedule.log_every:
             raise Problem(
-                f"--{flag}.schedule.{name.replace('_', '-')} {getattr(schedule, name)} is not a multiple "
-                f"of --{flag}.schedule.log-every {schedule.log_every}."
+                f"--{flag}.schedule.{name.replace('_', '-')} {getattr(schedule, name)} is not a "
+                f"multiple of --{flag}.schedule.log-every {schedule.log_every}."
             )
     for name in ("warm_up", "balance", "z"):
         if not 0 <= getattr(schedule, name) < math.inf:
