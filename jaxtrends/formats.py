@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 
 
@@ -68,7 +69,14 @@ LATEX = {
     **{character: "\\" + character for character in "&%$#_"},
     **{"<": "$<$", ">": "$>$", "|": r"\textbar{}", "“": "``", "”": "''", "’": "'"},
     **{"∞": r"$\infty$", "×": r"$\times$", "·": r"$\cdot$", "±": r"$\pm$", "\u2212": "$-$"},
-    **{"≤": r"$\leq$", "≥": r"$\geq$", "≈": r"$\approx$", "→": r"$\to$", "√": r"$\surd$"},
+    **{
+        "≤": r"$\leq$",
+        "≥": r"$\geq$",
+        "≈": r"$\approx$",
+        "≳": r"$\stackrel{>}{\sim}$",
+        "→": r"$\to$",
+        "√": r"$\surd$",
+    },
     **{"²": "$^2$", "³": "$^3$", "…": r"\dots{}", "–": "--", "—": "---", "\n": " "},
     **{
         "α": r"$\alpha$",
@@ -92,12 +100,20 @@ def escape_latex(text: str) -> str:
             return f"${times}10^{{{int(match['exponent'])}}}$"
         if match["raised"]:
             return f"$^{{{match['raised']}}}$"
-        return "$-$" if match["minus"] else LATEX.get(match[0], match[0])
+        return "$-$" if match["minus"] else LATEX.get(match[0]) or _known_to_latex(match[0])
 
     power = r"(?<![\w.])(?P<mantissa>-?\d+(?:\.\d+)?)e(?P<exponent>[-+]?\d+)\b"
     minus = r"(?P<minus>(?<![\w)\]])-(?=[\d∞])|(?<= )-(?= ))"
     raised = r"\^(?P<raised>-?\d+)"
     return re.sub(f"{power}|{minus}|{raised}|.", piece, text, flags=re.DOTALL)
+
+
+def _known_to_latex(character: str) -> str:
+    """The character if LaTeX's usual fonts have it, else the plain ones it is made of, else ?."""
+    if ord(character) < 0x180:
+        return character
+    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return "".join(LATEX.get(part, part) for part in plain) or "?"
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: set[int]) -> str:

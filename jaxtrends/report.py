@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -332,6 +333,9 @@ def columns_of_numbers(table: Mapping[str, Any]) -> set[int]:
     return {n for n, cells in columns if not any(isinstance(cell, str) for cell in cells)}
 
 
+LONGEST = 20  # rows of a table that surely fits a page, cells of several lines and all
+
+
 def study_table(table: Mapping[str, Any], format: str) -> str:
     """A study's own table (`jaxtrends.study.Table` as plain data) in Markdown or LaTeX.
 
@@ -344,19 +348,42 @@ def study_table(table: Mapping[str, Any], format: str) -> str:
         note = f"\n{escape_markdown(sentence(table['note']))}\n" if table["note"] else ""
         title = f"**{escape_markdown(sentence(table['title']))}**\n\n"
         return title + markdown_table(table["columns"], rows, right) + note
-    letters = "".join("r" if n in right else "l" for n in range(len(table["columns"])))
-    body = [" & ".join(escape_latex(cell) for cell in row) for row in (table["columns"], *rows)]
-    caption = " ".join(sentence(text) for text in (table["title"], table["note"]) if text)
-    lines = [
-        r"\begin{table}\centering\footnotesize",
-        rf"\caption{{{escape_latex(caption)}}}\smallskip",
-        rf"\begin{{tabular}}{{@{{}}{letters}@{{}}}}",
-        rf"\toprule {body[0]} \\ \midrule",
-        *(rf"{{}}{row} \\" for row in body[1:]),  # {}: a cell may start with a bracket
-        r"\bottomrule",
-        r"\end{tabular}\end{table}",
+    sides = ["r" if n in right else "l" for n in range(len(table["columns"]))]
+    heading = " & ".join(map(_stacked, table["columns"], sides))
+    wide = [
+        side == "l" and max((len(row[n]) for row in rows), default=0) > 16
+        for n, side in enumerate(sides)
     ]
-    return "\n".join(lines) + "\n"
+    narrowed = r">{\raggedright\arraybackslash}p{0.16\linewidth}"
+    letters = [narrowed if long else side for long, side in zip(wide, sides, strict=True)]
+    caption = " ".join(sentence(text) for text in (table["title"], table["note"]) if text)
+    caption = rf"\caption{{{escape_latex(caption)}}}"
+    columns = rf"{{@{{}}{''.join(letters)}@{{}}}}"
+    heading = rf"\toprule {heading} \\ \midrule"
+    # {}: a cell may start with a bracket, which LaTeX would take for an option of the line break
+    body = [rf"{{}}{' & '.join(escape_latex(cell) for cell in row)} \\" for row in rows]
+    if len(rows) > LONGEST:
+        opening = [rf"\begin{{longtable}}{columns}", caption + r"\\", heading + r" \endfirsthead"]
+        lines = [*opening, heading + r" \endhead", r"\bottomrule \endfoot", *body]
+        lines.append(r"\end{longtable}\endgroup")
+    else:
+        opening = [
+            r"\begin{table}\centering",
+            caption + r"\smallskip",
+            rf"\begin{{tabular}}{columns}",
+        ]
+        lines = [*opening, heading, *body, r"\bottomrule", r"\end{tabular}\end{table}\endgroup"]
+    small = (
+        r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}\setlength{\LTcapwidth}{\linewidth}"
+    )
+    return "\n".join([small, *lines]) + "\n"
+
+
+def _stacked(heading: str, side: str) -> str:
+    """A heading in lines of some ten letters, so that it does not make its column wide."""
+    lines = textwrap.wrap(heading, 10, break_long_words=False) or [""]
+    stack = r" \\ {}".join(escape_latex(line) for line in lines)  # {}: as below
+    return rf"\shortstack[{side}]{{{stack}}}"
 
 
 def figures_of(done: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -6,6 +6,8 @@ import csv
 import io
 import math
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -116,6 +118,7 @@ def test_a_number_has_four_digits(number, text):
         ("p < 0.05 | q", r"p $<$ 0.05 \textbar{} q"),
         ("κ ≤ 3 × “σ”", r"$\kappa$ $\leq$ 3 $\times$ ``$\sigma$''"),
         ("line\nbreak", "line break"),
+        ("n ≳ d, x₁, Cerón, 语", r"n $\stackrel{>}{\sim}$ d, x1, Cerón, ?"),
     ],
 )
 def test_latex(text, latex):
@@ -259,6 +262,7 @@ def test_latex_is_balanced_and_every_row_has_as_many_cells(made):
     assert text.count("$") % 2 == 0
     for environment in ("longtable", "table", "tabular"):
         assert text.count(rf"\begin{{{environment}}}") == text.count(rf"\end{{{environment}}}") > 0
+    assert text.count(r"\begingroup") == text.count(r"\endgroup")
     rows = [line for line in text.splitlines() if line.endswith(r"\addlinespace")]
     assert len(rows) == 8
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(report.COLUMNS) - 1}
@@ -582,3 +586,19 @@ def test_without_records_there_is_still_a_page():
     assert "There are none yet." in pages.index_page([], {})
     assert "@software{jaxtrends," in pages.bibliography([])
     assert pages.summary([]) == "None yet.\n"
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex here")
+def test_latex_compiles_in_a_minimal_document(made, tmp_path):
+    tables = {"made": pages.tables_latex(made)}
+    for path in (record.ROOT / "results").glob("*/*/table.tex"):
+        tables["-".join(path.parts[-3:-1])] = path.read_text(encoding="utf-8")
+    for name, text in tables.items():
+        (tmp_path / f"{name}.tex").write_text(
+            "\\documentclass{article}\n\\usepackage{array,booktabs,longtable}\n"
+            f"\\begin{{document}}\n{text}\\end{{document}}\n",
+            encoding="utf-8",
+        )
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{name}.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60)
+        assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
