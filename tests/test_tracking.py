@@ -206,6 +206,7 @@ def test_disabled_writes_nothing_and_starts_nothing(tmp_path, monkeypatch):
         raise AssertionError("a process was started")
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)  # another test may have imported it
     said = []
     with Tracker(make_tracking(tmp_path / "run", "disabled", said)) as tracker:
         tracker.lanes([make_lane()])
