@@ -1,0 +1,94 @@
+"""Every command in the README is one that works."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jaxtrends import flags, record
+from jaxtrends.experiment import discover
+
+ROOT = Path(record.ROOT)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for kind, block in BLOCKS
+    if kind == "sh"
+    for line in block.splitlines()
+]
+# Run by CI itself, or for minutes: what is left to ask is whether they are spelt right.
+BY_CI = ("make run", "make test", "pip install -e .")
+
+
+def test_there_are_commands():
+    assert len(COMMANDS) > 12
+    assert "make run" in COMMANDS[0]
+
+
+def runs(*arguments, **options):
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=300, **options
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in BY_CI])
+def test_a_command_works(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    python, dash, module, *arguments = shlex.split(command)
+    assert (python, dash) == ("python", "-m")
+    if module == "experiments":
+        assert "forward_grad" in runs("-m", module)
+        return
+    package, _, name = module.partition(".")
+    if package == "experiments":
+        experiment = discover()[name]
+        if arguments == ["--help"]:
+            assert "--preset" in runs("-m", module, "--help")
+            return
+        shutil.copy(ROOT / "experiments/compute_trends/milestone_systems.csv", "MINE.csv")
+        config, _ = flags.parse(experiment, arguments, ())
+        assert experiment.studies_of(config)
+        return
+    assert package == "scripts"
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    for run in ("MINE", "default-20220217-120000"):
+        shutil.copytree(ROOT / "results/forward_grad/default", f"runs/forward_grad/{run}")
+    found = [path for word in arguments for path in sorted(map(str, Path().glob(word))) or [word]]
+    if name == "verify":  # which makes the record again
+        assert record.read(Path(found[0]))
+        assert "usage" in runs("-m", module, "--help")
+        return
+    assert runs("-m", module, *found) or name == "page"
+    if name == "page":
+        assert Path("page.html").stat().st_size > 100_000
+
+
+@pytest.mark.parametrize("target", ["run", "test"])
+def test_make_knows_its_targets(target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+def test_an_estimator_of_ones_own_runs_beside_the_others(tmp_path):
+    (source,) = (block for kind, block in BLOCKS if kind == "python")
+    (tmp_path / "mine.py").write_text(source)
+    command = re.search(r"run as: python mine.py (.*)", source)[1].split()
+    out = runs(
+        "mine.py",
+        *command,
+        *("--preset", "smoke", "--output", "out", "--methods", "backprop", "sign"),
+        cwd=tmp_path,
+    )
+    assert "Record:" in out
+    tuned = record.read(tmp_path / "out")["results"]["studies"]["training"]["values"]["tasks"][
+        "mlp"
+    ]
+    assert set(tuned["tuned"]) == {"backprop", "sign"}
