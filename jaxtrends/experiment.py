@@ -10,7 +10,6 @@ import sys
 import time
 import types
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -172,7 +171,7 @@ def run(
         Problem: data, the output folder or a flag is at fault; found out before any training.
         Interrupted: a signal came; what was done is saved in the folder.
     """
-    from jaxtrends import report, tracking
+    from jaxtrends import tracking
 
     started = datetime.now(UTC).isoformat(timespec="seconds")
     chosen = experiment.studies_of(config)
@@ -251,11 +250,7 @@ def run(
         done["provenance"]["dirty"] = None if None in origins else any(origins)
         done = record.plain(done)
         _write(done, {name: study.curves() for name, (_, study) in made.items()}, path)
-        # W&B takes seconds to start, in a process of its own: the figures are drawn meanwhile.
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            drawing = pool.submit(report.draw_all, done, path / "figures")
-            tracker.record(done, path / "record.json", _claim_rows(done))
-            drawing.result()
+        tracker.record(done, path / "record.json", _claim_rows(done))
         if mode == "online":
             terminal.say("Uploading to W&B …")
     except Interrupted:
@@ -418,9 +413,12 @@ def _judge(claim: Claim, values: Mapping[str, Any]) -> dict[str, Any]:
 def _write(
     done: Mapping[str, Any], curves: Mapping[str, Mapping[str, np.ndarray]], path: Path
 ) -> None:
+    from jaxtrends import report
+
     named = {f"{s}/{name}": values for s, found in curves.items() for name, values in found.items()}
     record.write_arrays(path / "curves.npz", named)
     record.write_json(path / "record.json", done)
+    report.draw_all(done, path / "figures")
 
 
 def _claim_rows(done: Mapping[str, Any]) -> list[dict[str, Any]]:
