@@ -10,8 +10,8 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Mean softmax cross-entropy in nats.
 
     Args:
-        logits: (batch, classes), float.
-        labels: (batch,), int.
+        logits: (..., classes), float.
+        labels: (...), int.
     """
     # A one-hot product rather than a gather: the gather's transpose is a scatter, which is slow.
     chosen = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)

@@ -239,12 +239,11 @@ def _combine_forward(
 def _combine_backward(saved: Any, cotangent: jax.Array) -> tuple[jax.Array, jax.Array, None]:
     outputs, gate, routing = saved
     # The weight of the choice that holds a place: a place has one token, and one of its choices.
-    top, tokens = gate.shape
     weights = jnp.zeros(outputs.shape[0] + 1, gate.dtype).at[routing.place].set(gate)[:-1]
     back = weights.astype(cotangent.dtype)[:, None] * dispatch(cotangent, routing)
     heard = _fetch(outputs, routing.place)
     slope = jnp.sum(heard.astype(gate.dtype) * cotangent.astype(gate.dtype)[None], axis=-1)
-    return back.astype(outputs.dtype), slope.reshape(top, tokens), None
+    return back.astype(outputs.dtype), slope, None
 
 
 combine.defvjp(_combine_forward, _combine_backward)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from jaxtrends import models, moe
+from jaxtrends import losses, models, moe
 from jaxtrends.errors import Problem, require_positive
 
 if TYPE_CHECKING:
@@ -198,9 +198,7 @@ def next_token_loss(
     outputs: tuple[jax.Array, tuple[moe.Report, ...]], labels: jax.Array
 ) -> jax.Array:
     """Cross-entropy in nats a token: (logits (..., vocabulary), reports), (...) int -> ()."""
-    logits = outputs[0].astype(jnp.float32)
-    chosen = jax.nn.one_hot(labels, logits.shape[-1], dtype=jnp.float32)
-    return -jnp.mean(jnp.sum(jax.nn.log_softmax(logits) * chosen, axis=-1))
+    return losses.cross_entropy(outputs[0].astype(jnp.float32), labels)
 
 
 def router_metrics() -> dict[str, Callable[[Any, jax.Array], jax.Array]]:

@@ -42,7 +42,7 @@ SIBLINGS = {
         *("claims", "comparison", "curves", "drawings", "forest"),
         *("formats", "pages", "record", "report"),
     },
-    "transformer": {"models", "moe"},
+    "transformer": {"losses", "models", "moe"},
 }
 
 # Packages that may be imported in a few places only, so that they can be replaced there.
