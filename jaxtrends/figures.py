@@ -99,19 +99,20 @@ def draw(figure: Mapping[str, Any], directory: Path) -> list[Path]:
         The two paths. The same data give the same SVG, byte for byte, with the same Matplotlib.
     """
     from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     note = f"{figure['title']} {DIGEST_LABEL}{data_digest(figure)}"
     described = {"Title": figure["title"], "Description": note}
-    metadata = {".svg": {"Date": None, **described}, ".png": {"Software": None, **described}}
+    metadata = {".png": {"Software": None, **described}, ".svg": {"Date": None, **described}}
     directory.mkdir(parents=True, exist_ok=True)
+    paths = [directory / f"{figure['name']}{suffix}" for suffix in metadata]
     with style.context(["default", STYLE]):
         drawing = compose(figure)
-        paths = []
-        for suffix, fields in metadata.items():
-            path = directory / f"{figure['name']}{suffix}"
-            drawing.savefig(path, metadata=fields)
-            drawing.set_layout_engine("none")  # which keeps what was laid out for the first file
-            paths.append(path)
+        # The canvases themselves: `savefig` lays out and draws everything twice for each file.
+        for path, canvas in zip(paths, (FigureCanvasAgg, FigureCanvasSVG), strict=True):
+            write = getattr(canvas(drawing), f"print_{path.suffix[1:]}")
+            write(path, metadata=metadata[path.suffix])
     return paths
 
 
@@ -170,6 +171,8 @@ def compose(figure: Mapping[str, Any]) -> Any:
         axes.set_title(_wrapped(letter + panel["title"], 48))
         _draw_panel(axes, panel, looks, handles)
     _draw_legend(drawing, grid[len(panels) :], handles)
+    drawing.get_layout_engine().execute(drawing)
+    drawing.set_layout_engine("none")  # which keeps what was laid out
     _draw_texts(drawing, grid, panels)
     return drawing
 
@@ -409,17 +412,9 @@ def _draw_legend(drawing: Any, empty: Sequence[Any], handles: Mapping[str, Any])
 
 def _draw_texts(drawing: Any, grid: Sequence[Any], panels: Sequence[Mapping[str, Any]]) -> None:
     """Names of landmarks and of vertical rules, placed when all else has its place."""
-    named = [
-        (axes, panel)
-        for axes, panel in zip(grid, panels, strict=False)
-        if panel.get("marks") or any(series.get("texts") for series in panel["series"])
-    ]
-    if not named:
-        return
-    drawing.get_layout_engine().execute(drawing)
-    drawing.set_layout_engine("none")  # which keeps what was laid out
-    for axes, panel in named:
-        _name_panel(drawing, axes, panel)
+    for axes, panel in zip(grid, panels, strict=False):
+        if panel.get("marks") or any(series.get("texts") for series in panel["series"]):
+            _name_panel(drawing, axes, panel)
 
 
 def _on_screen(axes: Any, series: Mapping[str, Any]) -> np.ndarray:
