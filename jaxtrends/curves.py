@@ -120,9 +120,9 @@ def summarise(lanes: np.ndarray) -> np.ndarray:
 
 def _reach(count: int) -> float:
     """Half the width of Student's 95 % interval of a mean, in sample standard deviations."""
-    from scipy import stats as scipy_stats
+    from scipy import special
 
-    return float(scipy_stats.t.ppf(0.975, count - 1)) / math.sqrt(count)
+    return float(special.stdtrit(count - 1, 0.975)) / math.sqrt(count)
 
 
 def encode(rows: np.ndarray) -> dict[str, Any]:

@@ -8,14 +8,9 @@ vertical rules bear their names where `jaxtrends.labels` finds room for them.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import json
 import math
-import os
 import re
-import subprocess
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -114,39 +109,6 @@ def draw(figure: Mapping[str, Any], directory: Path) -> list[Path]:
             write = getattr(canvas(drawing), f"print_{path.suffix[1:]}")
             write(path, metadata=metadata[path.suffix])
     return paths
-
-
-def draw_many(figures: Sequence[Mapping[str, Any]], directory: Path) -> list[Path]:
-    """Draw figures as `draw` does, on two processor cores: by a second process, which takes half.
-
-    Matplotlib needs about a second for a figure, and threads do not help it.
-    """
-    half = len(figures) // 2 if (os.cpu_count() or 1) > 1 else 0
-    if half < 2:  # a process takes as long to start as a figure to draw
-        return [path for figure in figures for path in draw(figure, directory)]
-    theirs, ours = figures[:half], figures[half:]
-    order = json.dumps([str(directory.absolute()), record.plain(theirs)])
-    before = os.environ.get("PYTHONPATH", "")
-    helper = subprocess.Popen(
-        [sys.executable, "-c", "from jaxtrends import figures; figures.draw_ordered()"],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": f"{record.ROOT}{os.pathsep}{before}"},
-        text=True,
-    )
-    with contextlib.suppress(BrokenPipeError), helper.stdin as pipe:
-        pipe.write(order)
-    paths = [path for figure in ours for path in draw(figure, directory)]
-    if helper.wait() == 0:
-        return [directory / f"{f['name']}{end}" for f in theirs for end in (".svg", ".png")] + paths
-    return [path for figure in theirs for path in draw(figure, directory)] + paths
-
-
-def draw_ordered() -> None:
-    """What the second process of `draw_many` does: draw what comes through standard input."""
-    directory, ordered = json.load(sys.stdin)
-    for figure in ordered:
-        draw(figure, Path(directory))
 
 
 def compose(figure: Mapping[str, Any]) -> Any:

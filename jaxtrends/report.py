@@ -1,4 +1,4 @@
-"""Tables and figures of a record, from the record alone."""
+"""Tables of a record, from the record alone, and which figures it has."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import math
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxtrends import claims, figures, record
+from jaxtrends import claims, record
 from jaxtrends.errors import choose
 from jaxtrends.formats import (
     escape_latex,
@@ -398,11 +397,6 @@ def figures_of(done: Mapping[str, Any]) -> list[dict[str, Any]]:
     if len(set(names)) < len(names):
         raise ValueError(f"two figures have the same name: {sorted(names)}")
     return found
-
-
-def draw_all(done: Mapping[str, Any], directory: Path) -> list[Path]:
-    """Draw all figures of a record into a folder (see `figures.draw`); the paths of the files."""
-    return figures.draw_many(figures_of(done), directory)
 
 
 def terminal_table(done: Mapping[str, Any]) -> Any:

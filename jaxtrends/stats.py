@@ -58,13 +58,13 @@ def _zeros_and_ones(*samples: np.ndarray) -> None:
 
 
 def _student(values: np.ndarray, confidence: float) -> tuple[float, float, float]:
-    from scipy import stats as scipy_stats
+    from scipy import special
 
     mean = float(values.mean())
     if values.size < 2:
         return mean, -math.inf, math.inf
     error = float(values.std(ddof=1)) / math.sqrt(values.size)
-    half = float(scipy_stats.t.ppf(0.5 + confidence / 2, values.size - 1)) * error
+    half = float(special.stdtrit(values.size - 1, 0.5 + confidence / 2)) * error
     return mean, mean - half, mean + half
 
 
@@ -168,14 +168,23 @@ def median_ratio(samples: Samples, confidence: float) -> Interval:
 
 
 def proportion(samples: Samples, confidence: float) -> Interval:
-    """Wilson's score interval of a share; ``values`` are zeros and ones."""
-    from scipy import stats as scipy_stats
+    """Wilson's score interval of a share; ``values`` are zeros and ones.
+
+    Newcombe (1998), method 3, as in scipy's ``binomtest``, which tests on the way: that made a
+    p-value, found by trying confidences, ten times as slow.
+    """
+    from scipy import special
 
     values = _sample(samples, "values")
     _zeros_and_ones(values)
     count, n = int(values.sum()), values.size
-    ends = scipy_stats.binomtest(count, n).proportion_ci(confidence, method="wilson")
-    return Interval(count / n, float(ends.low), float(ends.high), n, "Wilson")
+    share, z = count / n, float(special.ndtri(0.5 + 0.5 * confidence))
+    whole = 2 * (n + z**2)
+    centre = (2 * n * share + z**2) / whole
+    half = z / whole * math.sqrt(4 * n * share * (1 - share) + z**2)
+    low = 0.0 if count == 0 else centre - half
+    high = 1.0 if count == n else centre + half
+    return Interval(share, low, high, n, "Wilson")
 
 
 def discordant_share(samples: Samples, confidence: float) -> Interval:
@@ -240,10 +249,10 @@ def minimum_detectable_effect(interval: Interval, confidence: float) -> float:
     (z_{1-a/2} + z_{0.8}) / z_{1-a/2} times the interval's half-width, in the interval's own units;
     on the log scale it is a factor. Infinite for an interval without an end.
     """
-    from scipy import stats as scipy_stats
+    from scipy import special
 
-    reach = float(scipy_stats.norm.ppf(0.5 + confidence / 2))
-    factor = (reach + float(scipy_stats.norm.ppf(0.8))) / reach
+    reach = float(special.ndtri(0.5 + confidence / 2))
+    factor = (reach + float(special.ndtri(0.8))) / reach
     if interval.scale == "log":
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             width = float(np.log(interval.high) - np.log(interval.low))

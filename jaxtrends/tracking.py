@@ -134,9 +134,18 @@ class Tracker:
         self._uploader: _Uploader | None = None
         self._working = tracking.mode != "disabled"
         self._warned = False
+        if self._working:
+            with self._forgiving():
+                self._writer = _Writer(tracking)
         if tracking.mode == "online":
             with self._forgiving():
                 self._uploader = _Uploader(tracking)
+
+    def settle(self) -> None:
+        """Wait until W&B, which starts beside the run, has started, so that a time can be taken."""
+        with self._forgiving():
+            if self._working:
+                self._writer.settle()
 
     def lanes(self, lanes: Sequence[LaneHistory]) -> None:
         """Write one study's reported lanes: a run each, the curves thinned.
@@ -198,8 +207,6 @@ class Tracker:
     def _write(self, run: Mapping[str, Any]) -> None:
         if not self._working:
             return
-        if self._writer is None:
-            self._writer = _Writer(self._tracking)
         self._writer.write(run)
         if self._uploader is not None:
             self._stay_offline(self._uploader.refusal(wait=False))
@@ -332,7 +339,7 @@ def _start(folder: Path, arguments: Sequence[str], log: str, **options: Any) -> 
 
 
 class _Writer:
-    """A process that writes runs, one line of JSON in and one out for each."""
+    """A process that writes runs: a line of JSON in and one out for each, the first for its start."""
 
     def __init__(self, tracking: Tracking) -> None:
         self._folder = _folder(tracking)
@@ -350,6 +357,17 @@ class _Writer:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self._ready = False
+
+    def settle(self) -> None:
+        """Wait until the process has started W&B.
+
+        Raises:
+            RuntimeError: W&B does not start, or not in time.
+        """
+        if not self._ready:
+            self._answer()
+            self._ready = True
 
     def write(self, run: Mapping[str, Any]) -> None:
         """Write a run.
@@ -357,27 +375,32 @@ class _Writer:
         Raises:
             RuntimeError: it could not be written, or W&B did not answer in time.
         """
+        self.settle()
+        answer = self._answer(json.dumps({"common": self._common, **run}) + "\n")
+        # W&B turns to the system's temporary folder where it may not write, and says nothing.
+        if self._folder not in Path(answer["path"]).parents:
+            raise RuntimeError(f"{self._folder} cannot be written")
+
+    def _answer(self, request: str = "") -> dict[str, Any]:
         # Killing the process ends the wait below, whichever side of the pipe it is on.
         timer = threading.Timer(WRITE_SECONDS, self._process.kill)
         timer.start()
         try:
-            self._process.stdin.write(json.dumps({"common": self._common, **run}) + "\n")
+            self._process.stdin.write(request)
             self._process.stdin.flush()
-            answer = self._process.stdout.readline()
+            line = self._process.stdout.readline()
         except BrokenPipeError:
-            answer = ""
+            line = ""
         finally:
             timer.cancel()
-        if not answer:
+        if not line:
             killed = self._process.wait() == -signal.SIGKILL
             died = _last_line(self._folder / "writer.log") or "W&B's process ended"
             raise RuntimeError(f"no answer within {WRITE_SECONDS:.0f} s" if killed else died)
-        answer = json.loads(answer)
+        answer = json.loads(line)
         if "error" in answer:
             raise RuntimeError(answer["error"])
-        # W&B turns to the system's temporary folder where it may not write, and says nothing.
-        if self._folder not in Path(answer["path"]).parents:
-            raise RuntimeError(f"{self._folder} cannot be written")
+        return answer
 
     def close(self) -> None:
         with contextlib.suppress(BrokenPipeError):
@@ -396,12 +419,24 @@ def _serve() -> None:
     jobs, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    for line in jobs:
+
+    def answer(act: Callable[[], dict[str, Any]]) -> None:
         try:
-            answer = {"path": _write_run(**json.loads(line))}
+            answered = act()
         except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), file=answers, flush=True)
+            answered = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answered), file=answers, flush=True)
+
+    answer(_start_wandb)
+    for line in jobs:
+        answer(lambda line=line: {"path": _write_run(**json.loads(line))})
+
+
+def _start_wandb() -> dict[str, Any]:
+    import wandb
+
+    wandb.setup()
+    return {}
 
 
 def _write_run(

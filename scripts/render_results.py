@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtrends import figures, pages, record, report, webpage
+from jaxtrends import figures, pages, painter, record, report, webpage
 from jaxtrends.errors import Problem
 
 RESULTS = record.ROOT / "results"
@@ -54,7 +54,7 @@ def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
         for path in _drawings(place) - set(expected):
             path.unlink()
         stale = {path.stem for path, digest in expected.items() if _drawn_from(path) != digest}
-        figures.draw_many([f for f in report.figures_of(done) if f["name"] in stale], place)
+        painter.draw_many([f for f in report.figures_of(done) if f["name"] in stale], place)
     (results / "index.html").write_text(page(results, records), encoding="utf-8")
 
 

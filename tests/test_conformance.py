@@ -100,6 +100,17 @@ def test_smoke_gives_a_valid_record_that_judges_the_same(smoke):
     assert not record.stale_studies(found)
 
 
+def test_a_study_that_measures_times_says_so(smoke):
+    """So that neither figures nor W&B are at work beside it."""
+    folder, _ = smoke
+    found = record.read(folder)
+    studies = EXPERIMENTS[found["experiment"]].studies
+    for name, study in found["measurements"]["studies"].items():
+        assert studies[name].timed or not study["values"]
+        timed = any(claim.about == "measurements" for claim in studies[name].claims)
+        assert studies[name].timed or not timed
+
+
 def test_smoke_draws_its_figures(smoke):
     folder, _ = smoke
     names = {path.suffix for path in (folder / "figures").iterdir()}

@@ -140,13 +140,13 @@ def test_a_map_needs_no_series(compose):
 
 def test_a_figure_of_an_older_record_is_drawn_as_ever(tmp_path):
     old = plain_figure(Panel("", "x", "y", [Series("a", [1, 2], [1, 2])]))
-    new_svg, _ = figures.draw(old, tmp_path / "new")
+    _, new_svg = figures.draw(old, tmp_path / "new")
     digest = figures.data_digest(old)
     for panel in old["panels"]:
         del panel["marks"], panel["map"]
         for series in panel["series"]:
             del series["texts"]
-    old_svg, _ = figures.draw(old, tmp_path / "old")
+    _, old_svg = figures.draw(old, tmp_path / "old")
     marked = figures.data_digest(old)
     assert old_svg.read_text().replace(marked, digest) == new_svg.read_text()
 
@@ -195,23 +195,3 @@ def test_names_of_points_in_one_place_are_spread():
 
 def test_more_names_than_room_are_still_placed():
     assert len(choose([(100.0, 50.0)] * 60)) == 60
-
-
-def test_two_processes_draw_what_one_does(tmp_path, monkeypatch):
-    panel = Panel("", "x", "y", [Series("a", [1, 2], [3, 4])])
-    made = [plain_figure(panel) | {"name": f"figure-{number}"} for number in range(4)]
-    for figure in made:
-        figures.draw(figure, tmp_path / "alone")
-    monkeypatch.setattr(figures.os, "cpu_count", lambda: 2)
-    drawn = figures.draw_many(made, tmp_path / "together")
-    assert len(drawn) == 8
-    for path in drawn:
-        assert path.read_bytes() == (tmp_path / "alone" / path.name).read_bytes()
-
-
-def test_a_second_process_that_fails_costs_no_figure(tmp_path, monkeypatch):
-    panel = Panel("", "x", "y", [Series("a", [1, 2], [3, 4])])
-    made = [plain_figure(panel) | {"name": f"figure-{number}"} for number in range(4)]
-    monkeypatch.setattr(figures.os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(figures.sys, "executable", "/bin/false")
-    assert all(path.exists() for path in figures.draw_many(made, tmp_path))

@@ -221,6 +221,14 @@ def test_wilson_is_as_published(count, n, low, high):
     assert interval.estimate == count / n
 
 
+@pytest.mark.parametrize(("count", "n"), [(0, 7), (7, 7), (3, 7), (81, 263), (1, 10_000)])
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
+def test_wilson_is_that_of_scipy_to_the_last_bit(count, n, confidence):
+    interval = stats.proportion(values(*[1] * count, *[0] * (n - count)), confidence)
+    theirs = scipy_stats.binomtest(count, n).proportion_ci(confidence, method="wilson")
+    assert ends(interval) == (theirs.low, theirs.high)
+
+
 def test_discordant_share_looks_at_pairs_that_differ_only():
     treatment = [1] * 8 + [1] * 50 + [0] * 42
     reference = [0] * 8 + [1] * 50 + [0] * 42

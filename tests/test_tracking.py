@@ -435,7 +435,8 @@ def test_a_server_out_of_reach_costs_a_bounded_wait_and_one_warning(tmp_path, mo
     assert "wandb sync" in said[0]
 
 
-def test_online_without_a_run_says_and_waits_for_nothing(tmp_path):
+def test_online_without_a_run_says_and_waits_for_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(tracking, "_Writer", KeepingWriter)
     said = []
     tracker = Tracker(make_tracking(tmp_path, "online", said))
     login = tracker._uploader._login
@@ -519,6 +520,26 @@ def test_curves_of_another_length_are_one_warning(tmp_path, monkeypatch):
         tracker.lanes([make_lane()])
     assert len(said) == 1
     assert "loss has shape (4,) and steps (5,)" in said[0]
+
+
+def test_a_tracker_that_has_settled_has_started_wandb_and_writes(tmp_path):
+    said = []
+    with Tracker(make_tracking(tmp_path, said=said)) as tracker:
+        tracker.settle()
+        assert tracker._writer._ready
+        tracker.lanes([make_lane()])
+    assert said == []
+    assert len(tracking.offline_runs(tmp_path)) == 1
+
+
+def test_a_wandb_that_does_not_start_is_one_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr(tracking, "WRITE_SECONDS", 0.01)
+    said = []
+    with Tracker(make_tracking(tmp_path, said=said)) as tracker:
+        tracker.settle()
+        tracker.lanes([make_lane()])
+    assert len(said) == 1
+    assert "no answer within" in said[0]
 
 
 def test_what_goes_wrong_in_wandb_is_one_warning_and_a_hang_is_bounded(tmp_path, monkeypatch):

@@ -56,6 +56,7 @@ EXPERIMENT = Experiment(
             bootstrap.run,
             bootstrap_claims.CLAIMS,
             {"smoke": 1, "default": 2, "full": 12},
+            timed=True,
         ),
         "sensitivity": Study(
             "doubling times over tens of thousands of combinations of the rules' choices",

@@ -122,7 +122,7 @@ def _points(
 
 def _fit(name: str, systems: Systems, chosen: np.ndarray, rules: Rules) -> list[Series]:
     """The line through some of the systems, with the 95% band of its mean (Student's t)."""
-    from scipy import stats
+    from scipy import special
 
     x, y = systems.dates[chosen], systems.log_compute[chosen]
     if len(np.unique(x)) < 3:
@@ -130,7 +130,7 @@ def _fit(name: str, systems: Systems, chosen: np.ndarray, rules: Rules) -> list[
     fitted = fits.line(x, y)
     at = np.linspace(x.min(), x.max(), 60)
     distance = (at - x.mean()) ** 2 / ((x - x.mean()) ** 2).sum()
-    half = stats.t.ppf(0.975, len(x) - 2) * fitted.residual_sd * np.sqrt(1 / len(x) + distance)
+    half = special.stdtrit(len(x) - 2, 0.975) * fitted.residual_sd * np.sqrt(1 / len(x) + distance)
     middle = fitted.intercept + fitted.slope * at
     months = fits.doubling_months(fitted.slope, rules.days_per_month)
     return [

@@ -52,6 +52,7 @@ EXPERIMENT = Experiment(
             test_functions.run,
             test_functions_claims.CLAIMS,
             {"smoke": 4, "default": 9, "full": 40},
+            timed=True,
         ),
         "scaling": Study(
             "slow-down with the number of parameters on quadratics and linear regression",
@@ -64,12 +65,14 @@ EXPERIMENT = Experiment(
             cost.run,
             cost_claims.CLAIMS,
             {"smoke": 4, "default": 25, "full": 300},
+            timed=True,
         ),
         "training": Study(
             "networks at shared and at tuned learning rates; a ladder of widths",
             training.run,
             training_claims.CLAIMS,
             {"smoke": 10, "default": 145, "full": 9000},
+            timed=True,
         ),
     },
     scale="Networks of 10^3 to 10^6 parameters on 8x8 or 28x28 images; the full preset trains the "

@@ -58,6 +58,7 @@ EXPERIMENT = Experiment(
             compute_to_quality.run,
             compute_to_quality_claims.CLAIMS,
             _seconds("compute_to_quality"),
+            timed=True,
         ),
         "layout": Study(
             "experts in the first or second half, pyramid, residual, top-2",
@@ -76,6 +77,7 @@ EXPERIMENT = Experiment(
             dispatch.run,
             dispatch_claims.CLAIMS,
             _seconds("dispatch"),
+            timed=True,
         ),
     },
     scale="Transformers of 10^4 to 10^6 parameters on sequences of 32 tokens; the paper trains "
