@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxtrends import sweep
+from jaxtrends.distributed import Processes
 from jaxtrends.rundir import StudyDirectory
 from jaxtrends.terminal import Terminal
 
@@ -27,10 +29,16 @@ class Interrupted(Exception):
 
 
 class StopSignal:
-    """Remembers SIGINT and SIGTERM; a second one ends the process at once."""
+    """Remembers SIGINT and SIGTERM, in whichever process; a second one here ends this process."""
 
-    def __init__(self) -> None:
-        self.number = 0
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self._here = 0
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save and stop: `check` would raise."""
+        return bool(self._processes.asked or self._processes.lost)
 
     def __enter__(self) -> StopSignal:
         handled = (signal.SIGINT, signal.SIGTERM)
@@ -42,34 +50,41 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _note(self, number: int, _: object) -> None:
-        if self.number:
+        if self._here:
             os._exit(128 + number)
-        self.number = number
+        self._here = self._processes.asked = number
 
     def check(self) -> None:
-        """Raise Interrupted if a signal has come."""
-        if self.number:
-            raise Interrupted(self.number)
+        """Raise Interrupted if a signal has come, Lost if another process has gone."""
+        if self._processes.asked:
+            raise Interrupted(self._processes.asked)
+        self._processes.check()
 
 
 class StudyRun:
-    """The effects of one study: `jaxtrends.study.Run`, wired to this process."""
+    """The effects of one study: `jaxtrends.study.Run`, wired to this process.
+
+    Of several processes each trains every so many'th block and hears the metrics of the others;
+    all else that a study does it does in each of them alike.
+    """
 
     def __init__(
         self,
         name: str,
         folder: StudyDirectory,
+        stop: StopSignal,
         used: list[Any],
         terminal: Terminal,
-        stop: StopSignal,
         load: Callable[[str], Any],
         methods: Mapping[str, Callable[..., Any]],
+        processes: Processes,
     ) -> None:
         self.methods = methods
         self.lanes: list[dict[str, Any]] = []
         self.tables: list[tuple[str, Sequence[Mapping[str, Any]]]] = []
         self._name, self._folder, self._devices = name, folder, used
         self._terminal, self._stop, self._load = terminal, stop, load
+        self._processes = processes
 
     def dataset(self, name: str) -> Any:
         """Load a data set, once a process."""
@@ -95,44 +110,76 @@ class StudyRun:
         block: int,
         test: bool = True,
     ) -> dict[str, np.ndarray]:
-        """Train lanes by `sweep.run`, with what a host does around its segments."""
+        """Train lanes by `sweep.run`, with what a host does around its segments.
+
+        The lanes are cut into blocks once, for all processes together, so that the same blocks
+        give the same bits however many processes there are.
+        """
+        here, count = self._processes.index, self._processes.count
+        cut = sweep.blocks_of(lanes, block)
+        mine = cut[here::count]
+        metrics: dict[str, np.ndarray] = {}
+        if mine:
+            metrics = self._train(
+                label,
+                lambda effects: sweep.run(
+                    trainer,
+                    jax.tree.map(lambda *blocks: np.concatenate(blocks), *mine),
+                    data,
+                    steps=steps,
+                    log_every=log_every,
+                    block=block,
+                    test=test,
+                    devices=self._devices,
+                    effects=effects,
+                ),
+            )
+        parts = self._processes.gather(f"{self._name}, {label}", metrics, self._stop.check)
+        places = [divmod(index, count) for index in range(len(cut))]
+        return {
+            name: np.concatenate(
+                [parts[process][name][at * block : (at + 1) * block] for at, process in places]
+            )[: sweep.lane_count(lanes)]
+            for name in parts[0]
+        }
+
+    def _train(
+        self, label: str, run: Callable[[sweep.Effects], dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """Run this process's blocks; on disk each has its number among those of all processes."""
+        here, count = self._processes.index, self._processes.count
+        stream = label if self._processes.first else f"{label}.process-{here}"
         saver = _Saver(self._folder, label, self._terminal)
         pace = _Pace()
+
+        def number(index: int) -> int:
+            return here + index * count
 
         def stop(segment: sweep.Segment, snapshots: Mapping[int, Callable[[], Any]]) -> None:
             pace.ran()
             for index, (points, metrics) in segment.news.items():
-                self._folder.log(label, index, points, metrics)
+                self._folder.log(stream, number(index), points, metrics)
             text = f"{self._name}, {label}"
             self._terminal.update(text, segment.done, segment.total, "steps")
-            saver.save(snapshots, due=bool(self._stop.number))
-            if self._stop.number:
+            numbered = {number(index): taken for index, taken in snapshots.items()}
+            saver.save(numbered, due=self._stop.due)
+            if self._stop.due:
                 saver.close()
                 self._stop.check()
 
         def finished(index: int, metrics: dict[str, np.ndarray]) -> None:
-            saver.drop(index)
-            self._folder.keep_block(label, index, metrics)
+            saver.drop(number(index))
+            self._folder.keep_block(label, number(index), metrics)
 
         effects = sweep.Effects(
             points=pace.points,
             stop=stop,
-            restore=saver.restore,
+            restore=lambda index, like: saver.restore(number(index), like),
             finished=finished,
-            recall=lambda index: self._folder.block(label, index),
+            recall=lambda index: self._folder.block(label, number(index)),
         )
         try:
-            return sweep.run(
-                trainer,
-                lanes,
-                data,
-                steps=steps,
-                log_every=log_every,
-                block=block,
-                test=test,
-                devices=self._devices,
-                effects=effects,
-            )
+            return run(effects)
         finally:
             saver.close()
 

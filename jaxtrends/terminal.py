@@ -80,3 +80,21 @@ class Terminal:
         if self._progress is not None:
             self._progress.stop()
         self._progress, self._label = None, ""
+
+
+class Quiet(Terminal):
+    """The terminal of a process beside the first: it says nothing but warnings, with its name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def say(self, text: str) -> None:
+        """Leave it to the first process."""
+
+    def warn(self, text: str) -> None:
+        """Print a warning to standard error."""
+        print(f"{self._name}warning: {text}", file=sys.stderr, flush=True)
+
+    def update(self, label: str, done: float, total: float, unit: str = "") -> None:
+        """Leave it to the first process."""
