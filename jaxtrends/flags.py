@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from jaxtrends.errors import choose
+from jaxtrends.errors import Problem, choose
+from jaxtrends.formats import UNSHOWABLE, showable
 from jaxtrends.terminal import duration
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ def parse(
     """
     import tyro
 
+    for argument in arguments:
+        if UNSHOWABLE.search(argument):  # no record could hold it
+            raise Problem(f"The argument {showable(argument)!r} holds a control character.")
     preset = choose("preset", _preset_in(arguments), experiment.presets)
     config = experiment.presets[preset]
     fields = [

@@ -7,6 +7,17 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+# Control characters, by which a text could steer a terminal, but line feed and tab; the marks that
+# turn the direction of writing; half a surrogate pair, which cannot be printed at all.
+UNSHOWABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def showable(text: str) -> str:
+    r"""A text that may come from anywhere, for a terminal: what would steer it as \x1b, say."""
+    return UNSHOWABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
 
 def _scientific(value: float, digits: int) -> str:
     mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")

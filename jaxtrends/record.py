@@ -8,16 +8,19 @@ written as the texts "nan", "inf" and "-inf", so that the file is JSON by the st
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import importlib.metadata
+import io
 import json
 import math
 import os
 import platform
+import stat
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +28,13 @@ import numpy as np
 
 from jaxtrends import claims
 from jaxtrends.errors import Problem
+from jaxtrends.formats import UNSHOWABLE
 
 SCHEMA_VERSION = 1
 SCHEMA_FILE = Path(__file__).with_name("record.schema.json")
 ROOT = Path(__file__).resolve().parent.parent
+MOST_BYTES = 64 * 2**20  # of a file that is read, and of the arrays in it: a record has some MB
+DEEPEST = 40  # levels of nesting: a record has some fifteen
 VERSIONED = ("jaxtrends", "jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 
 # --- plain data --------------------------------------------------------------------------------
@@ -86,32 +92,158 @@ def array_digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain data so that a reader sees the old file or the new one, never a part."""
+    """Write plain data so that a reader sees the old file or the new one, never a part.
+
+    Raises:
+        Problem: it cannot be written; what was there before is left as it was.
+    """
     _write_atomically(path, dumps(value).encode())
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays as .npz, atomically; `read_arrays` reads them back."""
-    import io
+    """Write named arrays as .npz, atomically; `read_arrays` reads them back.
 
+    Raises:
+        Problem: it cannot be written; what was there before is left as it was.
+    """
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     _write_atomically(path, buffer.getvalue())
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The named arrays of an .npz file."""
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
-
-
 def _write_atomically(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise unwritten(path, error) from None
+
+
+def unwritten(path: Path, error: OSError) -> Problem:
+    """What to tell a user whose file cannot be written: a full disk, a folder that has gone."""
+    return Problem(
+        f"{path} cannot be written ({error.strerror or error}): make room or mend the folder, "
+        "then go on with --resume; what was finished before is kept."
+    )
+
+
+# Files are data that anybody may have written, or that a disk has damaged.
+
+
+def read_json(path: Path) -> Any:
+    """Plain data from a file: JSON by the standard, of a size and depth that do no harm.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: what it holds is no such JSON.
+    """
+    text = _content(path).decode()
+    try:
+        value = json.loads(
+            text, parse_constant=_no_number, parse_float=_number, parse_int=_whole_number
+        )
+    except RecursionError:
+        raise ValueError(f"it is nested more than {DEEPEST} deep") from None
+    for depth, _ in enumerate(_levels(value)):
+        if depth > DEEPEST:
+            raise ValueError(f"it is nested more than {DEEPEST} deep")
+    return value
+
+
+def _levels(value: Any) -> Iterator[list[Any]]:
+    """Nested plain data level by level: all dicts, lists, keys and values so many deep."""
+    level = [value]
+    while level:
+        yield level
+        lists = [item for item in level if isinstance(item, list)]
+        dicts = [item for item in level if isinstance(item, dict)]
+        level = [inner for item in lists for inner in item]
+        level += [inner for item in dicts for pair in item.items() for inner in pair]
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file that is a file (a pipe has no end) and no larger than `MOST_BYTES`."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{path} is no file")
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it is larger than {MOST_BYTES >> 20} MiB")
+    return content
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number of JSON's")
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text[:40])
+
+
+def _whole_number(text: str) -> int:
+    return int(text) if len(text) < 300 else int(_no_number(text[:40]))  # beyond any float
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The named arrays of an .npz file.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: it is damaged, holds Python objects, or unpacks to more than `MOST_BYTES`.
+    """
+    try:
+        with np.load(io.BytesIO(_content(path)), allow_pickle=False) as file:
+            unpacked = sum(member.file_size for member in file.zip.infolist())
+            if unpacked > MOST_BYTES:
+                raise ValueError(f"it unpacks to more than {MOST_BYTES >> 20} MiB")
+            return {name: file[name] for name in file.files}
+    except OSError:
+        raise
+    except Exception as error:  # a damaged archive fails in a dozen ways
+        raise ValueError(first_line(error)) from None
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line of some 200 characters, without its full stop."""
+    lines = str(error).splitlines() or [""]
+    return (lines[0][:200] or type(error).__name__).rstrip(".: ")
+
+
+def read_curves(folder: Path, done: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The curves beside a record, ``study/name`` -> array; none where there is no such file.
+
+    Raises:
+        Problem: they are damaged, or not those of the record.
+    """
+    path = folder / "curves.npz"
+    if not path.exists():
+        return {}
+    try:
+        arrays = read_arrays(path)
+    except (OSError, ValueError) as error:
+        raise Problem(
+            f"{path} cannot be read as curves ({first_line(error)}): run again, or remove it."
+        ) from None
+    for name, study in done["results"]["studies"].items():
+        if array_digest(curves_of(arrays, name)) != study["curves_digest"]:
+            raise Problem(
+                f"The curves of {name} in {path} are not those of the record beside it: run again, "
+                "or remove that file."
+            )
+    return arrays
+
+
+def curves_of(arrays: Mapping[str, np.ndarray], study: str) -> dict[str, np.ndarray]:
+    """The curves of one study among those of a record, by their names within the study."""
+    start = f"{study}/"
+    return {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}
 
 
 def dumps(value: Any) -> str:
@@ -327,21 +459,27 @@ def read(path: Path) -> dict[str, Any]:
     """
     import jsonschema
 
-    if path.is_dir():
-        path = path / "record.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        if path.is_dir():
+            path = path / "record.json"
+        record = read_json(path)
     except FileNotFoundError:
         raise Problem(f"There is no record at {path}: give a record.json or its folder.") from None
     except (OSError, ValueError) as error:
-        raise Problem(f"{path} cannot be read as a record: {error}.") from None
+        raise Problem(f"{path} cannot be read as a record: {first_line(error)}.") from None
+    texts = (item for level in _levels(record) for item in level if isinstance(item, str))
+    if any(map(UNSHOWABLE.search, texts)):
+        raise Problem(f"{path} is not a valid record: it holds a control character.")
     version = record.get("schema") if isinstance(record, dict) else None
     if version != SCHEMA_VERSION:
         raise Problem(
-            f"{path} has record version {version!r}; this release reads version {SCHEMA_VERSION}."
+            f"{path} has record version {version!r:.40}; this release reads version "
+            f"{SCHEMA_VERSION}."
         )
     validator = jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_text()))
     error = jsonschema.exceptions.best_match(validator.iter_errors(record))
     if error is not None:
-        raise Problem(f"{path} is not a valid record: {error.json_path}: {error.message}.")
+        raise Problem(
+            f"{path} is not a valid record: {error.json_path[:200]}: {first_line(error)}."
+        )
     return record

@@ -4,17 +4,19 @@
     studies/<study>/        code.json, blocks/, checkpoints/, metrics/, then result.json, curves.npz
     record.json, curves.npz, figures/, wandb/
 
-A finished part is written whole or not at all, so that a run killed at any moment goes on from
-what is there, and a part made by other code is made again.
+A finished part is written whole or not at all, with its digest, so that a run killed at any moment
+goes on from what is there; a part that was made by other code, or damaged since, is made again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,6 +24,8 @@ import numpy as np
 
 from jaxtrends import record
 from jaxtrends.errors import Problem
+
+SEAL = "sha256"  # the name of an array that holds the digest of the arrays beside it
 
 
 def slug(text: str) -> str:
@@ -38,36 +42,56 @@ def first_difference(theirs: Any, ours: Any, path: str = "") -> str:
             if found:
                 return found
         return ""
-    return "" if theirs == ours else f"{path} is {theirs!r} there and {ours!r} now"
+    return "" if theirs == ours else f"{path} is {theirs!r:.80} there and {ours!r:.80} now"
 
 
 class RunDirectory:
     """A folder held by one process for one run.
 
+    Args:
+        path:        the folder; it is made if it is missing.
+        description: what is run, as plain data.
+        resume:      whether to go on with the run that is there.
+        report:      called with one sentence for every part that is damaged and made again.
+
     Raises:
         Problem: it cannot be written, another process holds it, or it belongs to another run.
     """
 
-    def __init__(self, path: Path, description: Mapping[str, Any], *, resume: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        description: Mapping[str, Any],
+        *,
+        resume: bool,
+        report: Callable[[str], None] = warnings.warn,
+    ) -> None:
         self.path = path
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=path):
-                pass
-        except OSError as error:
-            raise Problem(
-                f"The output folder {path} cannot be written ({error.strerror}): "
-                "choose another with --output."
-            ) from None
-        self._lock = self._hold()
+        self._report = report
+        self._lock = self._hold(_writable(path))
         try:
             self._claim(record.plain(description), resume)
+            for left in path.rglob(".*.tmp"):  # by a process that was killed while it wrote
+                left.unlink(missing_ok=True)
         except BaseException:
             self.close()
             raise
 
-    def _hold(self) -> TextIO:
-        lock = (self.path / ".lock").open("w")
+    @classmethod
+    def joined(cls, path: Path, report: Callable[[str], None]) -> RunDirectory:
+        """The folder as a process beside the first has it, which holds no lock and decides nothing.
+
+        It is the same folder where the file system is shared, and one of its own where it is not.
+
+        Raises:
+            Problem: it cannot be written.
+        """
+        beside = cls.__new__(cls)
+        beside.path, beside._report = path, report
+        beside._lock = _writable(path)
+        return beside
+
+    def _hold(self, lock: TextIO) -> TextIO:
         try:
             import fcntl
 
@@ -91,9 +115,11 @@ class RunDirectory:
             record.write_json(marker, description)
             return
         try:
-            theirs = json.loads(marker.read_text(encoding="utf-8"))
-        except ValueError:
-            raise Problem(f"{marker} is damaged: choose another --output.") from None
+            theirs = record.read_json(marker)
+        except (OSError, ValueError) as error:
+            raise Problem(
+                f"{marker} is damaged ({record.first_line(error)}): choose another --output."
+            ) from None
         if not resume:
             raise Problem(
                 f"{self.path} holds a run already: add --resume to go on with it, "
@@ -111,45 +137,101 @@ class RunDirectory:
         self._lock.close()
 
     def study(self, name: str, code: str) -> StudyDirectory:
-        """The folder of one study, emptied if other code (another digest) wrote it."""
+        """The folder of one study, emptied if other code (another digest) wrote it.
+
+        Raises:
+            Problem: it cannot be written, or a link leads out of the run's folder.
+        """
         path = self.path / "studies" / name
+        if not path.resolve().is_relative_to(self.path.resolve()):
+            raise Problem(f"{path} leads out of {self.path}: choose another --output.")
         marker = path / "code.json"
         kept = False
         if marker.exists():
             try:
-                kept = json.loads(marker.read_text(encoding="utf-8")) == {"digest": code}
-            except ValueError:
-                kept = False
+                kept = record.read_json(marker) == {"digest": code}
+                if not kept:
+                    self._report(f"What other code made in {path} is made again.")
+            except (OSError, ValueError) as error:
+                self._report(_damaged(marker, error))
         if not kept:
             shutil.rmtree(path, ignore_errors=True)
-        for part in ("blocks", "metrics"):
-            (path / part).mkdir(parents=True, exist_ok=True)
+        try:
+            for part in ("blocks", "metrics"):
+                (path / part).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise record.unwritten(path, error) from None
         if not kept:
             record.write_json(marker, {"digest": code})
-        return StudyDirectory(path)
+        return StudyDirectory(path, self._report)
+
+
+def _writable(path: Path) -> TextIO:
+    """Make a run's folder where it is missing, and open its lock."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+        return (path / ".lock").open("w")
+    except OSError as error:
+        raise Problem(
+            f"The output folder {path} cannot be written ({error.strerror}): "
+            "choose another with --output."
+        ) from None
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    return f"{path} is damaged ({record.first_line(error)}): what it held is made again."
 
 
 class StudyDirectory:
-    """The finished parts of one study."""
+    """The finished parts of one study, in ``path``; each is read back as it was written or not."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, report: Callable[[str], None] = warnings.warn) -> None:
         self.path = path
+        self._report = report
 
     def result(self) -> dict[str, Any] | None:
-        """The study's result if it has ended: plain data, with non-finite numbers restored."""
+        """The study's result if it has ended: plain data, with non-finite numbers restored.
+
+        A result that is damaged, or whose curves are, is removed, and this is said.
+        """
         file = self.path / "result.json"
         if not file.exists():
             return None
-        return record.numbers(json.loads(file.read_text(encoding="utf-8")))
+        try:
+            kept = record.read_json(file)
+            if record.digest(kept["result"]) != kept["sha256"]:
+                raise ValueError("it does not agree with its digest")
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            self._remove(file, error)
+            return None
+        file = self.path / "curves.npz"
+        try:
+            if record.array_digest(record.read_arrays(file)) != kept["curves_sha256"]:
+                raise ValueError("it does not agree with its digest")
+        except (OSError, ValueError, LookupError) as error:
+            self._remove(file, error)
+            (self.path / "result.json").unlink(missing_ok=True)
+            return None
+        return record.numbers(kept["result"])
 
     def curves(self) -> dict[str, np.ndarray]:
-        """The curves of a study that has ended."""
+        """The curves of a study that has ended: of which there is a `result`."""
         return record.read_arrays(self.path / "curves.npz")
 
     def finish(self, result: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> None:
-        """Keep a study's result; what it needed on the way is deleted."""
+        """Keep a study's result; what it needed on the way is deleted.
+
+        Raises:
+            Problem: it cannot be written.
+        """
         record.write_arrays(self.path / "curves.npz", curves)
-        record.write_json(self.path / "result.json", result)
+        digests = {
+            "sha256": record.digest(result),
+            "curves_sha256": record.array_digest(curves),
+        }
+        record.write_json(self.path / "result.json", {**digests, "result": result})
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
         shutil.rmtree(self.path / "blocks", ignore_errors=True)
 
@@ -157,14 +239,34 @@ class StudyDirectory:
         return self.path / "blocks" / f"{slug(label)}-{block}.npz"
 
     def keep_block(self, label: str, block: int, metrics: Mapping[str, np.ndarray]) -> None:
-        """Keep the metrics of a block of lanes that has ended, and drop its checkpoints."""
-        record.write_arrays(self._block(label, block), metrics)
+        """Keep the metrics of a block of lanes that has ended, and drop its checkpoints.
+
+        Raises:
+            Problem: they cannot be written.
+        """
+        seal = np.frombuffer(bytes.fromhex(record.array_digest(metrics)), np.uint8)
+        record.write_arrays(self._block(label, block), {**metrics, SEAL: seal})
         shutil.rmtree(self.checkpoints(label, block), ignore_errors=True)
 
     def block(self, label: str, block: int) -> dict[str, np.ndarray] | None:
-        """The metrics of a block that has ended, or None."""
+        """The metrics of a block that has ended, or None; damaged, they are removed with a word."""
         file = self._block(label, block)
-        return record.read_arrays(file) if file.exists() else None
+        if not file.exists():
+            return None
+        try:
+            metrics = record.read_arrays(file)
+            seal = metrics.pop(SEAL)
+            if record.array_digest(metrics) != seal.tobytes().hex():
+                raise ValueError("it does not agree with its digest")
+        except (OSError, ValueError, LookupError) as error:
+            self._remove(file, error)
+            return None
+        return metrics
+
+    def _remove(self, file: Path, error: Exception) -> None:
+        self._report(_damaged(file, error))
+        with contextlib.suppress(OSError):
+            file.unlink()
 
     def checkpoints(self, label: str, block: int) -> Path:
         """Where the checkpoints of a block lie."""
@@ -174,8 +276,17 @@ class StudyDirectory:
         """Append a block's new log points to the stream metrics/<label>.jsonl, one line a point.
 
         The stream is for watching a run. A resumed run may repeat points; the later line holds.
+
+        Raises:
+            Problem: it cannot be written.
         """
-        with (self.path / "metrics" / f"{slug(label)}.jsonl").open("a", encoding="utf-8") as file:
-            for offset, point in enumerate(points):
-                row = {name: record.plain(values[:, offset]) for name, values in metrics.items()}
-                file.write(json.dumps({"block": block, "point": point, **row}) + "\n")
+        stream = self.path / "metrics" / f"{slug(label)}.jsonl"
+        try:
+            with stream.open("a", encoding="utf-8") as file:
+                for offset, point in enumerate(points):
+                    row = {
+                        name: record.plain(values[:, offset]) for name, values in metrics.items()
+                    }
+                    file.write(json.dumps({"block": block, "point": point, **row}) + "\n")
+        except OSError as error:
+            raise record.unwritten(stream, error) from None

@@ -126,9 +126,10 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(record.os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(Problem, match="no space"):
         record.write_json(path, {"version": "new"})
     assert json.loads(path.read_text()) == {"version": "old"}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 # --- the code that made it ---------------------------------------------------------------------
