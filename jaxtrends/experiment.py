@@ -18,15 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from jaxtrends import claims, devices, record
+from jaxtrends import claims, devices, distributed, record
 from jaxtrends.claims import Claim, Paper
+from jaxtrends.distributed import Lost, Processes
 from jaxtrends.effects import Interrupted, StopSignal, StudyRun
 from jaxtrends.errors import Problem, choose
 from jaxtrends.flags import Options, parse, rebuild
 from jaxtrends.formats import showable
+from jaxtrends.painter import Painter
 from jaxtrends.rundir import RunDirectory, StudyDirectory
 from jaxtrends.study import StudyResult
-from jaxtrends.terminal import Terminal, duration
+from jaxtrends.terminal import Quiet, Terminal, duration
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,14 @@ class Study:
     run:     (config, run) -> StudyResult; ``run`` is a `jaxtrends.study.Run`.
     claims:  the claims that its values decide.
     seconds: preset -> expected time on two CPU cores from a cold start.
+    timed:   whether it measures times, so that nothing of the run's own may go on beside it.
     """
 
     about: str
     run: Callable[[Any, Any], StudyResult]
     claims: tuple[Claim, ...]
     seconds: Mapping[str, float]
+    timed: bool = False
 
 
 def _of_the_library(config: Any, name: str, folder: Path | None) -> Any:
@@ -111,31 +115,40 @@ def main(
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = ["python", "-m", f"experiments.{experiment.name}", *given]
-    terminal = None
+    processes, terminal = Processes(), None
+    status, failure = 1, "it met an error that it does not know"
     try:
         config, options = parse(experiment, given, tuple(methods or ()))
-        terminal = Terminal()
-        finished = run(experiment, config, options, command, terminal, methods or {})
-        _conclude(finished, terminal)
-        return 0
+        processes = distributed.start(
+            options.coordinator, options.processes, options.process, options.distributed
+        )
+        terminal = Terminal() if processes.first else Quiet(processes.name)
+        finished = run(experiment, config, options, command, terminal, methods or {}, processes)
+        if finished is not None:
+            _conclude(finished, terminal)
+        status, failure = 0, ""
     except Problem as problem:
-        print(f"error: {showable(str(problem))}", file=sys.stderr)
-        return 2
+        status, failure = 2, str(problem)
+        print(f"{processes.name}error: {showable(failure)}", file=sys.stderr)
+    except Lost as lost:
+        status, failure = 1, ""
+        print(f"{processes.name}error: {showable(str(lost))}", file=sys.stderr)
     except BrokenPipeError:  # the reader of our output has gone, `| head` say
+        status, failure = 1, "nobody reads its output"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except OSError as error:  # the disk that our output goes to is full, say
-        told = showable(str(error))
-        print(f"error: {told}. What is done is kept: go on with --resume.", file=sys.stderr)
+        status, failure = 2, f"{error}. What is done is kept: go on with --resume."
+        print(f"{processes.name}error: {showable(failure)}", file=sys.stderr)
         with contextlib.suppress(OSError, ValueError):  # no terminal's, but a test's
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 2
     except Interrupted as interrupted:
-        print(f"Stopped by {interrupted}; the state is saved.", file=sys.stderr)
-        return 128 + interrupted.number
+        status, failure = 128 + interrupted.number, ""
+        print(f"{processes.name}Stopped by {interrupted}; the state is saved.", file=sys.stderr)
     finally:
         if terminal is not None:
             terminal.clear()
+        processes.leave(failure)
+    return distributed.exit_status(processes, status)
 
 
 def _folder_for(experiment: Experiment, options: Options) -> Path:
@@ -169,15 +182,17 @@ def run(
     command: Sequence[str],
     terminal: Terminal,
     methods: Mapping[str, Callable[..., Any]],
-) -> tuple[dict[str, Any], Path]:
+    processes: Processes,
+) -> tuple[dict[str, Any], Path] | None:
     """Run the studies that are not done yet, and write the record.
 
     Returns:
-        The record as plain data, and the folder it lies in.
+        The record as plain data, and the folder it lies in; None in a process beside the first.
 
     Raises:
         Problem: data, the output folder or a flag is at fault; found out before any training.
         Interrupted: a signal came; what was done is saved in the folder.
+        Lost: another process has gone; what was done is saved too.
     """
     from jaxtrends import tracking
 
@@ -201,10 +216,33 @@ def run(
         "methods": {name: _source(method) for name, method in methods.items()},
         "data": {name: found.digest for name, found in data.loaded.items()},
     }
+    head, dirty = record.commit()
+    modules = {n: sorted({experiment.studies[n].run.__module__, "jaxtrends.sweep"}) for n in chosen}
+    code = {name: record.code_digest(names) for name, names in modules.items()}
+    hardware = devices.describe(used)
+    versions = record.versions()
+    distributed.agree(
+        processes,
+        {
+            "commit": head,
+            **record.plain(description),
+            "code": code,
+            "jax": versions["jax"],
+            "jaxlib": versions["jaxlib"],
+            "device": hardware["kind"],
+        },
+    )
+    hardware["processes"] = processes.count
+    hardware["count"] = sum(processes.all("devices", len(used)))
+    wired = (used, terminal, data.load, methods, processes)
+    if not processes.first:
+        path = Path(processes.tell("folder", None))
+        folder = RunDirectory.joined(path, terminal.warn)
+        _beside(experiment, config, code, folder, wired)
+        return None
     path = _folder_for(experiment, options)
     folder = RunDirectory(path, description, resume=options.resume, report=terminal.warn)
-    hardware = devices.describe(used)
-    head, dirty = record.commit()
+    processes.tell("folder", str(path))
     terminal.say(
         f"{experiment.name}, preset {options.preset}: {', '.join(chosen)}.\n"
         f"About {duration(experiment.seconds(options.preset, chosen))} on two idle CPU cores; here "
@@ -225,28 +263,36 @@ def run(
             say=terminal.warn,
         )
     )
+    painter = Painter(path / "figures")
     made: dict[str, tuple[dict[str, Any], StudyDirectory]] = {}
     try:
-        with StopSignal() as stop, devices.profiled(trace):
+        with StopSignal(processes) as stop, devices.profiled(trace):
             for name in chosen:
                 study = experiment.studies[name]
-                modules = sorted({study.run.__module__, "jaxtrends.sweep"})
-                code = {
-                    "modules": modules,
-                    "digest": record.code_digest(modules),
+                origin = {
+                    "modules": modules[name],
+                    "digest": code[name],
                     "commit": head,
                     "dirty": dirty,
                     "device": hardware,
                 }
-                place = folder.study(name, code["digest"])
-                if place.result() is None:
-                    effects = StudyRun(name, place, used, terminal, stop, data.load, methods)
-                    _run_study(study, config, effects, place, code)
+                place = folder.study(name, code[name])
+                result = place.result()
+                processes.tell(f"{name}, done before", result is not None)
+                if result is None:
+                    if study.timed:
+                        painter.finish()
+                        tracker.settle()
+                    effects = StudyRun(name, place, stop, *wired)
+                    _run_study(study, config, effects, place, origin)
                     _track(tracker, name, effects)
-                    terminal.say(f"{name}: done in {duration(place.result()['seconds'])}.")
+                    result = place.result()
+                    terminal.say(f"{name}: done in {duration(result['seconds'])}.")
                 else:
                     terminal.say(f"{name}: done before, kept.")
-                made[name] = (place.result(), place)
+                made[name] = (result, place)
+                for part in ("results", "measurements"):
+                    painter.order(result[part]["figures"])
         done = _record(experiment, config, options.preset, made, data.loaded)
         done["provenance"] = {
             **record.provenance(_plain_command(command), hardware, started),
@@ -259,13 +305,15 @@ def run(
         done = record.plain(done)
         _write(done, {name: study.curves() for name, (_, study) in made.items()}, path)
         tracker.record(done, path / "record.json", _claim_rows(done))
+        painter.finish()
         if mode == "online":
             terminal.say("Uploading to W&B …")
-    except Interrupted:
+    except (Interrupted, Lost):
         terminal.clear()
         terminal.say("To go on with this run:\n  " + _resume_command(command, path))
         raise
     finally:
+        painter.close()
         address = tracker.close()
         folder.close()
     if trace:
@@ -288,12 +336,18 @@ class _Data:
         return self.loaded[name]
 
 
+PLACES = {
+    *("--output", "--data-dir", "--profile", "--wandb", "--resume"),
+    *("--devices", "--coordinator", "--processes", "--process", "--distributed"),
+}
+
+
 def _plain_command(command: Sequence[str]) -> list[str]:
     """The command without the flags that change no result and name places of this machine."""
     kept, skip = [], False
     for part in command:
         flag = part.partition("=")[0]
-        if flag in ("--output", "--data-dir", "--profile", "--wandb", "--devices", "--resume"):
+        if flag in PLACES:
             skip = flag == part and flag != "--resume"
         elif skip:
             skip = False
@@ -309,6 +363,29 @@ def _resume_command(command: Sequence[str], path: Path) -> str:
     if not any(part == "--output" or part.startswith("--output=") for part in kept):
         kept += ["--output", str(path)]
     return shlex.join([*kept, "--resume"])
+
+
+def _beside(
+    experiment: Experiment,
+    config: Any,
+    code: Mapping[str, str],
+    folder: RunDirectory,
+    wired: tuple[Any, ...],
+) -> None:
+    """Run the studies beside the first process, for this process's blocks of them.
+
+    The first has each study's folder ready before it says whether the study is done, so that no
+    other removes from a shared folder what the first has written.
+    """
+    processes = wired[-1]
+    try:
+        with StopSignal(processes) as stop:
+            for name, digest in code.items():
+                if not processes.tell(f"{name}, done before", None):
+                    effects = StudyRun(name, folder.study(name, digest), stop, *wired)
+                    experiment.studies[name].run(config, effects)
+    finally:
+        folder.close()
 
 
 def _run_study(
@@ -421,15 +498,9 @@ def _judge(claim: Claim, values: Mapping[str, Any]) -> dict[str, Any]:
 def _write(
     done: Mapping[str, Any], curves: Mapping[str, Mapping[str, np.ndarray]], path: Path
 ) -> None:
-    from jaxtrends import report
-
     named = {f"{s}/{name}": values for s, found in curves.items() for name, values in found.items()}
     record.write_arrays(path / "curves.npz", named)
     record.write_json(path / "record.json", done)
-    try:
-        report.draw_all(done, path / "figures")
-    except OSError as error:
-        raise record.unwritten(path / "figures", error) from None
 
 
 def _claim_rows(done: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -483,7 +554,7 @@ def rerun(done: Mapping[str, Any], output: Path) -> dict[str, Any]:
     options = Options(preset=done["preset"], output=str(output), wandb="disabled")
     terminal = Terminal()
     try:
-        return run(experiment, config, options, ["rerun"], terminal, {})[0]
+        return run(experiment, config, options, ["rerun"], terminal, {}, Processes())[0]
     finally:
         terminal.clear()
 
