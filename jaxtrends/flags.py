@@ -33,6 +33,17 @@ class Options:
     devices: int | None = None
     """How many devices to use; all of them by default (one in smoke), and on a CPU one a core. The
     count changes no result."""
+    coordinator: str = ""
+    """HOST:PORT of process 0, to share the blocks of a run among several processes: started by hand
+    with one command each, which differ in --process alone."""
+    processes: int | None = None
+    """How many processes share the run; goes with --coordinator and --process."""
+    process: int | None = None
+    """Which of them this is, from 0. Process 0 writes the record and speaks; the count changes no
+    result."""
+    distributed: str = ""
+    """auto: read all three from the environment, that of SLURM, Open MPI, Kubernetes or a TPU pod,
+    which is not looked at unless asked for."""
     profile: str = ""
     """Folder for a JAX profiler trace of the studies, which Perfetto and XProf open. Best of a
     smoke run or a single study: a trace grows by the megabyte."""
