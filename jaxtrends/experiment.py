@@ -305,16 +305,17 @@ def run(
         done = record.plain(done)
         _write(done, {name: study.curves() for name, (_, study) in made.items()}, path)
         tracker.record(done, path / "record.json", _claim_rows(done))
-        painter.finish()
         if mode == "online":
             terminal.say("Uploading to W&B …")
+        address = tracker.close()
+        painter.finish()
     except (Interrupted, Lost):
         terminal.clear()
         terminal.say("To go on with this run:\n  " + _resume_command(command, path))
         raise
     finally:
         painter.close()
-        address = tracker.close()
+        tracker.close()
         folder.close()
     if trace:
         terminal.say(f"Profile: {trace} (perfetto_trace.json.gz in it opens in Perfetto)")

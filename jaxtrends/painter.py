@@ -60,10 +60,12 @@ class Painter:
         if feeder is not None:
             feeder.join()
         if self._process is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
+            self._process.kill()  # it has nothing to do, and would take its time to leave
             self._process.wait()
             self._process.stdout.close()
+            with contextlib.suppress(BrokenPipeError):  # an order that it did not live to read
+                self._process.stdin.close()
+            self._process = None
 
     def __enter__(self) -> Painter:
         return self
