@@ -51,6 +51,7 @@ class Checkpoints:
         self._report = report
         self._newest: tuple[int, list[dict[str, Any]]] | None = None
         self._orbax = orbax
+        _by_itself()
         try:
             self._manager = orbax.CheckpointManager(
                 self.directory,
@@ -207,6 +208,20 @@ class Checkpoints:
             shutil.rmtree(aside, ignore_errors=True)
             os.replace(self.directory / str(step), aside)
         self._manager.reload()
+
+
+def _by_itself() -> None:
+    """Let Orbax take this process for the only one, where it is one of several.
+
+    Orbax has all processes write one checkpoint together, in lockstep, and leaves NumPy's arrays to
+    process 0. Here each has blocks of its own and saves them when it likes; for that Orbax has no
+    option that NumPy's arrays heed.
+    """
+    if jax.process_count() > 1:
+        from orbax.checkpoint._src.multihost import multihost
+
+        multihost.process_index = lambda: 0
+        multihost.should_skip_process_sync = lambda processes=None: True
 
 
 def _flatten(tree: PyTree) -> tuple[list[str], list[Any]]:

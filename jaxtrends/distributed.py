@@ -17,6 +17,7 @@ import ctypes
 import io
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -260,21 +261,25 @@ def start(
     # Signals are ours: each process saves its state and stops.
     jax.config.update("jax_enable_preemption_service", False)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    last_words = _LastWords(f"error: {_apart('no answer')}")
     try:
         jax.distributed.initialize(initialization_timeout=int(CONNECT_SECONDS), **wanted)
     except (RuntimeError, ValueError, OSError) as error:  # JaxRuntimeError is a RuntimeError
         reason = next(iter(str(error).splitlines()), type(error).__name__)[:200].rstrip(".")
-        raise Problem(
-            f"The processes did not come together ({reason}): start all of them within "
-            f"{CONNECT_SECONDS:.0f} s, with one --coordinator that all of them reach."
-        ) from None
+        raise Problem(_apart(reason)) from None
     from jax._src import distributed
 
     state = distributed.global_state
     joined = Processes(state.process_id, state.num_processes, state.client)
-    if not joined.first:
-        _say_so_when_aborted(joined)
+    last_words.sentence = f"{joined.name}error: {_gone(0)}"
     return joined
+
+
+def _apart(reason: str) -> str:
+    return (
+        f"The processes did not come together ({reason}): start all of them within "
+        f"{CONNECT_SECONDS:.0f} s, with one --coordinator that all of them reach."
+    )
 
 
 def _check(coordinator: str, processes: int | None, process: int | None, given: list[str]) -> None:
@@ -290,20 +295,21 @@ def _check(coordinator: str, processes: int | None, process: int | None, given: 
         )
 
 
-def _say_so_when_aborted(processes: Processes) -> None:
-    """End with a sentence where JAX ends the process because process 0 was killed.
+class _LastWords:
+    """A sentence to end with where JAX ends the process: process 0 was killed, or never came.
 
-    JAX's client calls abort() in a thread of its own as soon as its connection breaks, and takes
-    no Python function to call instead.
+    JAX's client then calls abort(), in a thread of its own, and takes no Python function to call
+    instead. A handler of Python's own would not be run.
     """
 
-    @ctypes.CFUNCTYPE(None, ctypes.c_int)
-    def aborted(number: int) -> None:
-        _end(f"{processes.name}error: {_gone(0)}")
+    def __init__(self, sentence: str) -> None:
+        self.sentence = sentence
+        self._handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: _end(self.sentence))
+        ctypes.CDLL(None).signal(signal.SIGABRT, self._handler)
+        _kept.append(self)
 
-    processes.aborted = aborted  # or it would be freed
-    libc = ctypes.CDLL(None)
-    libc.signal(6, aborted)
+
+_kept: list[_LastWords] = []  # for as long as the process lives, as C knows of them
 
 
 def agree(processes: Processes, mine: Mapping[str, Any]) -> None:
