@@ -263,7 +263,7 @@ def _claims_csv(done: Mapping[str, Any]) -> str:
 
 def _claims_latex(done: Mapping[str, Any]) -> str:
     r"""A booktabs table that breaks over pages, its notes below it."""
-    widths = (0.21, 0.13, 0.18, 0.14, 0.12, 0.08)
+    widths = (0.19, 0.13, 0.17, 0.14, 0.13, 0.08)
     wide = "".join(rf">{{\raggedright\arraybackslash}}p{{{w}\linewidth}}" for w in widths)
     head = " & ".join(escape_latex(column) for column in COLUMNS)
     paper = done["paper"]
@@ -285,7 +285,7 @@ def _claims_latex(done: Mapping[str, Any]) -> str:
         for claim in done["results"]["not_run"]
     ]
     lines = [
-        r"% needs \usepackage{array,booktabs,longtable}",
+        r"% needs \usepackage{array,booktabs,graphicx,longtable}",
         r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}\setlength{\LTcapwidth}{\linewidth}",
         rf"\begin{{longtable}}{{@{{}}l{wide}@{{}}}}",
         rf"\caption{{{escape_latex(caption)}}}",
@@ -348,19 +348,14 @@ def study_table(table: Mapping[str, Any], format: str) -> str:
         title = f"**{escape_markdown(sentence(table['title']))}**\n\n"
         return title + markdown_table(table["columns"], rows, right) + note
     sides = ["r" if n in right else "l" for n in range(len(table["columns"]))]
-    heading = " & ".join(map(_stacked, table["columns"], sides))
-    wide = [
-        side == "l" and max((len(row[n]) for row in rows), default=0) > 16
-        for n, side in enumerate(sides)
-    ]
-    narrowed = r">{\raggedright\arraybackslash}p{0.16\linewidth}"
-    letters = [narrowed if long else side for long, side in zip(wide, sides, strict=True)]
+    fits, widths, letters = _fitted(table["columns"], rows, sides)
+    heading = " & ".join(map(_stacked, table["columns"], widths, sides))
     caption = " ".join(sentence(text) for text in (table["title"], table["note"]) if text)
     caption = rf"\caption{{{escape_latex(caption)}}}"
     columns = rf"{{@{{}}{''.join(letters)}@{{}}}}"
     heading = rf"\toprule {heading} \\ \midrule"
     # {}: a cell may start with a bracket, which LaTeX would take for an option of the line break
-    body = [rf"{{}}{' & '.join(escape_latex(cell) for cell in row)} \\" for row in rows]
+    body = [rf"{{}}{' & '.join(map(_cell_latex, row))} \\" for row in rows]
     if len(rows) > LONGEST:
         opening = [rf"\begin{{longtable}}{columns}", caption + r"\\", heading + r" \endfirsthead"]
         lines = [*opening, heading + r" \endhead", r"\bottomrule \endfoot", *body]
@@ -369,18 +364,64 @@ def study_table(table: Mapping[str, Any], format: str) -> str:
         opening = [
             r"\begin{table}\centering",
             caption + r"\smallskip",
+            r"\footnotesize\setlength{\tabcolsep}{3pt}",  # a float forgets what is around it
+            "" if fits else r"\resizebox{\linewidth}{!}{%",
             rf"\begin{{tabular}}{columns}",
         ]
-        lines = [*opening, heading, *body, r"\bottomrule", r"\end{tabular}\end{table}\endgroup"]
+        closing = [r"\bottomrule", r"\end{tabular}" + ("" if fits else "}")]
+        lines = [*opening, heading, *body, *closing, r"\end{table}\endgroup"]
     small = (
         r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}\setlength{\LTcapwidth}{\linewidth}"
     )
-    return "\n".join([small, *lines]) + "\n"
+    return "\n".join([small, *filter(None, lines)]) + "\n"
 
 
-def _stacked(heading: str, side: str) -> str:
-    """A heading in lines of some ten letters, so that it does not make its column wide."""
-    lines = textwrap.wrap(heading, 10, break_long_words=False) or [""]
+LETTERS_A_LINE = 74  # of \footnotesize, in a line of LaTeX's article
+LETTERS_A_GAP = 1.4  # between two columns
+SQUEEZED_TEXT = 14  # letters, the widest column of text in a table that is shrunk to fit
+WORD = re.compile(r"\[[^]]*\]|\S+")  # an interval is read as one
+
+
+def _fitted(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], sides: Sequence[str]
+) -> tuple[bool, list[int], list[str]]:
+    """Whether a table fits a line, and its columns' widths in letters and as LaTeX has them.
+
+    A column is as wide as its longest cell while there is room. Where there is none, the widest
+    columns of text break their lines, none narrower than its longest word.
+    """
+    whole, least = [], []
+    for number, (heading, side) in enumerate(zip(headings, sides, strict=True)):
+        cells = [row[number] for row in rows]
+        head = max(map(len, heading.split()), default=0)
+        whole.append(max([head, *map(len, cells)]))
+        words = max([head, *(len(word) for cell in cells for word in WORD.findall(cell))])
+        least.append(words if side == "l" else whole[-1])
+
+    def widths_to(widest: int) -> list[int]:
+        return [min(a, max(b, widest)) for a, b in zip(whole, least, strict=True)]
+
+    room = LETTERS_A_LINE - LETTERS_A_GAP * (len(headings) - 1)
+    trials = (widths_to(widest) for widest in range(max(whole), -1, -1))
+    fitting = next((widths for widths in trials if sum(widths) <= room), None)
+    widths = fitting or widths_to(SQUEEZED_TEXT)
+    narrowed = r">{{\raggedright\arraybackslash}}p{{{:.3f}\linewidth}}"
+    letters = [
+        side if width == a else narrowed.format(width / LETTERS_A_LINE)
+        for side, width, a in zip(sides, widths, whole, strict=True)
+    ]
+    return fitting is not None, widths, letters
+
+
+def _cell_latex(cell: str) -> str:
+    """A cell whose intervals stay on one line."""
+    text = escape_latex(cell)
+    return rf"\mbox{{{text}}}" if WORD.fullmatch(cell) and " " in cell else text
+
+
+def _stacked(heading: str, width: int, side: str) -> str:
+    """A heading in lines of so many letters, so that it does not make its column wide."""
+    lines = textwrap.wrap(heading, max(width, 1), break_long_words=False) or [""]
     stack = r" \\ {}".join(escape_latex(line) for line in lines)  # {}: as below
     return rf"\shortstack[{side}]{{{stack}}}"
 
@@ -427,5 +468,5 @@ def terminal_table(done: Mapping[str, Any]) -> Any:
     for claim in done["results"]["not_run"]:
         if claim["study"] not in done["results"]["studies"]:
             continue  # the user chose the studies
-        shown.add_row(claim["id"], Text(sentence(f"not run: {claim['reason']}"), "dim"))
+        shown.add_row(Text(claim["id"]), Text(sentence(f"not run: {claim['reason']}"), "dim"))
     return shown
