@@ -376,7 +376,7 @@ def study_table(table: Mapping[str, Any], format: str) -> str:
     return "\n".join([small, *filter(None, lines)]) + "\n"
 
 
-LETTERS_A_LINE = 74  # of \footnotesize, in a line of LaTeX's article
+LETTERS_A_LINE = 72  # of \footnotesize, in a line of LaTeX's article
 LETTERS_A_GAP = 1.4  # between two columns
 SQUEEZED_TEXT = 14  # letters, the widest column of text in a table that is shrunk to fit
 WORD = re.compile(r"\[[^]]*\]|\S+")  # an interval is read as one
