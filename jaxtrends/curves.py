@@ -164,7 +164,7 @@ def pack(
 
     Args:
         done:   the record.
-        arrays: name -> (lanes, points) or (points,), as in its curves.npz.
+        arrays: name -> (lanes, points), as in its curves.npz; others (a sample, say) are no curves.
         points: the most points of a curve that are kept.
         lanes:  the most single lanes of a curve that are kept; summaries are of all lanes.
     """
@@ -175,9 +175,9 @@ def _packed(
     done: Mapping[str, Any], arrays: Mapping[str, np.ndarray], points: int, lanes: int
 ) -> Iterator[dict[str, Any]]:
     for key, array in arrays.items():
-        values = np.atleast_2d(array).astype(np.float64)
-        if values.ndim != 2 or values.shape[1] < 2:
+        if np.ndim(array) != 2 or np.shape(array)[1] < 2:
             continue  # no curve
+        values = np.asarray(array, np.float64)
         name, count = parse(key), values.shape[0]
         kept = thin(values.shape[1], points)
         at = steps(done, name, values.shape[1])

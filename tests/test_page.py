@@ -185,9 +185,10 @@ def test_steps_seeds_and_seconds_are_read_from_the_record():
 
 
 def test_what_is_no_curve_is_left_out():
-    arrays = {"cost/a": np.zeros((2, 1)), "cost/b": np.zeros((2, 3, 4)), "cost/c": np.zeros(3)}
+    shapes = {"a": (2, 1), "b": (2, 3, 4), "c": (3,), "d": (1, 3)}
+    arrays = {f"cost/{name}": np.zeros(shape) for name, shape in shapes.items()}
     packed = curves.pack(example(), arrays, points=10, lanes=4)
-    assert [curve["method"] for curve in packed] == ["c"]
+    assert [curve["method"] for curve in packed] == ["d"]
 
 
 # --- intervals drawn -----------------------------------------------------------------------------
