@@ -7,9 +7,12 @@ account and no network. Online means one thing more: when the experiment ends, W
 bounded wait and a warning, the runs lie where they would have lain offline, and no upload
 disturbs a measurement.
 
-Conventions: one run a reported lane, so that seeds can be told apart; the group names the
-experiment and its config, the job type the role (``lane``, ``table``, ``claims``); every lane of a
-study has the same keys; ``step`` is a metric, and every other metric is drawn against it.
+Conventions: one run a reported lane, so that seeds can be told apart; the group of a lane names
+experiment, config, study and method, so that a workspace shows a line and a band a method, in a
+colour of its own, before anybody sets it up; that of the rest experiment and config alone (the
+config is a tag of every run besides); the job type names the role (``lane``, ``table``,
+``claims``); every lane of a study has the same keys; ``step`` is a metric, and every other metric
+is drawn against it.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ MODES = ("disabled", "offline", "online")
 
 POINTS_PER_LANE = 200
 LANES_PER_STUDY = 64  # a run takes about 0.15 s to write
+
+GROUP_LETTERS = 128  # W&B's limit
 
 WRITE_SECONDS = 60.0  # for one run; the first one starts W&B
 EXIT_SECONDS = 10.0
@@ -251,6 +256,7 @@ def _lane_run(lane: LaneHistory, names: Sequence[str]) -> dict[str, Any]:
     return {
         "name": f"{lane.study}/{lane.method}-s{lane.seed}",
         "job_type": "lane",
+        "member": f"{lane.study}/{lane.method}",
         "config": native({**lane.config, **own}),
         "steps": steps[kept].tolist(),
         "metrics": metrics,
@@ -376,7 +382,10 @@ class _Writer:
             RuntimeError: it could not be written, or W&B did not answer in time.
         """
         self.settle()
-        answer = self._answer(json.dumps({"common": self._common, **run}) + "\n")
+        told = dict(run)
+        group = "/".join(filter(None, (self._common["group"], told.pop("member", ""))))
+        common = self._common | {"group": group[:GROUP_LETTERS]}
+        answer = self._answer(json.dumps({"common": common, **told}) + "\n")
         # W&B turns to the system's temporary folder where it may not write, and says nothing.
         if self._folder not in Path(answer["path"]).parents:
             raise RuntimeError(f"{self._folder} cannot be written")
@@ -509,7 +518,7 @@ def read_lanes(runs: Sequence[Path]) -> list[LaneHistory]:
     """The reported lanes among W&B offline runs, as W&B's own command reads them back.
 
     Raises:
-        Problem: W&B cannot read one of them.
+        Problem: W&B cannot read one of them, or they hold no lanes of this suite.
     """
     command = [sys.executable, "-P", "-c", READER, *map(str, runs)]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
@@ -517,12 +526,15 @@ def read_lanes(runs: Sequence[Path]) -> list[LaneHistory]:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise Problem(f"W&B cannot read its runs: {lines[-1] if lines else 'it gives no reason'}.")
     found: list[dict[str, list[Any]]] = []
-    for line in done.stdout.splitlines():
-        part = json.loads(line)
-        if part["type"] == "header":  # the first line of each run
-            found.append({})
-        found[-1].setdefault(part["type"], []).append(part.get(part["type"]))
-    return [_lane_read(run) for run in found if run["run"][0].get("job_type") == "lane"]
+    try:
+        for line in done.stdout.splitlines():
+            part = json.loads(line)
+            if part["type"] == "header":  # the first line of each run
+                found.append({})
+            found[-1].setdefault(part["type"], []).append(part.get(part["type"]))
+        return [_lane_read(run) for run in found if run["run"][0].get("job_type") == "lane"]
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise Problem(f"The W&B runs hold what this suite never writes ({error!r:.80}).") from None
 
 
 def _lane_read(run: Mapping[str, Sequence[Any]]) -> LaneHistory:

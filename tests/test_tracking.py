@@ -280,7 +280,7 @@ def test_a_lane_reads_back_as_it_was(offline, lane):
         "widths": [64, 128],
     }
     assert run["project"] == "jaxtrends"
-    assert run["run_group"] == "forward_grad/1a2b3c4d"
+    assert run["run_group"] == f"forward_grad/1a2b3c4d/{lane.study}/{lane.method}"
     assert run["job_type"] == "lane"
     assert run["tags"] == ["paper:2202.08587", "tier:default", "git:" + "f" * 60]
 
