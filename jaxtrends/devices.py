@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import platform
 import tempfile
@@ -34,6 +35,43 @@ def use(count: int | None) -> list[jax.Device]:
     if count is not None and count > len(found):
         raise Problem(f"--devices {count} asks for more than the {len(found)} devices here.")
     return found[:count]
+
+
+def in_flight(devices: list[jax.Device], wanted: int | None, needed: float) -> list[jax.Device]:
+    """The devices as `jaxtrends.sweep.run` takes them: each as often as it has a block at a time.
+
+    By default a CPU's devices, a core each, run one block at a time, and an accelerator two, so
+    that it has work while the host looks at the other; fewer where memory would not do, but one
+    always.
+
+    Args:
+        devices: those to use.
+        wanted:  blocks at a time, if it is not to be found out here.
+        needed:  bytes that a block takes.
+
+    Raises:
+        Problem: ``wanted`` is below one.
+    """
+    if wanted is not None:
+        if wanted < 1:
+            raise Problem(f"--blocks-in-flight must be at least 1, not {wanted}.")
+        return [devices[index % len(devices)] for index in range(wanted)]
+    if devices[0].platform == "cpu":  # all of them share one memory
+        return devices[: max(1, int(min(len(devices), free_memory(devices[0]) / needed)))]
+    return devices * max(1, int(min(2, free_memory(devices[0]) / needed)))
+
+
+def free_memory(device: jax.Device) -> float:
+    """Bytes that a device, or on a CPU this machine, has to give; infinite where nobody says."""
+    if device.platform == "cpu":
+        try:
+            lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        except OSError:
+            return math.inf
+        found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+        return float(found[0]) if found else math.inf
+    said = device.memory_stats() or {}
+    return float(said["bytes_limit"] - said["bytes_in_use"]) if "bytes_limit" in said else math.inf
 
 
 def cores() -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxtrends import sweep
+from jaxtrends import devices, sweep
 from jaxtrends.distributed import Processes
 from jaxtrends.rundir import StudyDirectory
 from jaxtrends.terminal import Terminal
@@ -74,6 +74,7 @@ class StudyRun:
         folder: StudyDirectory,
         stop: StopSignal,
         used: list[Any],
+        in_flight: int | None,
         terminal: Terminal,
         load: Callable[[str], Any],
         methods: Mapping[str, Callable[..., Any]],
@@ -84,7 +85,7 @@ class StudyRun:
         self.tables: list[tuple[str, Sequence[Mapping[str, Any]]]] = []
         self._name, self._folder, self._devices = name, folder, used
         self._terminal, self._stop, self._load = terminal, stop, load
-        self._processes = processes
+        self._processes, self._in_flight = processes, in_flight
 
     def dataset(self, name: str) -> Any:
         """Load a data set, once a process."""
@@ -120,6 +121,8 @@ class StudyRun:
         mine = cut[here::count]
         metrics: dict[str, np.ndarray] = {}
         if mine:
+            needed = _bytes_of_block(trainer, mine[0], data, log_every, self._devices[0])
+            placed = devices.in_flight(self._devices, self._in_flight, needed)
             metrics = self._train(
                 label,
                 lambda effects: sweep.run(
@@ -130,7 +133,7 @@ class StudyRun:
                     log_every=log_every,
                     block=block,
                     test=test,
-                    devices=self._devices,
+                    devices=placed,
                     effects=effects,
                 ),
             )
@@ -212,6 +215,22 @@ class StudyRun:
     def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep a table for the tracker."""
         self.tables.append((name, rows))
+
+
+def _bytes_of_block(trainer: Any, lanes: Any, data: Any, log_every: int, device: Any) -> float:
+    """Memory that one block takes on a device.
+
+    Asked of the compiled program, which is compiled again for this and so only on an accelerator,
+    where memory is short; on a CPU the state, its gradient and the data, twice for good measure.
+    """
+    programs = sweep.program(trainer, log_every)
+    state = jax.eval_shape(programs.start, lanes, data)
+    if device.platform != "cpu":
+        with jax.default_device(device):
+            found = programs.advance.lower(lanes, state, data).compile().memory_analysis()
+        held = found.argument_size_in_bytes + found.output_size_in_bytes
+        return float(held + found.temp_size_in_bytes - found.alias_size_in_bytes)
+    return 2.0 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((state, data)))
 
 
 class _Pace:

@@ -26,6 +26,7 @@ from jaxtrends.errors import Problem, choose
 from jaxtrends.flags import Options, parse, rebuild
 from jaxtrends.formats import showable
 from jaxtrends.painter import Painter
+from jaxtrends.plan import Planned
 from jaxtrends.rundir import RunDirectory, StudyDirectory
 from jaxtrends.study import StudyResult
 from jaxtrends.terminal import Quiet, Terminal, duration
@@ -66,6 +67,8 @@ class Experiment:
     load:       (config, name, data folder or None) -> a data set, for an experiment that brings its
                 own; anything with the attributes version, digest (SHA-256), origin and licence.
                 `jaxtrends.data.load` by default.
+    plan:       (config, names of the user's own methods) -> study -> the calls of its training, in
+                their order, for the studies that train lanes.
     scale:      what was shrunk against the paper, one sentence.
     rigging:    how the toy could have been rigged, and what keeps it honest.
     departures: where the runs leave the paper's settings, one sentence each.
@@ -82,6 +85,7 @@ class Experiment:
     check: Callable[[Any, tuple[str, ...]], None] = lambda config, methods: None
     datasets: Callable[[Any], Sequence[str]] = lambda config: ()
     load: Callable[[Any, str, Path | None], Any] = _of_the_library
+    plan: Callable[[Any, Sequence[str]], Mapping[str, Sequence[Planned]]] = lambda config, own: {}
 
     def studies_of(self, config: Any) -> list[str]:
         """The names of the studies that a config asks for, in the experiment's own order.
@@ -119,6 +123,10 @@ def main(
     status, failure = 1, "it met an error that it does not know"
     try:
         config, options = parse(experiment, given, tuple(methods or ()))
+        if options.explain:
+            terminal = Terminal()
+            _explain(experiment, config, options, tuple(methods or ()), terminal)
+            return 0
         processes = distributed.start(
             options.coordinator, options.processes, options.process, options.distributed
         )
@@ -149,6 +157,38 @@ def main(
             terminal.clear()
         processes.leave(failure)
     return distributed.exit_status(processes, status)
+
+
+def _explain(
+    experiment: Experiment, config: Any, options: Options, own: Sequence[str], terminal: Terminal
+) -> None:
+    """Print what a run would do; nothing is loaded, compiled or written."""
+    from jaxtrends import plan
+
+    chosen = experiment.studies_of(config)
+    found = devices.use(_device_count(options))
+    machine = plan.MACHINES.get(found[0].platform, plan.CORE)
+    planned = experiment.plan(config, own)
+    calls = {name: planned.get(name, ()) for name in chosen}
+    measured = {name: experiment.studies[name].seconds[options.preset] for name in chosen}
+    count = len(found) * (options.processes or 1)
+    terminal.say(f"{experiment.name}, preset {options.preset}: nothing is run.")
+    terminal.console.print(plan.explain(calls, measured, machine, count))
+    terminal.say(
+        f"Operations by formula; memory of a block without its activations; {machine.name}s as "
+        f"they are assumed to be, at {machine.speed:.2g} operations a second. The last column is "
+        "what the preset takes as it stands, without other flags."
+    )
+    terminal.say(
+        f"In all {plan.operations([c for calls in calls.values() for c in calls]):.3g} operations, "
+        f"about {duration(sum(measured.values()))} on two idle CPU cores."
+    )
+
+
+def _device_count(options: Options) -> int | None:
+    """How many devices to ask for: all, where it is None."""
+    # A smoke run has too little work for two: each would compile the same programs for itself.
+    return 1 if options.preset == "smoke" and options.devices is None else options.devices
 
 
 def _folder_for(experiment: Experiment, options: Options) -> Path:
@@ -199,9 +239,7 @@ def run(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     chosen = experiment.studies_of(config)
     mode = tracking.mode(options.wandb or None, os.environ, options.preset)
-    # A smoke run has too little work for two: each would compile the same programs for itself.
-    alone = options.preset == "smoke" and options.devices is None
-    used = devices.use(1 if alone else options.devices)
+    used = devices.use(_device_count(options))
     if options.compilation_cache:
         devices.keep_compiled()
     data_dir = Path(options.data_dir) if options.data_dir else None
@@ -234,7 +272,7 @@ def run(
     )
     hardware["processes"] = processes.count
     hardware["count"] = sum(processes.all("devices", len(used)))
-    wired = (used, terminal, data.load, methods, processes)
+    wired = (used, options.blocks_in_flight, terminal, data.load, methods, processes)
     if not processes.first:
         path = Path(processes.tell("folder", None))
         folder = RunDirectory.joined(path, terminal.warn)
@@ -259,6 +297,7 @@ def run(
                 f"paper:{experiment.paper.arxiv}",
                 f"tier:{options.preset}",
                 f"git:{head[:12] or 'none'}",
+                f"config:{record.digest(config)[:8]}",
             ),
             say=terminal.warn,
         )
@@ -339,7 +378,8 @@ class _Data:
 
 PLACES = {
     *("--output", "--data-dir", "--profile", "--wandb", "--resume"),
-    *("--devices", "--coordinator", "--processes", "--process", "--distributed"),
+    *("--devices", "--blocks-in-flight"),
+    *("--coordinator", "--processes", "--process", "--distributed"),
 }
 
 

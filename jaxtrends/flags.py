@@ -33,6 +33,11 @@ class Options:
     devices: int | None = None
     """How many devices to use; all of them by default (one in smoke), and on a CPU one a core. The
     count changes no result."""
+    blocks_in_flight: int | None = None
+    """How many blocks of lanes run at a time in a process, dealt to its devices in turn; by default
+    one a device on a CPU and two elsewhere, as far as memory allows. Changes no result."""
+    explain: bool = False
+    """Print what would be run, and stop: programs, lanes, steps, arithmetic, memory, time."""
     coordinator: str = ""
     """HOST:PORT of process 0, to share the blocks of a run among several processes: started by hand
     with one command each, which differ in --process alone."""

@@ -28,7 +28,7 @@ SIBLINGS = {
     "comparison": {"curves", "record", "stats"},
     "curves": {"study"},
     "data": {"builders"},
-    "effects": {"checkpoint", "distributed", "rundir", "sweep", "terminal"},
+    "effects": {"checkpoint", "devices", "distributed", "rundir", "sweep", "terminal"},
     "figures": {"labels", "record", "study"},
     "flags": {"formats", "terminal"},
     "forest": {"formats"},

@@ -11,6 +11,7 @@ from experiments.forward_grad import (
     cost_claims,
     estimators,
     estimators_claims,
+    plan,
     scaling,
     scaling_claims,
     test_functions,
@@ -93,6 +94,7 @@ EXPERIMENT = Experiment(
     ),
     check=settings.check,
     datasets=settings.datasets,
+    plan=plan.plan,
 )
 
 
