@@ -65,7 +65,9 @@ class Sequences:
     origin: str
 
 
-def lookup(*, clusters: int, context: int, training: int, held_out: int, seed: int) -> Sequences:
+def lookup(
+    *, clusters: int, context: int, training: int, held_out: int, seed: int, names: int = 1
+) -> Sequences:
     """Sequences that follow one of several tables, named by their first token.
 
     Every cluster has a table of favoured successors for all pairs of symbols: the next symbol is
@@ -75,34 +77,42 @@ def lookup(*, clusters: int, context: int, training: int, held_out: int, seed: i
     learn is memory, which favours many parameters: what a mixture gains here it need not gain on
     text.
 
+    With two names the first two tokens name the cluster together, as the sum of their numbers
+    modulo the number of clusters; either alone says nothing of it. So it takes one layer to work
+    out the cluster, and a later one to look up.
+
     Args:
         clusters: tables; one leaves nothing for experts to divide by cluster.
-        context:  tokens of a sequence, above 3; the same number of labels.
+        context:  tokens of a sequence, above 2 + ``names``; the same number of labels.
         training: training sequences.
         held_out: sequences of each of the two other splits.
         seed:     of tables and sequences.
+        names:    tokens that name the cluster.
 
     Raises:
         Problem: a number is out of range.
     """
-    require_positive(clusters=clusters, training=training, held_out=held_out)
-    if context < 4:
-        raise Problem(f"A lookup needs a context of at least 4 tokens, not {context}.")
+    require_positive(clusters=clusters, training=training, held_out=held_out, names=names)
+    if context < names + 3:
+        raise Problem(f"A lookup needs a context of at least {names + 3} tokens, not {context}.")
     generator = np.random.default_rng(seed)
     tables = generator.integers(0, SYMBOLS, (clusters, SYMBOLS, SYMBOLS), np.int32)
     count = training + 2 * held_out
     cluster = generator.integers(0, clusters, count, np.int32)
     tokens = np.empty((count, context + 1), np.int32)
-    tokens[:, 0] = SYMBOLS + cluster
-    tokens[:, 1:3] = generator.integers(0, SYMBOLS, (count, 2), np.int32)
-    for place in range(3, context + 1):
+    free = generator.integers(0, clusters, (count, names - 1), np.int32)
+    last = (cluster - free.sum(axis=1, dtype=np.int32)) % clusters
+    tokens[:, :names] = SYMBOLS + np.concatenate([free, last[:, None]], axis=1)
+    tokens[:, names : names + 2] = generator.integers(0, SYMBOLS, (count, 2), np.int32)
+    for place in range(names + 2, context + 1):
         favoured = tables[cluster, tokens[:, place - 2], tokens[:, place - 1]]
         other = generator.integers(0, SYMBOLS, count, np.int32)
         tokens[:, place] = np.where(generator.random(count) < FAVOURED, favoured, other)
     rest = (1 - FAVOURED) / SYMBOLS
     entropy = -(FAVOURED + rest) * math.log(FAVOURED + rest)
     entropy -= (SYMBOLS - 1) * rest * math.log(rest)
-    floor = (2 * math.log(SYMBOLS) + (context - 2) * entropy) / context
+    unknown = (names - 1) * math.log(clusters) + 2 * math.log(SYMBOLS)
+    floor = (unknown + (context - names - 1) * entropy) / context
     return _split(
         name="lookup",
         tokens=tokens,
@@ -111,7 +121,8 @@ def lookup(*, clusters: int, context: int, training: int, held_out: int, seed: i
         vocabulary=SYMBOLS + clusters,
         floor=floor,
         licence="none needed: made by a rule",
-        origin=f"Made here: {clusters} tables of favoured successors, seed {seed}.",
+        origin=f"Made here: {clusters} tables of favoured successors, named by the first "
+        f"{names} token{'s' if names > 1 else ''}, seed {seed}.",
     )
 
 

@@ -40,6 +40,23 @@ def test_the_floor_is_the_entropy_of_the_rule(lookup):
     assert lookup.floor == pytest.approx((2 * math.log(32) + 38 * entropy) / 40)
 
 
+def test_two_names_tell_the_cluster_together_and_neither_alone():
+    one, two = (
+        sequences.lookup(clusters=3, context=8, training=6000, held_out=10, seed=5, names=names)
+        for names in (1, 2)
+    )
+    names = two.train.inputs[:, :2] - 32
+    np.testing.assert_array_equal(names.sum(axis=1) % 3, two.train.clusters)
+    for name in names.T:
+        joint = np.bincount(3 * name + two.train.clusters, minlength=9) / len(name)
+        np.testing.assert_allclose(joint, 1 / 9, atol=0.015)
+    assert two.vocabulary == one.vocabulary
+    later = (8 - 2) * (8 * one.floor - 2 * math.log(32)) / (8 - 2)  # of six symbols, here five
+    assert 8 * two.floor == pytest.approx(math.log(3) + 2 * math.log(32) + later * 5 / 6)
+    # The control: with one name the first token is the cluster.
+    np.testing.assert_array_equal(one.train.inputs[:, 0] - 32, one.train.clusters)
+
+
 def test_labels_follow_their_inputs_and_splits_are_apart(lookup):
     for split in (lookup.train, lookup.validation, lookup.test):
         np.testing.assert_array_equal(split.inputs[:, 1:], split.labels[:, :-1])
