@@ -35,6 +35,12 @@ DISPATCHES = {
     "ragged": "no buffers and no drops: jax.lax.ragged_dot over tokens sorted by expert",
 }
 ROUTER_DTYPES = ("float32", "bfloat16")
+ASSIGNMENTS = {
+    "learned": "by a router that learns",
+    "fixed": "by a router that stays as it was initialised, its logits evened out over the group: "
+    "a random function of the token that loads all experts alike, nearly",
+    "position": "in turn, token t of a group to expert t modulo E: even, and blind to the token",
+}
 
 
 @dataclass(frozen=True)
@@ -48,20 +54,20 @@ class Mixture:
     says; the probabilities of several are scaled to a sum of one."""
     capacity_factor: float = 1.25
     """Places of an expert as a multiple of its fair share of tokens: ceil(factor * T / E) in each
-    group of T tokens, whatever k is (the convention of ST-MoE; others multiply by k)."""
+    group of T tokens, whatever k is (flaxformer's convention; others multiply by k)."""
     residual: bool = False
     """Add a dense layer of the same hidden width, which every token passes (DeepSpeed-MoE)."""
     router_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the router's product and softmax, whatever that of the model."""
     jitter: float = 0.0
     """In training, the router's inputs are multiplied by uniform numbers from 1 +- this."""
-    balance: Literal["global", "group"] = "global"
-    """Over what the load is balanced: all tokens of the batch, or each routing group by itself."""
     dispatch: Literal["index", "one_hot", "ragged"] = "index"
     """How tokens reach their experts."""
-    learned: bool = True
-    """Whether the router learns. If not, it stays as it was initialised: no gradient reaches it,
-    and none passes through it to what is below, so that who goes where is nobody's aim."""
+    assignment: Literal["learned", "fixed", "position"] = "learned"
+    """Who says which experts a token goes to. Unless that is learned, no gradient reaches the
+    router or passes through it to what is below, and all of a token's experts weigh alike, one in
+    sum: a router that learns may weigh them so, and the two differ in nothing but who goes where
+    (as in Roller et al., "Hash Layers", 2021)."""
 
 
 def check(mixture: Mixture, tokens: int) -> None:
@@ -75,7 +81,7 @@ def check(mixture: Mixture, tokens: int) -> None:
     )
     choose("router dtype", mixture.router_dtype, ROUTER_DTYPES)
     choose("dispatch", mixture.dispatch, DISPATCHES)
-    choose("balance", mixture.balance, ("global", "group"))
+    choose("assignment", mixture.assignment, ASSIGNMENTS)
     if mixture.top > mixture.experts:
         raise Problem(
             f"A token cannot choose {mixture.top} of {mixture.experts} experts: lower top, or "
@@ -193,7 +199,8 @@ class Report(NamedTuple):
     All are () float32 but the last two. Balance and z come without a coefficient.
     """
 
-    balance: jax.Array
+    balance: jax.Array  # of the load over all tokens, of all groups and devices
+    group_balance: jax.Array  # of the load over each routing group by itself, mean over groups
     z: jax.Array
     dropped: jax.Array  # share of choices that found no place
     entropy: jax.Array  # of the router's probabilities, mean over tokens, in nats
@@ -293,11 +300,16 @@ def mixture_layer(
     groups, tokens, width = inputs.shape
     check(mixture, tokens)
     logits = _logits(params["router"], inputs, mixture, key)
-    if not mixture.learned:
-        logits = jax.lax.stop_gradient(logits)
+    if mixture.assignment == "fixed":
+        logits = _evened(logits)
+    elif mixture.assignment == "position":
+        logits = jnp.broadcast_to(_turns(tokens, mixture.experts), logits.shape)
     probabilities = jax.nn.softmax(logits)
     capacity = places(tokens, mixture)
     routing = jax.vmap(lambda p: route(p, mixture.top, capacity))(probabilities)
+    if mixture.assignment != "learned":
+        logits, probabilities = jax.lax.stop_gradient((logits, probabilities))
+        routing = routing._replace(gate=jnp.full_like(routing.gate, 1 / mixture.top))
     if mixture.dispatch == "ragged":
         outputs, dropped = _ragged(params, inputs, routing), jnp.zeros((), jnp.float32)
     else:
@@ -323,6 +335,22 @@ def _logits(
         least, most = 1 - mixture.jitter, 1 + mixture.jitter
         seen = seen * jax.random.uniform(key, seen.shape, dtype, least, most)
     return jnp.matmul(seen, router.astype(dtype), precision="highest")
+
+
+def _evened(logits: jax.Array) -> jax.Array:
+    """Each expert's logits less their mean over the group, over their deviation: (G, T, E).
+
+    What all tokens have in common would otherwise send most of them to a few experts. The mean is
+    over later tokens, too, which is no model's way of routing but a fair stand-in for one.
+    """
+    apart = logits - jnp.mean(logits, axis=1, keepdims=True)
+    return apart * jax.lax.rsqrt(jnp.mean(jnp.square(apart), axis=1, keepdims=True) + 1e-12)
+
+
+def _turns(tokens: int, experts: int) -> jax.Array:
+    """(T, E) float32: largest at expert t modulo E for token t, then falling around the circle."""
+    token = jnp.arange(tokens, dtype=jnp.int32)[:, None]
+    return -((jnp.arange(experts, dtype=jnp.int32) - token) % experts).astype(jnp.float32)
 
 
 def _experts(params: Params, buffers: jax.Array, axis: str | None) -> jax.Array:
@@ -384,13 +412,12 @@ def _report(
     share = shares(mixture.experts, routing.expert[:, 0])  # (G, E)
     load = jnp.mean(shares(mixture.experts, routing.expert), axis=(0, 1))
     probability = jnp.mean(probabilities, axis=1)
-    if mixture.balance == "global":
-        share, probability = (over_devices(jnp.mean(part, axis=0)) for part in (share, probability))
-    balance = jnp.mean(load_balance(share, probability))
+    overall = (over_devices(jnp.mean(part, axis=0)) for part in (share, probability))
     entropy = -jnp.sum(jax.scipy.special.xlogy(probabilities, probabilities), axis=-1)
     largest = jnp.max(jnp.abs(jax.lax.stop_gradient(logits)))
     report = Report(
-        balance=balance,
+        balance=load_balance(*overall),
+        group_balance=jnp.mean(load_balance(share, probability)),
         z=router_z(logits),
         dropped=dropped,
         entropy=jnp.mean(entropy),

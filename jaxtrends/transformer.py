@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from flax import nnx
 
 
+# Products of a token and a unit of width that would take as long as what is none, on a CPU core.
+PASSES_OF_A_LAYER = 4400
+PASSES_OF_A_MIXTURE = 6500
+
+
 @dataclass(frozen=True)
 class Transformer:
     """Sizes of a transformer.
@@ -174,21 +179,36 @@ def training_operations(sizes: Transformer, *, padded: bool = False) -> float:
     return 3 * total
 
 
+def training_effort(sizes: Transformer) -> float:
+    """Operations of training on one token, and as many more as would take the time of the rest.
+
+    For plans of time on a CPU, where in small networks what is no matrix product takes longer than
+    what is. A layer passes over its activations several times, and a mixture over those that it
+    routes; both grow with the width.
+    """
+    layers = len(sizes.experts)
+    mixtures = sum(experts > 0 for experts in sizes.experts)
+    passes = sizes.width * (PASSES_OF_A_LAYER * layers + PASSES_OF_A_MIXTURE * mixtures)
+    return training_operations(sizes, padded=True) + passes
+
+
 def language_loss(
-    balance: float, z: float
+    balance: float, z: float, group_balance: float = 0.0
 ) -> Callable[[tuple[jax.Array, tuple[moe.Report, ...]], jax.Array], jax.Array]:
     """Cross-entropy of the next token, plus the mixtures' losses, each a mean over the mixtures.
 
     Args:
-        balance: coefficient of the load-balancing loss.
-        z:       coefficient of the router's z-loss.
+        balance:       coefficient of the load-balancing loss, over all tokens.
+        z:             coefficient of the router's z-loss.
+        group_balance: coefficient of the load-balancing loss over each routing group.
     """
 
     def loss(outputs: tuple[jax.Array, tuple[moe.Report, ...]], labels: jax.Array) -> jax.Array:
         total = next_token_loss(outputs, labels)
         reports = outputs[1]
         for report in reports:
-            total = total + (balance * report.balance + z * report.z) / len(reports)
+            routed = balance * report.balance + group_balance * report.group_balance + z * report.z
+            total = total + routed / len(reports)
         return total
 
     return loss

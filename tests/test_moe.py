@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -123,32 +124,51 @@ def test_moving_by_index_equals_one_hot_products_with_all_gradients(mixture):
     assert all(np.abs(g).max() > 1e-3 for g in jax.tree.leaves(found["one_hot"][1]))
 
 
+@pytest.mark.parametrize("assignment", ["fixed", "position"])
 @pytest.mark.parametrize("top", [1, 2])
-def test_a_router_that_does_not_learn_routes_alike_and_gets_and_passes_on_no_gradient(top):
-    def loss(params, inputs, mixture, aim):
+def test_what_is_not_learned_gives_no_gradient_to_the_router_and_through_it(top, assignment):
+    def loss(params, inputs, aim, mixture):
         outputs, report = moe.mixture_layer(params, inputs, mixture)
-        return aim * jnp.sum(jnp.sin(outputs)) + report.balance + report.z, outputs
+        return aim * jnp.sum(jnp.sin(outputs)) + report.balance + report.z, report.expert
 
     learned = Mixture(experts=6, top=top)
     given = layer_params(learned), layer_inputs()
-    found = {
-        (mixture.learned, aim): jax.jit(
-            jax.value_and_grad(partial(loss, mixture=mixture, aim=aim), (0, 1), has_aux=True)
-        )(*given)
-        for mixture in (learned, replace(learned, learned=False))
-        for aim in (0.0, 1.0)
-    }
-    np.testing.assert_array_equal(found[True, 1.0][0][1], found[False, 1.0][0][1])
+    found = {}
+    for mixture in (learned, replace(learned, assignment=assignment)):
+        graded = jax.jit(jax.value_and_grad(partial(loss, mixture=mixture), (0, 1), has_aux=True))
+        for aim in (0.0, 1.0):
+            found[mixture.assignment, aim] = graded(*given, jnp.float32(aim))
     # The router's own losses reach neither router nor inputs; what experts do to the inputs stays.
-    _, (params, inputs) = found[False, 0.0]
+    _, (params, inputs) = found[assignment, 0.0]
     assert all(np.abs(g).max() == 0 for g in (*params.values(), inputs))
-    _, (params, inputs) = found[False, 1.0]
+    (_, chosen), (params, inputs) = found[assignment, 1.0]
     assert np.abs(params["router"]).max() == 0
     assert np.abs(params["up"]).max() > 1e-3
     assert np.abs(inputs).max() > 1e-3
-    np.testing.assert_allclose(params["up"], found[True, 1.0][1][0]["up"], atol=1e-5)
-    assert np.abs(found[True, 0.0][1][0]["router"]).max() > 1e-3
-    assert np.abs(found[True, 0.0][1][1]).max() > 1e-3
+    in_turn = np.arange(top)[:, None] + np.arange(TOKENS)
+    logits = np.asarray(given[1], np.float64) @ np.asarray(given[0]["router"], np.float64)
+    evened = (logits - logits.mean(1, keepdims=True)) / logits.std(1, keepdims=True)
+    ranked = np.argsort(-evened, axis=-1)[..., :top].swapaxes(1, 2)
+    expected = ranked if assignment == "fixed" else in_turn[None] % 6
+    np.testing.assert_array_equal(chosen, np.broadcast_to(expected, chosen.shape))
+    # The control: a router that learns gets gradients, and passes them on.
+    assert np.abs(found["learned", 0.0][1][0]["router"]).max() > 1e-3
+    assert np.abs(found["learned", 0.0][1][1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("top", [1, 2])
+def test_experts_chosen_in_turn_weigh_alike_and_nothing_is_dropped(top):
+    mixture = Mixture(experts=6, top=top, capacity_factor=float(top), assignment="position")
+    params, inputs = layer_params(mixture), layer_inputs()
+    outputs, report = run_layer(params, inputs, mixture)
+    assert float(report.dropped) == 0
+    np.testing.assert_allclose(report.load, 1 / 6, rtol=1e-6)
+    expected = np.zeros(inputs.shape)
+    for token, choice in np.ndindex(TOKENS, top):
+        expert = (token + choice) % 6
+        hidden = np.maximum(inputs[:, token] @ params["up"][expert], 0)
+        expected[:, token] += hidden @ params["down"][expert] / top
+    np.testing.assert_allclose(outputs, expected, atol=2e-5)
 
 
 def test_ragged_products_serve_everybody():
@@ -200,20 +220,21 @@ def test_balance_is_one_for_an_even_load_and_e_for_a_single_expert():
     assert float(moe.load_balance(share, probabilities.mean(0))) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("balance", ["global", "group"])
+@pytest.mark.parametrize("balance", ["balance", "group_balance"])
 def test_balance_counts_before_the_drop_and_its_gradient_reaches_the_router(balance):
-    mixture = Mixture(experts=6, capacity_factor=0.25, balance=balance)
+    mixture = Mixture(experts=6, capacity_factor=0.25)
     params, inputs = layer_params(mixture), layer_inputs()
 
     def by_hand(router):
         probabilities = jax.nn.softmax(jnp.matmul(inputs, router, precision="highest"))
         first = jax.nn.one_hot(probabilities.argmax(-1), 6, dtype=jnp.float32)
-        over = (0, 1) if balance == "global" else (1,)
+        over = (0, 1) if balance == "balance" else (1,)
         product = jax.lax.stop_gradient(first).mean(over) * probabilities.mean(over)
         return jnp.mean(6 * product.sum(-1))
 
     def by_layer(router):
-        return moe.mixture_layer({**params, "router": router}, inputs, mixture)[1].balance
+        report = moe.mixture_layer({**params, "router": router}, inputs, mixture)[1]
+        return getattr(report, balance)
 
     expected, slope = jax.jit(jax.value_and_grad(by_hand))(params["router"])
     value, gradient = jax.jit(jax.value_and_grad(by_layer))(params["router"])
@@ -316,7 +337,7 @@ mesh = jax.make_mesh((8,), ("expert",), axis_types=(jax.sharding.AxisType.Auto,)
 worst = []
 for mixture in (
     moe.Mixture(experts=16, capacity_factor=0.75),
-    moe.Mixture(experts=8, top=2, residual=True, balance="group"),
+    moe.Mixture(experts=8, top=2, residual=True),
 ):
     params, inputs = layer_params(mixture), jnp.tile(layer_inputs(), (8, 1, 1))[:8]
     inputs = inputs + 0.1 * jnp.arange(8, dtype=jnp.float32)[:, None, None]
@@ -324,7 +345,8 @@ for mixture in (
     def graded(layer):
         def loss(params, inputs):
             outputs, report = layer(params, inputs)
-            return jnp.sum(jnp.sin(outputs)) + report.balance + report.z, (outputs, report)
+            routed = report.balance + 2 * report.group_balance + report.z
+            return jnp.sum(jnp.sin(outputs)) + routed, (outputs, report)
         return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(params, inputs)
 
     alone = graded(lambda p, x: moe.mixture_layer(p, x, mixture))
@@ -344,6 +366,79 @@ def test_experts_on_eight_devices_equal_one_with_the_same_groups():
     gaps = json.loads(done.stdout)
     assert len(gaps) == 2
     assert max(gaps) < 2e-4, gaps
+
+
+PROCESSES = """
+import json, sys
+import jax, jax.numpy as jnp, numpy as np
+from jaxtrends import moe
+
+port, number = sys.argv[1], int(sys.argv[2])
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.distributed.initialize(f"127.0.0.1:{port}", 2, number)
+from tests.test_moe import layer_inputs, layer_params
+
+assert (jax.process_count(), jax.device_count(), jax.local_device_count()) == (2, 4, 2)
+mesh = jax.make_mesh((4,), ("expert",), axis_types=(jax.sharding.AxisType.Auto,))
+spec, sharding = jax.sharding.PartitionSpec, jax.sharding.NamedSharding
+mixture = moe.Mixture(experts=8, capacity_factor=0.75)
+params = layer_params(mixture)
+inputs = jnp.tile(layer_inputs(), (2, 1, 1))[:4]
+inputs = inputs + 0.1 * jnp.arange(4, dtype=jnp.float32)[:, None, None]
+
+def graded(layer):
+    def loss(params, inputs):
+        outputs, report = layer(params, inputs)
+        routed = report.balance + 2 * report.group_balance + report.z
+        return jnp.sum(jnp.sin(outputs)) + routed, (outputs, report)
+    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+
+def placed(array, split):  # over the devices of both processes; each holds all and gives its part
+    whole = np.asarray(array)
+    where = sharding(mesh, spec("expert") if split else spec())
+    return jax.make_array_from_callback(whole.shape, where, lambda index: whole[index])
+
+alone = graded(lambda p, x: moe.mixture_layer(p, x, mixture))(params, inputs)
+held = {name: placed(leaf, name in ("up", "down")) for name, leaf in params.items()}
+assert len(held["up"].addressable_shards) == 2  # half of the experts are in the other process
+layer = graded(lambda p, x: moe.expert_parallel(p, x, mixture, mesh, "expert"))
+shared = layer(held, placed(inputs, True))
+assert float(alone[0][1][1].dropped) > 0
+
+def gap(expected, found):  # of the parts that this process holds
+    expected = np.asarray(expected)
+    return max(
+        float(np.abs(expected[shard.index] - np.asarray(shard.data)).max())
+        for shard in found.addressable_shards
+    )
+
+print(json.dumps(max(jax.tree.leaves(jax.tree.map(gap, alone, shared)))))
+"""
+
+
+def test_experts_in_two_processes_equal_one_device_with_the_same_groups():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", PROCESSES, port, str(number)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=300) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    for process, (output, errors) in zip(started, said, strict=True):
+        assert process.returncode == 0, errors
+        assert float(output.splitlines()[-1]) < 2e-4, output  # gloo talks first
 
 
 def test_groups_and_experts_must_divide_evenly():
@@ -380,7 +475,7 @@ def test_forward_and_backward_lower_for_cuda_and_tpu(mixture):
         ({"jitter": 1.5}, "jitter"),
         ({"router_dtype": "float8"}, "router dtype"),
         ({"dispatch": "indx"}, "index"),
-        ({"balance": "both"}, "balance"),
+        ({"assignment": "positional"}, "Did you mean 'position'"),
     ],
 )
 def test_a_layer_that_cannot_be_is_refused(changes, words):

@@ -18,10 +18,12 @@ from experiments.moe_design import (
     EXPERIMENT,
     balance_claims,
     capacity_claims,
+    exchanged,
     finetuning,
     finetuning_claims,
     information,
     language,
+    planned,
     specialisation_claims,
     stability,
     z_loss,
@@ -34,6 +36,7 @@ from jaxtrends.errors import Problem
 SEEDS = 10
 NOISE = np.random.default_rng(0).normal(size=SEEDS)
 OTHER = np.random.default_rng(1).normal(size=SEEDS)
+NO_LOSSES = {"balance": 0.0, "z": 0.0, "group_balance": 0.0}
 
 
 def verdict(module, name, values):
@@ -72,7 +75,9 @@ def test_a_tie_goes_to_the_lower_rate_and_a_useless_grid_is_told():
     assert stability.stress_rate((0.1, 0.2), np.asarray([[0, 0, 0], [1, 1, 1]])) == (0, False)
 
 
-def stability_values(without, with_z, *, in_reach=True, loss_gap=0.0, spread=0.003, logits=0.5):
+def stability_values(
+    without, with_z, *, in_reach=True, loss_gap=0.0, spread=0.003, logits=0.5, placebo=None
+):
     """Values of the z-loss study with 30 seeds, of which the first fail."""
     seeds = 30
     noise = np.random.default_rng(2).normal(size=(2, seeds))
@@ -97,6 +102,11 @@ def stability_values(without, with_z, *, in_reach=True, loss_gap=0.0, spread=0.0
         "calm": best,
         "tuning": {name: {"edge": False} for name in arms},
         "round_off": {"float32": 0.1415, "bfloat16": 0.0909},
+        "no_round_off": {"float32": 0.2137, "bfloat16": 0.2139},
+        "placebo": {
+            "failed": list(np.roll(arms["bf16"]["failed"], 1)) if placebo is None else placebo,
+            "largest_logit": list(np.exp(noise[1]) * 10.0),
+        },
     }
 
 
@@ -111,6 +121,11 @@ def stability_values(without, with_z, *, in_reach=True, loss_gap=0.0, spread=0.0
 )
 def test_failures_are_compared_seed_by_seed(without, with_z, expected):
     assert verdict(z_loss_claims, "S1a", stability_values(without, with_z)) == expected
+
+
+@pytest.mark.parametrize("claim", ["S1a", "S1b"])
+def test_a_placebo_that_cures_makes_the_claim_invalid(claim):
+    assert verdict(z_loss_claims, claim, stability_values(10, 0, placebo=[0.0] * 30)) == "invalid"
 
 
 def test_only_seeds_that_differ_count():
@@ -173,9 +188,13 @@ def test_the_papers_example_of_rounding_through_the_layer():
     gates = z_loss.round_off()
     assert gates["float32"] == pytest.approx(math.exp(0.5) / (math.exp(0.5) + 10), rel=1e-5)
     assert gates["bfloat16"] == pytest.approx(1 / 11, rel=2**-8)
-    assert verdict(z_loss_claims, "S2", {"round_off": gates}) == "reproduced"
+    kept = z_loss.round_off(129.0)
+    assert kept["bfloat16"] == pytest.approx(kept["float32"], rel=2**-8)
+    values = {"round_off": gates, "no_round_off": kept}
+    assert verdict(z_loss_claims, "S2", values) == "reproduced"
+    assert verdict(z_loss_claims, "S2", {**values, "no_round_off": gates}) == "invalid"
     unrounded = dict.fromkeys(gates, gates["float32"])
-    assert verdict(z_loss_claims, "S2", {"round_off": unrounded}) == "not reproduced"
+    assert verdict(z_loss_claims, "S2", {**values, "round_off": unrounded}) == "not reproduced"
 
 
 # --- capacity ------------------------------------------------------------------------------------
@@ -302,6 +321,7 @@ def specialised(trained, untrained=0.02):
             "one": list(0.01 + 0.001 * OTHER),
         },
         "untrained": {"information": list(untrained + 0.005 * OTHER)},
+        "one_each": {"information": [1.0] * SEEDS},
     }
     return {"tasks": {"lookup": {"tuning": {"edge": False}, "layers": {"2": measured}}}}
 
@@ -401,6 +421,7 @@ def test_fine_tuning_starts_from_its_row_and_draws_from_the_first_examples():
         "learning_rate": jnp.float32(0.1),
         "balance": jnp.float32(0),
         "z": jnp.float32(0),
+        "group_balance": jnp.float32(0),
         "row": jnp.int32(1),
         "examples": jnp.int32(2),
     }
@@ -414,6 +435,11 @@ def test_fine_tuning_starts_from_its_row_and_draws_from_the_first_examples():
     tokens = jnp.arange(8, dtype=jnp.int32)[:, None]
     trainer.step(lane, state, {**data, "train": (tokens, tokens)})
     np.testing.assert_array_equal(seen["train"][0][:, 0], [0, 1] * 4)
+
+
+def test_names_are_exchanged_on_every_second_seed():
+    mixed = exchanged.exchange([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
+    assert mixed == {"treatment": [1.0, 5.0, 3.0], "reference": [4.0, 2.0, 6.0]}
 
 
 def test_slopes_of_rate_and_batch():
@@ -431,7 +457,7 @@ def test_slopes_of_rate_and_batch():
     np.testing.assert_allclose(finetuning_claims.slopes(grid, "batch"), [-0.5, -0.5])
 
 
-def tuned_values(few, many, capacity=0.0):
+def tuned_values(few, many, capacity=0.0, dropped=0.12):
     """Fine-tuning values: sparse less dense on the fewest and on the most examples."""
 
     def found(loss, x):
@@ -443,7 +469,10 @@ def tuned_values(few, many, capacity=0.0):
             "sparse": {"64": found(2.0 + few, NOISE), "4096": found(1.0 + many, NOISE)},
             "dense": {"64": found(2.0, OTHER), "4096": found(1.0, OTHER)},
         },
-        "capacity": {"0.75": found(1.0 + capacity, NOISE), "2.0": found(1.0, OTHER)},
+        "capacity": {
+            "0.9": {**found(1.0 + capacity, NOISE), "dropped": [dropped] * SEEDS},
+            "2.0": found(1.0, OTHER),
+        },
     }
 
 
@@ -462,6 +491,8 @@ def test_the_sign_must_flip_between_few_and_many_examples(few, many, expected):
 @pytest.mark.parametrize(("capacity", "expected"), [(0.0, "reproduced"), (0.1, "not reproduced")])
 def test_harmless_drops_are_an_equivalence(capacity, expected):
     assert verdict(finetuning_claims, "S7", tuned_values(0.1, -0.1, capacity)) == expected
+    values = tuned_values(0.1, -0.1, capacity, dropped=0.4)  # not what the paper drops
+    assert verdict(finetuning_claims, "S7", values) == "inconclusive"
 
 
 # --- the studies, with training made up ----------------------------------------------------------
@@ -558,6 +589,38 @@ def test_chance_is_the_entropy_of_the_labels():
     assert language.chance(data) < math.log(sequences.SYMBOLS)
 
 
+def test_lanes_of_a_mixture_are_the_same_bits_on_two_devices_and_after_a_stop():
+    network, devices = language.SMOKE, jax.local_devices()
+    trainer = language.make_trainer(language.sizes_of(network), network)
+    run = functools.partial(
+        sweep.run,
+        *(trainer, language.lanes([0.01], [1, 2, 3], {**NO_LOSSES, "balance": 0.01})),
+        language.arrays(language.load(network, 0), network),
+        **{"steps": 6, "log_every": 2, "block": 1, "test": False},
+    )
+    alone = run(devices=devices[:1])
+    assert len({float(loss) for loss in alone["validation_loss"][:, -1]}) == 3  # lanes differ
+    saved, ended = {}, {}
+
+    def stop(segment, snapshots):
+        saved.update({block: jax.device_get(take()) for block, take in snapshots.items()})
+        if segment.done >= 8:  # of 18 lane-steps
+            raise StopIteration
+
+    effects = sweep.Effects(
+        stop=stop,
+        finished=lambda block, metrics: ended.__setitem__(block, metrics),
+        recall=ended.get,
+        restore=lambda block, like: saved.get(block),
+    )
+    with pytest.raises(StopIteration):
+        run(devices=devices[:2], effects=effects)
+    assert saved[0]["point"] == 2
+    resumed = run(devices=devices[:2], effects=dataclasses.replace(effects, stop=lambda *_: None))
+    for name, values in alone.items():
+        np.testing.assert_array_equal(resumed[name], values, err_msg=name)
+
+
 # --- presets -------------------------------------------------------------------------------------
 
 
@@ -568,7 +631,7 @@ def test_the_large_preset_fits_its_gpu_and_lowers_for_accelerators():
         "seed": jax.ShapeDtypeStruct((), jnp.uint32),
         **{
             name: jax.ShapeDtypeStruct((), jnp.float32)
-            for name in ("learning_rate", "balance", "z")
+            for name in ("learning_rate", "balance", "z", "group_balance")
         },
     }
     rows = jax.ShapeDtypeStruct((network.training, network.context), jnp.int32)
@@ -587,6 +650,19 @@ def test_the_large_preset_fits_its_gpu_and_lowers_for_accelerators():
     assert set(exported.platforms) == {"cuda", "tpu"}
 
 
+def test_a_plan_counts_every_lane_and_step():
+    config = dataclasses.replace(settings.SMOKE, studies=("z_loss", "balance"))
+    found = planned.work(config)
+    network, steps = config.z_loss.network, config.z_loss.network.steps
+    tuning = len(network.rates) * network.tuning_seeds
+    lanes = [tuning + 2 * network.seeds, tuning + 2 * network.seeds, network.seeds]
+    assert [one.lane_steps for one in found["z_loss"]] == [steps * count for count in lanes]
+    (balance,) = found["balance"]
+    assert balance.lane_steps == language.SMOKE.steps * 3 * (1 + 2)
+    for preset in settings.PRESETS.values():
+        assert set(planned.seconds(preset)) == set(settings.STUDIES)
+
+
 def test_operations_count_lanes_and_places():
     network = settings.DEFAULT.balance.network
     one = language.operations(network, 1)
@@ -595,7 +671,7 @@ def test_operations_count_lanes_and_places():
     tokens = network.steps * network.batch * network.context
     expected = 3 * 0.75 * 2 * 2 * network.width * network.hidden * tokens
     assert language.operations(wide, 1) - one == pytest.approx(expected)
-    assert all(value > 0 for value in settings.operations(settings.LARGE).values())
+    assert all(value > 0 for value in planned.operations(settings.LARGE).values())
 
 
 def changed(**changes):
@@ -673,7 +749,7 @@ def test_the_router_starts_scaled(monkeypatch):
     stub = models.Model(lambda key: first, lambda params, inputs: inputs)
     monkeypatch.setattr(transformer, "transformer", lambda sizes: stub)
     sizes = language.sizes_of(language.SMOKE)
-    lane = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), language.lanes([0.1], [0], 0.0, 0.0))
+    lane = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), language.lanes([0.1], [0], NO_LOSSES))
     for scale in (1.0, 10.0):
         trainer = language.make_trainer(sizes, language.SMOKE, router_scale=scale)
         layer = trainer.init(lane, ())["params"]["layer"]

@@ -108,11 +108,12 @@ def task_values(steps, edge=False, drawn=True):
     }
 
 
-def compute_values(mixture, fixed=math.inf, plain=math.inf, **options):
+def compute_values(mixture, fixed=math.inf, plain=math.inf, in_turn=math.inf, **options):
     reached = {"dense": math.inf, "dense_4x": 1000.0}
+    others = {"fixed_router": fixed, "by_position": in_turn}
     return {
         "tasks": {
-            "lookup": task_values({**reached, "moe_16": mixture, "fixed_router": fixed}, **options),
+            "lookup": task_values({**reached, "moe_16": mixture, **others}, **options),
             "one_cluster": task_values({**reached, "moe_16": plain}),
         }
     }
@@ -164,7 +165,12 @@ def test_every_arm_spends_the_compute_of_the_larger_dense_network():
 
 @pytest.mark.parametrize(
     ("name", "control", "steps"),
-    [("D1a", "fixed", 900.0), ("D1b", "fixed", 400.0), ("D1b", "plain", 400.0)],
+    [
+        ("D1a", "in_turn", 900.0),
+        ("D1b", "in_turn", 400.0),
+        ("D1b", "plain", 400.0),
+        ("D1c", "in_turn", 900.0),
+    ],
 )
 def test_a_control_that_saves_as_much_makes_the_claim_invalid(name, control, steps):
     assert verdict(name, compute_values(400.0, **{control: steps})) == "invalid"
@@ -193,6 +199,8 @@ def test_a_learned_router_is_compared_with_a_fixed_one():
     assert verdict("D1f", compute_values(400.0, fixed=900.0)) == "reproduced"
     assert verdict("D1f", compute_values(400.0, fixed=math.inf)) == "reproduced"
     assert verdict("D1f", compute_values(900.0, fixed=400.0)) == "not reproduced"
+    # A fixed router that experts in turn beat is no rival.
+    assert verdict("D1f", compute_values(400.0, fixed=1500.0, in_turn=900.0)) == "invalid"
 
 
 def test_the_price_counts_only_where_the_loss_is_reached():
@@ -202,7 +210,8 @@ def test_the_price_counts_only_where_the_loss_is_reached():
 
 def test_seconds_are_judged_as_measured():
     def times(mixture):
-        lookup = {"dense": [math.inf] * SEEDS, "dense_4x": list(10 + 0.1 * NOISE)}
+        never = [math.inf] * SEEDS
+        lookup = {"dense": never, "dense_4x": list(10 + 0.1 * NOISE), "by_position": never}
         return {"seconds_to_target": {"lookup": {**lookup, "moe_16": list(mixture + 0.1 * OTHER)}}}
 
     assert verdict("D1h", times(5.0)) == "reproduced"
@@ -210,6 +219,16 @@ def test_seconds_are_judged_as_measured():
 
 
 # --- arms ----------------------------------------------------------------------------------------
+
+
+def test_the_smoke_run_trains_the_upper_half_by_the_program_of_its_mixture():
+    config = settings.SMOKE
+    networks = [
+        compute_to_quality.network_of("moe_16", "lookup", config.compute_to_quality, config.texts),
+        layout.network_of("second_half", "two_names", config.layout, config.texts),
+    ]
+    schedules = [config.compute_to_quality.schedule, config.layout.schedule]
+    assert arms.trainer_of(networks[0], schedules[0]) is arms.trainer_of(networks[1], schedules[1])
 
 
 @pytest.mark.parametrize("preset", settings.PRESETS)
@@ -221,14 +240,16 @@ def test_mixtures_do_the_arithmetic_of_the_dense_network_and_their_router(preset
         return compute_to_quality.network_of(arm, "lookup", chosen, config.texts)
 
     dense = transformer.training_operations(network("dense"))
-    for arm, experts in (("moe_4", 4), ("moe_16", 16), ("moe_64", 64), ("fixed_router", 16)):
+    counts = {"moe_4": 4, "moe_16": 16, "moe_64": 64, "fixed_router": 16, "by_position": 16}
+    for arm, experts in counts.items():
         made = network(arm)
         layers = sum(count > 0 for count in made.experts)
         assert made.experts[-1] == experts
         assert layers == math.ceil(chosen.network.layers / chosen.every)
         excess = transformer.training_operations(made) - dense
         assert excess == 3 * layers * 2 * width * experts
-    assert not network("fixed_router").mixture.learned
+    assert network("fixed_router").mixture.assignment == "fixed"
+    assert network("by_position").mixture.assignment == "position"
 
 
 def test_top_2_residual_and_one_expert_do_equal_arithmetic():
@@ -337,14 +358,15 @@ def test_tuning_and_reporting_seeds_are_disjoint():
 
 
 def layouts(edge=False, **losses):
-    noise = dict(zip(losses, (NOISE, OTHER, NOISE[::-1], OTHER[::-1]), strict=False))
+    losses = {"dense": 2.5, **losses}
+    noise = dict(zip(losses, (NOISE[::-1], NOISE, OTHER, OTHER[::-1]), strict=False))
     return {
         "tasks": {
             "lookup": {
                 "arms": {
                     arm: {
                         "final_loss": list(loss + 0.003 * noise[arm]),
-                        "parameters": {"uniform_4x": 1000}.get(arm, 400),
+                        "parameters": {"uniform_4x": 1000, "uniform": 300}.get(arm, 400),
                         "grid": {"edge": edge},
                     }
                     for arm, loss in losses.items()
@@ -355,10 +377,14 @@ def layouts(edge=False, **losses):
 
 
 def test_the_halves_are_judged_by_sign():
-    assert verdict("D3", layouts(first_half=2.0, second_half=1.9)) == "reproduced"
-    assert verdict("D3", layouts(first_half=1.9, second_half=2.0)) == "not reproduced"
-    assert verdict("D3", layouts(first_half=2.0, second_half=2.0)) == "inconclusive"
-    assert verdict("D3", layouts(first_half=2.0, second_half=1.9, edge=True)) == "inconclusive"
+    assert verdict("D3a", layouts(first_half=2.0, second_half=1.9)) == "reproduced"
+    assert verdict("D3a", layouts(first_half=1.9, second_half=2.0)) == "not reproduced"
+    assert verdict("D3a", layouts(first_half=2.0, second_half=2.0)) == "inconclusive"
+    assert verdict("D3a", layouts(first_half=2.0, second_half=1.9, edge=True)) == "inconclusive"
+    # A dense network that beats the first half leaves nothing to compare.
+    assert verdict("D3a", layouts(dense=1.5, first_half=2.0, second_half=1.9)) == "invalid"
+    with pytest.raises(KeyError, match="task two_names"):
+        verdict("D3b", layouts(first_half=2.0, second_half=1.9))
 
 
 def test_on_par_means_inside_the_margin():
@@ -374,12 +400,16 @@ def test_on_par_means_inside_the_margin():
     assert verdict("D4a", layouts(residual_half=1.5, top_2=1.5, dense=1.5)) == "invalid"
 
 
+LAYOUTS = {"pyramid_residual": 1.0, "uniform": 1.5, "uniform_4x": 1.0}
+
+
 @pytest.mark.parametrize(
     ("loss", "expected"), [(1.0, "reproduced"), (1.15, "not reproduced"), (1.1, "inconclusive")]
 )
 def test_a_gap_is_closed_by_eight_tenths(loss, expected):
     # From 1.5 to 1.0: eight tenths are at 1.1.
     values = layouts(pyramid_residual=loss, uniform=1.5, uniform_4x=1.0)
+    assert verdict("D5a", layouts(dense=1.0, **{**LAYOUTS, "pyramid_residual": loss})) == "invalid"
     assert verdict("D5a", values) == expected
     assert verdict("D5d", values) == "reproduced"
 
@@ -400,7 +430,6 @@ def students(none, full, staged, untrained):
         "students": {
             who: {
                 "final_loss": list(losses[who] + 0.003 * noise),
-                "loss_at_leave": list(2.0 + 0.003 * NOISE),
             }
             for who, noise in drawn.items()
         },
@@ -412,6 +441,7 @@ def test_students_are_judged_by_sign_and_an_untrained_teacher_must_not_help():
     assert verdict("D6a", students(1.5, 1.4, 1.6, 1.6)) == "not reproduced"
     assert verdict("D6a", students(1.5, 1.4, 1.4, 1.4)) == "invalid"
     assert verdict("D6b", students(1.5, 1.6, 1.4, 1.5)) == "reproduced"
+    assert verdict("D6b", students(1.3, 1.6, 1.4, 1.5)) == "invalid"  # to leave harms as well
     assert verdict("D6b", students(1.5, 1.3, 1.4, 1.5)) == "not reproduced"
 
 
@@ -519,6 +549,7 @@ def replaced(config, path, value):
         ("compute_to_quality.network.heads", 3, "shared by 3 heads"),
         ("compute_to_quality.network.capacity_factor", 0.0, "capacity-factor"),
         ("texts.context", 2, "at least 4 tokens"),
+        ("texts.context", 4, "at least 5 tokens"),
         ("texts.held_out", 12, "not a multiple"),
         ("layout.experts", 300, "experts are more than the 128 tokens"),
         ("layout.network.layers", 1, "no two halves"),
@@ -547,7 +578,7 @@ def test_a_text_shorter_than_its_windows_is_refused():
 
 
 def test_data_are_those_of_the_studies_chosen():
-    assert settings.datasets(settings.DEFAULT) == ("lookup", "one_cluster")
+    assert settings.datasets(settings.DEFAULT) == ("lookup", "one_cluster", "two_names")
     only = dataclasses.replace(settings.FULL, studies=("dispatch",))
     assert settings.datasets(only) == ()
     assert set(settings.datasets(settings.FULL)) == set(arms.TASKS)

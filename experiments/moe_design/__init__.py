@@ -11,6 +11,7 @@ from experiments.moe_design import (
     capacity_claims,
     finetuning,
     finetuning_claims,
+    planned,
     specialisation,
     specialisation_claims,
     z_loss,
@@ -20,6 +21,13 @@ from experiments.moe_design import config as settings
 from jaxtrends import experiment
 from jaxtrends.claims import Paper
 from jaxtrends.experiment import Experiment, Study
+
+SECONDS = {preset: planned.seconds(config) for preset, config in settings.PRESETS.items()}
+
+
+def _seconds(study: str) -> dict[str, float]:
+    return {preset: found[study] for preset, found in SECONDS.items()}
+
 
 EXPERIMENT = Experiment(
     name="moe_design",
@@ -45,56 +53,31 @@ EXPERIMENT = Experiment(
             "stability with and without the router's z-loss, at a rate that fails a third of runs",
             z_loss.run,
             z_loss_claims.CLAIMS,
-            {
-                "smoke": 12,
-                "default": 120,
-                "full": 900,
-                "large": settings.large_seconds("z_loss"),
-            },
+            _seconds("z_loss"),
         ),
         "capacity": Study(
             "loss, drops and cost over the capacity factor, in training and in evaluation",
             capacity.run,
             capacity_claims.CLAIMS,
-            {
-                "smoke": 10,
-                "default": 300,
-                "full": 6000,
-                "large": settings.large_seconds("capacity"),
-            },
+            _seconds("capacity"),
         ),
         "specialisation": Study(
             "what the choice of an expert tells of a token's cluster or of its byte",
             specialisation.run,
             specialisation_claims.CLAIMS,
-            {
-                "smoke": 8,
-                "default": 60,
-                "full": 3000,
-                "large": settings.large_seconds("specialisation"),
-            },
+            _seconds("specialisation"),
         ),
         "balance": Study(
             "the load-balancing loss off, over all tokens, and over each group",
             balance.run,
             balance_claims.CLAIMS,
-            {
-                "smoke": 10,
-                "default": 120,
-                "full": 3000,
-                "large": settings.large_seconds("balance"),
-            },
+            _seconds("balance"),
         ),
         "finetuning": Study(
             "sparse against dense on a new cluster, from equal pretraining (preset full)",
             finetuning.run,
             finetuning_claims.CLAIMS,
-            {
-                "smoke": 60,
-                "default": 900,
-                "full": 6000,
-                "large": settings.large_seconds("finetuning"),
-            },
+            _seconds("finetuning"),
         ),
     },
     scale="Decoders of one to four layers with 10^4 to 10^6 parameters and 8 to 16 experts, "
@@ -102,13 +85,16 @@ EXPERIMENT = Experiment(
     rigging="A learning rate at which nothing or everything fails shows no cure, and one picked "
     "after the fact shows any: so the rate is the one at which a third of the baseline's tuning "
     "runs fail, the rules of failure were fixed before, and the runs that are judged have other "
-    "seeds. A cure could also be had by a lower rate, which the study must be able to see. The "
+    "seeds. A cure could also be had by a lower rate, which the study must be able to see; and "
+    "a placebo, which moves nothing but the last bits, must cure nothing. The "
     "lookup task favours memory, and its clusters are easier to tell apart than anything in text; "
     "a router tells something of a token before it has learned, so that stands beside what it "
     "tells after.",
     departures=(
         "Decoders with Adam and without dropout, where the paper has encoder-decoders with "
         "Adafactor; ReLU instead of GEGLU.",
+        "A capacity factor counts places per token, however many experts each chooses; that the "
+        "paper's does is our reading.",
         "Only the router's precision is lowered; the rest is float32.",
         "Failure is provoked by the learning rate; the paper's runs of an XL model fail at its "
         "own settings.",

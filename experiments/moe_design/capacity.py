@@ -2,7 +2,7 @@
 
 Top-1 and top-2 routing with capacity factors from a half to two, each trained at a rate of its own,
 and each evaluated with the capacity it was trained with and with others. The factor counts places
-per token whatever each token chooses, as in ST-MoE, so that arms of one factor cost the same.
+per token whatever each token chooses, so that arms of one factor cost the same.
 """
 
 from __future__ import annotations
@@ -146,14 +146,14 @@ FULL = CapacityConfig(
     factors=(0.5, 0.75, 1.0, 1.25, 2.0),
     evaluated=(0.5, 0.75, 1.0, 1.25, 2.0, 4.0),
     network=Network(
-        clusters=16,
+        clusters=8,
         context=32,
         width=64,
         heads=4,
         hidden=128,
         layers=(0, 16),
-        batch=64,
-        steps=1500,
+        batch=32,
+        steps=500,
         log_every=50,
         rates=(1e-3, 3e-3, 1e-2, 3e-2),
         tuning_seeds=2,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -99,65 +98,6 @@ def load(config: Config, name: str, folder: Path | None) -> Any:
     return language.load(_datasets(config)[name], config.seed)
 
 
-def operations(config: Config) -> Mapping[str, float]:
-    """Floating-point operations of training in each chosen study, places counted if filled or not.
-
-    Evaluation comes on top: as many tokens as are held out, a third as dear, at every log point.
-    """
-    studies = {
-        "z_loss": _z_loss_operations(config),
-        "capacity": _capacity_operations(config),
-        "specialisation": sum(
-            language.operations(network, language.lanes_of(network, config.seeds))
-            for network in specialisation.networks(config.specialisation).values()
-        ),
-        "balance": 3
-        * language.operations(
-            config.balance.network, language.lanes_of(config.balance.network, config.seeds)
-        ),
-        "finetuning": _finetuning_operations(config),
-    }
-    return {name: studies[name] for name in chosen(config)}
-
-
-def _z_loss_operations(config: Config) -> float:
-    network, study = config.z_loss.network, config.z_loss
-    reported = (2 + len(study.strata)) * (network.seeds or config.seeds)
-    lanes = len(network.rates) * network.tuning_seeds + reported
-    return len(study.arms) * language.operations(network, lanes)
-
-
-def _capacity_operations(config: Config) -> float:
-    study = config.capacity
-    lanes = language.lanes_of(study.network, config.seeds)
-    return sum(
-        language.operations(replace(study.network, top=top, capacity_factor=factor), lanes)
-        for top in study.tops
-        for factor in study.factors
-    )
-
-
-def _finetuning_operations(config: Config) -> float:
-    study, network = config.finetuning, config.finetuning.network
-    seeds = network.seeds or config.seeds
-    every = seeds + network.tuning_seeds
-    total = 0.0
-    for model in ("sparse", "dense"):
-        whole = network if model == "sparse" else finetuning.dense(study)
-        lanes = len(network.rates) * network.tuning_seeds + 2 * every
-        total += language.operations(whole, lanes)
-        for batch in study.batches:
-            tuned = finetuning.tuned_network(study, model, batch)
-            total += language.operations(tuned, len(study.rates) * seeds)
-            if batch == study.batches[1]:
-                sized = len(study.examples) * language.lanes_of(tuned, seeds)
-                total += language.operations(tuned, sized)
-    for factor in study.capacity_factors:
-        tuned = finetuning.tuned_network(study, "sparse", study.batches[1], factor)
-        total += language.operations(tuned, language.lanes_of(tuned, seeds))
-    return total
-
-
 SMOKE = Config(
     studies=("z_loss", "capacity", "specialisation", "balance"),
     z_loss=z_loss.SMOKE,
@@ -203,9 +143,3 @@ LARGE = replace(
     capacity=CapacityConfig(network=LARGE_NETWORK),
 )
 PRESETS = {"smoke": SMOKE, "default": DEFAULT, "full": FULL, "large": LARGE}
-OPERATIONS_PER_SECOND = 3e10  # operations that two CPU cores manage in such networks, roughly
-
-
-def large_seconds(study: str) -> float:
-    """About how long two CPU cores would take for a study of `LARGE`."""
-    return operations(replace(LARGE, studies=()))[study] / OPERATIONS_PER_SECOND

@@ -43,7 +43,7 @@ class FinetuningConfig:
     """Learning rates of fine-tuning."""
     grid_examples: int = 256
     """Sequences to fine-tune on where batch sizes and rates are compared; one of --examples."""
-    capacity_factors: tuple[float, ...] = (0.75, 2.0)
+    capacity_factors: tuple[float, ...] = (0.9, 2.0)
     """Capacity factors of the sparse network's fine-tuning that are compared."""
     steps: int = 200
     """Steps of fine-tuning."""
@@ -333,19 +333,19 @@ SMOKE = FinetuningConfig(
     batches=(4, 8),
     rates=(1e-3, 1e-2),
     grid_examples=16,
-    capacity_factors=(0.75, 2.0),
+    capacity_factors=(0.9, 2.0),
     steps=8,
 )
 FULL = FinetuningConfig(
     network=Network(
-        clusters=17,
+        clusters=9,
         training=100_000,
         width=64,
         heads=4,
         hidden=128,
         layers=(0, 16),
         batch=64,
-        steps=1500,
+        steps=600,
         log_every=20,
         held_out=128,
         rates=(1e-3, 3e-3, 1e-2, 3e-2),

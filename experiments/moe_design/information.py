@@ -84,9 +84,9 @@ def labels_of_test(data: Any, network: Network) -> tuple[np.ndarray, int]:
     return np.repeat(data.test.clusters[rows][:, None], inputs.shape[1], axis=1), network.clusters
 
 
-def first_choices(network: Network, **mixture: Any) -> language.Extra:
+def first_choices(network: Network) -> language.Extra:
     """Each token's first choice in every mixture: ``experts`` (mixtures, held_out, context)."""
-    model = transformer.transformer(language.sizes_of(network, **mixture))
+    model = transformer.transformer(language.sizes_of(network))
 
     def measure(params: Any, data: Mapping[str, Any]) -> dict[str, Any]:
         inputs = data["test"][0]

@@ -213,7 +213,7 @@ def make_trainer(
     stabiliser: str = "",
     extra: Extra | None = None,
 ) -> train.Trainer:
-    """Adam on cross-entropy and the router's losses; a lane has balance and z beside its rate.
+    """Adam on cross-entropy and the router's losses; a lane has their coefficients beside its rate.
 
     Args:
         sizes:        of the transformer.
@@ -241,7 +241,7 @@ def make_trainer(
     def of(lane: Any) -> train.Trainer:
         return train.supervised(
             model,
-            transformer.language_loss(lane["balance"], lane["z"]),
+            transformer.language_loss(lane["balance"], lane["z"], lane["group_balance"]),
             metrics,
             estimators.backprop,
             optimizer,
@@ -314,8 +314,7 @@ STABILISERS: dict[str, Callable[[int], Callable[[Any], Any]]] = {
 def lanes(
     rates: Sequence[float],
     seeds: Sequence[int],
-    balance: float,
-    z: float,
+    coefficients: Mapping[str, float],
     per_seed: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
     """Lanes of every rate with every seed, rates outermost; ``per_seed`` has further numbers."""
@@ -324,8 +323,7 @@ def lanes(
         **{name: np.tile(numbers, len(rates)) for name, numbers in (per_seed or {}).items()},
         "learning_rate": np.repeat(np.asarray(rates, np.float32), len(seeds)),
         "seed": np.tile(np.asarray(seeds, np.uint32), len(rates)),
-        "balance": np.full(count, balance, np.float32),
-        "z": np.full(count, z, np.float32),
+        **{name: np.full(count, number, np.float32) for name, number in coefficients.items()},
     }
 
 
@@ -337,6 +335,11 @@ class Arm:
     trainer: train.Trainer
     balance: float
     z: float
+    group_balance: float = 0.0
+
+    def coefficients(self) -> dict[str, float]:
+        """What the routers' losses are multiplied by."""
+        return {"balance": self.balance, "z": self.z, "group_balance": self.group_balance}
 
 
 def train_arm(
@@ -355,7 +358,7 @@ def train_arm(
     metrics = run.train(
         f"{arm.label}, {kind}",
         arm.trainer,
-        lanes(rates, seeds, arm.balance, arm.z, per_seed),
+        lanes(rates, seeds, arm.coefficients(), per_seed),
         data,
         steps=network.steps,
         log_every=network.log_every,
@@ -434,7 +437,7 @@ def log(
 ) -> None:
     """Hand reported lanes to the tracker."""
     steps = np.arange(1, network.steps // network.log_every + 1) * network.log_every
-    told = {"learning_rate": rate, "balance": arm.balance, "z": arm.z, "steps": network.steps}
+    told = {"learning_rate": rate, "steps": network.steps, **arm.coefficients()}
     curves = {name: values for name, values in metrics.items() if values.ndim == 2}
     curves = {name: values for name, values in curves.items() if values.shape[1] == steps.size}
     run.log_lanes(arm.label, seeds, told, steps, curves)

@@ -100,6 +100,7 @@ def run(config: Any, run: Run) -> StudyResult:
         before = language.untrained(run, arm, network, arrays, seeds)
         labels, classes = information.labels_of_test(data, network)
         labels = information.without_name(labels, network)
+        one_each = np.broadcast_to(labels, (len(seeds), *labels.shape))
         task: dict[str, Any] = {
             "seeds": seeds,
             "tuning": tuning,
@@ -117,6 +118,7 @@ def run(config: Any, run: Run) -> StudyResult:
             task["layers"][str(index + 1)] = {
                 "trained": measure(trained, labels, network, layer, classes, chosen.shuffles),
                 "untrained": measure(untrained, labels, network, layer, classes, chosen.shuffles),
+                "one_each": measure(one_each % count, labels, network, layer, classes, 1),
                 "who_goes_where": _who_goes_where(trained[0], labels, classes, count),
             }
         values["tasks"][name] = task
@@ -143,14 +145,14 @@ FULL = SpecialisationConfig(
     tasks=TASKS,
     shuffles=1000,
     lookup=Network(
-        clusters=16,
+        clusters=8,
         context=32,
         width=64,
         heads=4,
         hidden=128,
         layers=(0, 16, 0, 16),
-        batch=64,
-        steps=1500,
+        batch=32,
+        steps=600,
         log_every=50,
         rates=(1e-3, 3e-3, 1e-2, 3e-2),
         held_out=256,
@@ -162,8 +164,8 @@ FULL = SpecialisationConfig(
         heads=4,
         hidden=128,
         layers=(0, 16, 0, 16),
-        batch=32,
-        steps=1500,
+        batch=16,
+        steps=600,
         log_every=50,
         rates=(3e-4, 1e-3, 3e-3, 1e-2),
         held_out=256,

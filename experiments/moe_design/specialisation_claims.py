@@ -41,18 +41,20 @@ def like_a_decoder(values: Mapping[str, Any]) -> Evidence:
         name: {"values": list(found["trained"]["information"])}
         for name, found in mixtures(values).items()
     }
-    perfect = {"values": [1.0] * len(next(iter(parts.values()))["values"])}
-    return Evidence(parts, {"an expert a class": perfect}, _edges(values))
+    one_each = {}
+    for found in mixtures(values).values():
+        one_each = {"values": list(found["one_each"]["information"])}
+    return Evidence(parts, {"an expert a class": one_each}, _edges(values))
 
 
 def learned(values: Mapping[str, Any]) -> Evidence:
     """S8c: information of the router after training and before."""
-    parts, before = {}, []
+    parts, shuffled = {}, {}
     for name, found in mixtures(values).items():
         before = list(found["untrained"]["information"])
         parts[name] = {"treatment": list(found["trained"]["information"]), "reference": before}
-    control = {"treatment": list(np.roll(before, 1)), "reference": before}
-    return Evidence(parts, {"untrained, one seed on": control}, _edges(values))
+        shuffled = {"treatment": list(found["trained"]["one"]), "reference": before}
+    return Evidence(parts, {"a shuffle": shuffled}, _edges(values))
 
 
 _QUANTITY = (
@@ -102,7 +104,7 @@ CLAIMS: tuple[Claim, ...] = (
         reason="a random router tells something of a token as well; 0 is nothing learned",
         evidence=learned,
         controls=(
-            Control("untrained, one seed on", "fail", "two random routers differ by chance only"),
+            Control("a shuffle", "fail", "a trained router tells nothing of other sequences"),
         ),
     ),
 )

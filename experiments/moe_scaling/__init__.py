@@ -86,7 +86,8 @@ EXPERIMENT = Experiment(
     "such a one and says so, and English text stands beside it. An untuned dense network would "
     "lose to anything, so every arm's learning rate is tuned on one grid that extends itself. A "
     "larger dense network that is merely slow would be a weak rival, so the cheaper of two dense "
-    "networks counts. Experts behind a router that never learned must show no saving, and what is "
+    "networks counts. Experts to whom tokens go in turn must show no saving, those behind a router "
+    "that never learned are given as even a load as the others, and what is "
     "saved where there is nothing to divide by cluster stands beside; the empty places of experts "
     "are counted in a claim of their own.",
     departures=(
@@ -96,6 +97,8 @@ EXPERIMENT = Experiment(
         "The paper has 128 experts; here are 4 to 64, and claims are about 16.",
         "Capacity factor 1.25 instead of 1.0, which at so few tokens a step drops too many.",
         "Adam at a constant rate after a warm-up, so that one run tells the loss at every budget.",
+        "Networks of two layers: their halves are a layer each, and a student has one layer less, "
+        "which is half, where the paper takes 3 of 24 away.",
         "A router's z-loss of 10^-3, which the paper does not have.",
         "Batches are drawn with replacement.",
     ),

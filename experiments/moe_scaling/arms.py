@@ -29,6 +29,7 @@ EXTENSIONS = 2  # how often a grid is extended where the rate chosen lies on its
 TASKS = {
     "lookup": "lookups in tables that the first token names",
     "one_cluster": "lookups in one table: nothing to divide by cluster",
+    "two_names": "lookups in tables that two tokens name together: their cluster comes first",
     "english": "bytes of English Wikipedia",
 }
 
@@ -141,8 +142,9 @@ def check_texts(texts: Texts, tasks: Sequence[str]) -> None:
         choose("task", task, TASKS)
     counts = {name: getattr(texts, name) for name in ("clusters", "training", "held_out")}
     require_positive(**{f"texts.{name}": value for name, value in counts.items()})
-    if texts.context < 4:
-        raise Problem(f"--texts.context must be at least 4 tokens, not {texts.context}.")
+    least = 5 if "two_names" in tasks else 4
+    if texts.context < least:
+        raise Problem(f"--texts.context must be at least {least} tokens, not {texts.context}.")
 
 
 def vocabulary(task: str, texts: Texts) -> int:

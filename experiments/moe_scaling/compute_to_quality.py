@@ -6,9 +6,14 @@ dense arms the cheaper counts. Every arm trains until it has spent the larger de
 The mixtures do the arithmetic of the smaller dense arm for each token, so that they may differ
 from it in nothing but what they remember.
 
-Two arms are controls: experts behind a router that stays as it was drawn, which must save nothing,
-and a task with one table, which leaves experts nothing to divide by cluster. There, too, more
-parameters remember more, so that what is saved on it is measured rather than ruled out.
+Experts to whom tokens go in turn, by their place in the sequence, are the control that must save
+nothing: as many parameters and as even a load, from an assignment that knows nothing of the token.
+Experts behind a router that never learned are more than that: it is a random function of the token,
+a hash, and experts that share tokens out by a hash may remember more for the same arithmetic. Its
+logits are evened out so that it loads them alike and drops next to nobody: what sets it apart from
+a learned one is the choice alone. A task with one table leaves experts nothing to divide by
+cluster; there, too, more parameters remember more, so that what is saved on it is measured rather
+than ruled out.
 """
 
 from __future__ import annotations
@@ -29,7 +34,17 @@ from jaxtrends.moe import Mixture
 from jaxtrends.study import Run, StudyResult
 from jaxtrends.transformer import Transformer, training_operations
 
-WITHOUT_CLUSTERS = ("dense", "dense_4x", "moe_16")  # arms of the task with one cluster
+EXPERTS = {  # how many, and who says where a token goes
+    "moe_4": (4, "learned"),
+    "moe_16": (16, "learned"),
+    "moe_64": (64, "learned"),
+    "fixed_router": (16, "fixed"),
+    "by_position": (16, "position"),
+}
+FEWER = {  # the arms of tasks on which not all are trained
+    "one_cluster": ("dense", "dense_4x", "moe_16"),
+    "english": ("dense", "dense_4x", "moe_16", "by_position"),
+}
 
 
 @dataclass(frozen=True)
@@ -38,8 +53,9 @@ class ComputeToQualityConfig:
 
     tasks: tuple[str, ...] = ("lookup", "one_cluster")
     """Tasks: lookup, one_cluster (the control without clusters), english."""
-    arms: tuple[str, ...] = ("dense", "dense_4x", "moe_16", "fixed_router")
-    """Arms: dense, dense_4x, moe_4, moe_16, moe_64, fixed_router. dense_4x sets the target."""
+    arms: tuple[str, ...] = ("dense", "dense_4x", "moe_16", "by_position")
+    """Arms: dense, dense_4x, moe_4, moe_16, moe_64, fixed_router, by_position. dense_4x sets the
+    target."""
     every: int = 1
     """Every so many-th layer of a mixture's network has experts, the last among them; 2 in the
     paper."""
@@ -54,7 +70,7 @@ class ComputeToQualityConfig:
 def network_of(arm: str, task: str, config: ComputeToQualityConfig, texts: Texts) -> Transformer:
     """An arm's network on a task."""
     network = config.network
-    experts = {"moe_4": 4, "moe_16": 16, "moe_64": 64, "fixed_router": 16}.get(arm, 0)
+    experts, assignment = EXPERTS.get(arm, (0, "learned"))
     from_above = range(network.layers - 1, -1, -1)
     return arms.sizes(
         task,
@@ -63,14 +79,13 @@ def network_of(arm: str, task: str, config: ComputeToQualityConfig, texts: Texts
         config.schedule,
         tuple(0 if place % config.every else experts for place in from_above),
         network.hidden * (4 if arm == LARGER else 1),
-        Mixture(capacity_factor=network.capacity_factor, learned=arm != "fixed_router"),
+        Mixture(capacity_factor=network.capacity_factor, assignment=assignment),
     )
 
 
 def arms_of(task: str, config: ComputeToQualityConfig) -> list[str]:
     """The arms that a task trains."""
-    allowed = WITHOUT_CLUSTERS if task == "one_cluster" else ARMS
-    return [arm for arm in ARMS if arm in config.arms and arm in allowed]
+    return [arm for arm in ARMS if arm in config.arms and arm in FEWER.get(task, ARMS)]
 
 
 def check(config: ComputeToQualityConfig, texts: Texts) -> None:

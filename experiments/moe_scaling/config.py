@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.moe_scaling import arms, compute_to_quality, dispatch, distillation, layout
@@ -84,6 +84,7 @@ def load(config: Config, name: str, folder: Path | None) -> Sequences:
             training=texts.training,
             held_out=texts.held_out,
             seed=LOOKUP_SEED,
+            names=2 if name == "two_names" else 1,
         )
     found = sequences.english(texts.context)
     fewest = min(len(found.validation.inputs), len(found.test.inputs))
@@ -95,33 +96,40 @@ def load(config: Config, name: str, folder: Path | None) -> Sequences:
     return found
 
 
-TINY = Network(width=16, heads=2, hidden=16, layers=1)
+# Two layers, of which a mixture has the upper: so the second half of a layout is the mixture of
+# 16 experts, and one program trains both.
+TINY = Network(width=16, heads=2, hidden=16)
 BRIEF = Schedule(batch_size=8, steps=20, log_every=2, warm_up=4, tuning_steps=20)
 SMOKE = Config(
     seeds=2,
     studies=("compute_to_quality", "layout", "dispatch"),
     texts=Texts(context=16, clusters=4, training=256, held_out=16),
     compute_to_quality=ComputeToQualityConfig(
-        arms=("dense_4x", "moe_16", "fixed_router"),
+        arms=("dense_4x", "moe_16", "by_position"),
+        every=2,
         network=TINY,
         schedule=BRIEF,
         timing_rounds=2,
     ),
-    layout=LayoutConfig(experts=4, network=replace(TINY, layers=2), schedule=BRIEF),
-    distillation=DistillationConfig(
-        experts=4, teacher_steps=20, network=replace(TINY, layers=2), schedule=BRIEF
+    layout=LayoutConfig(
+        tasks=("two_names",),
+        arms=("second_half",),
+        experts=16,
+        network=TINY,
+        schedule=BRIEF,
     ),
+    distillation=DistillationConfig(experts=4, teacher_steps=20, network=TINY, schedule=BRIEF),
     dispatch=DispatchConfig(tokens=256, width=16, hidden=32, experts=(8,), rounds=3),
 )
 DEFAULT = Config(
     studies=("compute_to_quality", "layout", "dispatch"),
-    layout=LayoutConfig(schedule=Schedule(steps=400, tuning_steps=400)),
+    compute_to_quality=ComputeToQualityConfig(schedule=Schedule(steps=600, tuning_steps=600)),
+    layout=LayoutConfig(schedule=Schedule(steps=600, tuning_steps=600)),
 )
-LONG = Schedule(steps=1500, warm_up=50, grid=(1e-3, 3e-3, 1e-2), tuning_steps=1500)
-BRIEFER = replace(LONG, steps=1000, tuning_steps=1000)
 WIDE = Network(width=64, heads=4, hidden=128)
+LONG = Schedule(steps=700, warm_up=40, grid=(1e-3, 3e-3, 1e-2), tuning_steps=700)
 FULL = Config(
-    texts=Texts(clusters=16, training=131072),
+    texts=Texts(clusters=8, training=131072),
     compute_to_quality=ComputeToQualityConfig(
         tasks=("lookup", "one_cluster", "english"),
         arms=tuple(compute_to_quality.ARMS),
@@ -129,14 +137,12 @@ FULL = Config(
         schedule=LONG,
     ),
     layout=LayoutConfig(
-        tasks=("lookup", "english"),
+        tasks=("lookup", "two_names", "english"),
         arms=tuple(layout.ARMS),
-        network=replace(WIDE, layers=4),
-        schedule=BRIEFER,
+        network=WIDE,
+        schedule=LONG,
     ),
-    distillation=DistillationConfig(
-        teacher_steps=1500, network=replace(WIDE, layers=4), schedule=LONG
-    ),
+    distillation=DistillationConfig(teacher_steps=700, network=WIDE, schedule=LONG),
     dispatch=DispatchConfig(experts=(4, 8, 16, 32, 64)),
 )
 # One GPU of 80 GB: 64 experts on every other layer are 1.8e9 parameters, which with gradients and

@@ -46,7 +46,7 @@ class DistillationConfig:
     """Weight of the divergence from the teacher."""
     until: float = 0.6
     """Share of the students' steps after which the staged ones leave their teacher."""
-    network: Network = field(default_factory=lambda: Network(layers=4))
+    network: Network = field(default_factory=Network)
     """Sizes of the teacher; students have one layer less."""
     schedule: Schedule = field(default_factory=Schedule)
     """Training of the students; the grid is that of the student without a teacher."""

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtrends.claims import Claim, Control, Evidence
 
 
-def _losses(values: Mapping[str, Any], who: str, when: str = "final_loss") -> list[float]:
-    return list(np.asarray(values["students"][who][when], np.float64))
+def _losses(values: Mapping[str, Any], who: str) -> list[float]:
+    return list(np.asarray(values["students"][who]["final_loss"], np.float64))
 
 
 def _edge(values: Mapping[str, Any]) -> str:
@@ -29,21 +29,22 @@ def _staged(values: Mapping[str, Any]) -> Evidence:
 
 
 def _late(values: Mapping[str, Any]) -> Evidence:
-    def pair(when: str) -> dict[str, list[float]]:
-        return {
-            "treatment": _losses(values, "full", when),
-            "reference": _losses(values, "staged", when),
-        }
-
+    staged = _losses(values, "staged")
     return Evidence(
-        {"students": pair("final_loss")}, {BEFORE.name: pair("loss_at_leave")}, _edge(values)
+        {"students": {"treatment": _losses(values, "full"), "reference": staged}},
+        {LEFT.name: {"treatment": staged, "reference": _losses(values, "none")}},
+        _edge(values),
     )
 
 
 UNTRAINED = Control(
     "untrained teacher", "fail", "a teacher that knows nothing must not help its student"
 )
-BEFORE = Control("before they part", "fail", "up to where staged ones leave the two are the same")
+LEFT = Control(
+    "a teacher that left",
+    "fail",
+    "one that leaves must not harm as well, or it is not the staying that does",
+)
 
 CLAIMS: tuple[Claim, ...] = (
     Claim(
@@ -76,6 +77,6 @@ CLAIMS: tuple[Claim, ...] = (
         region=(0.0, math.inf),
         reason="0 is a teacher that may as well stay",
         evidence=_late,
-        controls=(BEFORE,),
+        controls=(LEFT,),
     ),
 )

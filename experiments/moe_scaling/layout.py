@@ -5,7 +5,10 @@ each mixture (residual), both, against as many experts in every layer; one exper
 of half the hidden width each, against two experts of half the width, at equal arithmetic. Every
 arm's learning rate is tuned, and its parameters and arithmetic stand beside its loss.
 
-The order of the halves is drawn over the steps too, since it may hang on how long they train.
+Which half is better may hang on how deep the task is. On the lookup task the first layer can read
+the cluster's name and look up, and later layers have nothing more abstract to do. Where two tokens
+name the cluster together, a layer must work it out before a later one can look up. Both are
+trained; and the order of the halves is drawn over the steps, since it may hang on them too.
 """
 
 from __future__ import annotations
@@ -37,21 +40,24 @@ ARMS = {
     "residual_half": "residual, half width",
 }
 
+HALVES = ("dense", "first_half", "second_half")
+
 
 @dataclass(frozen=True)
 class LayoutConfig:
     """Which layouts are trained on what."""
 
-    tasks: tuple[str, ...] = ("lookup",)
-    """Tasks: lookup, one_cluster, english."""
-    arms: tuple[str, ...] = ("first_half", "second_half")
+    tasks: tuple[str, ...] = ("lookup", "two_names")
+    """Tasks: lookup, one_cluster, two_names, english. All layouts are trained on the first, the
+    halves and the dense network on the others."""
+    arms: tuple[str, ...] = ("dense", "first_half", "second_half")
     """Layouts: dense, first_half, second_half, uniform, uniform_4x, pyramid, residual,
     pyramid_residual, top_2, residual_half."""
     experts: int = 8
     """Experts of a mixture layer, E."""
     pyramid_layers: int = 1
     """The topmost layers that hold 2E experts in a pyramid (2 of 12 in the paper)."""
-    network: Network = field(default_factory=lambda: Network(layers=4))
+    network: Network = field(default_factory=Network)
     """Sizes."""
     schedule: Schedule = field(default_factory=Schedule)
     """Training."""
@@ -89,6 +95,12 @@ def network_of(arm: str, task: str, config: LayoutConfig, texts: Texts) -> Trans
         network.hidden // 2 if halved else network.hidden,
         mixture,
     )
+
+
+def arms_of(task: str, config: LayoutConfig) -> list[str]:
+    """The layouts that a task trains: all on the first task, the halves on the others."""
+    allowed = ARMS if task == config.tasks[0] else HALVES
+    return [arm for arm in ARMS if arm in config.arms and arm in allowed]
 
 
 def check(config: LayoutConfig, texts: Texts) -> None:
@@ -134,7 +146,7 @@ def run_task(task: str, config: Any, run: Run) -> tuple[dict[str, Any], dict[str
         "arms": {},
     }
     curves = {}
-    for arm in [arm for arm in ARMS if arm in chosen.arms]:
+    for arm in arms_of(task, chosen):
         network = network_of(arm, task, chosen, config.texts)
         trainer = arms.trainer_of(network, chosen.schedule)
         tuned, metrics = arms.train_arm(

@@ -14,25 +14,39 @@ from jaxtrends.transformer import Transformer
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine does of one lane's arithmetic in a second, how many lanes at a time, and how
-    long it takes to compile an arm."""
+    """What a machine does in a second of one lane's `jaxtrends.transformer.training_effort`, how
+    many lanes at a time, and how long it takes to compile what trains one network."""
 
-    operations: float
+    effort: float
     lanes: int
     compiling: float
 
 
-TWO_CORES = Machine(operations=15e9, lanes=2, compiling=6.0)
-ONE_GPU = Machine(operations=30e12, lanes=1, compiling=60.0)
+TWO_CORES = Machine(effort=60e9, lanes=2, compiling=6.0)
+ONE_GPU = Machine(effort=30e12, lanes=1, compiling=60.0)
 
 
 @dataclass(frozen=True)
 class Work:
-    """One arm's training. ``operations`` are of one step, places without a token counted."""
+    """One arm's training: its steps over all lanes, and the tokens of a step.
+
+    An evaluation of so many held-out tokens, a third as dear as training on them, is spread over
+    the steps between two.
+    """
 
     network: Transformer
-    operations: float
+    tokens: float
     lane_steps: float
+
+    @property
+    def operations(self) -> float:
+        """Of one step, places without a token counted."""
+        return transformer.training_operations(self.network, padded=True) * self.tokens
+
+    @property
+    def effort(self) -> float:
+        """Of one step."""
+        return transformer.training_effort(self.network) * self.tokens
 
 
 def _arm(
@@ -45,11 +59,10 @@ def _arm(
     before: int = 0,
 ) -> Work:
     tokens = schedule.batch_size * config.texts.context
-    operations = transformer.training_operations(network, padded=True) * tokens * students
     evaluation = config.texts.held_out / schedule.batch_size / 3 / schedule.log_every
     tuned = len(schedule.grid) * schedule.tuning_seeds * (before + schedule.tuning_steps)
     reported = config.seeds * (before + (steps or schedule.steps))
-    return Work(network, operations * (1 + evaluation), float(tuned + reported))
+    return Work(network, tokens * students * (1 + evaluation), float(tuned + reported))
 
 
 def work(config: Any) -> dict[str, dict[str, Work]]:
@@ -86,7 +99,7 @@ def _compute_to_quality(config: Any) -> Iterator[tuple[str, Work]]:
 
 def _layout(config: Any) -> Iterator[tuple[str, Work]]:
     for task in config.layout.tasks:
-        for arm in config.layout.arms:
+        for arm in layout.arms_of(task, config.layout):
             network = layout.network_of(arm, task, config.layout, config.texts)
             yield f"{task} {arm}", _arm(network, config.layout.schedule, config)
 
@@ -104,8 +117,6 @@ def seconds(config: Any, machine: Machine) -> Mapping[str, float]:
     found = {"dispatch": 1.2 * config.dispatch.rounds * len(config.dispatch.experts)}
     for study, parts in work(config).items():
         networks = len({one.network for one in parts.values()})
-        computing = sum(one.operations * one.lane_steps for one in parts.values())
-        found[study] = networks * machine.compiling + computing / (
-            machine.operations * machine.lanes
-        )
+        effort = sum(one.effort * one.lane_steps for one in parts.values())
+        found[study] = networks * machine.compiling + effort / (machine.effort * machine.lanes)
     return found

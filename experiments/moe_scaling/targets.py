@@ -17,6 +17,7 @@ ARMS = {
     "moe_16": "16 experts",
     "moe_64": "64 experts",
     "fixed_router": "16 experts, fixed random router",
+    "by_position": "16 experts, in turn",
 }
 
 
