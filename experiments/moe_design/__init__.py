@@ -11,6 +11,7 @@ from experiments.moe_design import (
     capacity_claims,
     finetuning,
     finetuning_claims,
+    plan,
     planned,
     specialisation,
     specialisation_claims,
@@ -103,6 +104,7 @@ EXPERIMENT = Experiment(
     ),
     check=settings.check,
     datasets=settings.datasets,
+    plan=plan.plan,
     load=settings.load,
 )
 

@@ -13,6 +13,7 @@ from experiments.moe_scaling import (
     distillation_claims,
     layout,
     layout_claims,
+    plan,
     planned,
 )
 from experiments.moe_scaling import config as settings
@@ -104,6 +105,7 @@ EXPERIMENT = Experiment(
     ),
     check=settings.check,
     datasets=settings.datasets,
+    plan=plan.plan,
     load=settings.load,
 )
 
