@@ -15,6 +15,7 @@ from jaxtrends.formats import format_number
 MARGIN = 6.0  # per cent on either side, where what lies beyond is pointed at
 PADDING = 0.22  # of the span, on either side of what must be seen
 LOG_FROM = 50.0  # a span by such a factor is drawn on a log axis
+LARGEST = 1e150  # what lies beyond is off every axis
 APART = 13.0  # per cent between two numbers below the axis
 
 # What a statistic cannot leave: a region's bound there or beyond is no bound.
@@ -85,8 +86,10 @@ def bounds(statistic: str, region: Sequence[Any]) -> tuple[float, float]:
 def axis(statistic: str, region: Sequence[Any], findings: Sequence[Mapping[str, Any]]) -> Axis:
     """An axis that shows a region's bounds and all of some findings; it is log where that helps."""
     edges = bounds(statistic, region)
+    edges = tuple(math.copysign(math.inf, e) if abs(e) > LARGEST else e for e in edges)
     numbers = [float(f[end]) for f in findings for end in ("low", "estimate", "high")]
-    seen = [value for value in (*edges, *numbers) if math.isfinite(value)] or [0.0, 1.0]
+    seen = [0.0 if abs(v) < 1 / LARGEST else v for v in (*edges, *numbers) if abs(v) <= LARGEST]
+    seen = seen or [0.0, 1.0]
     low, high = min(seen), max(seen)
     scaled = any(finding["scale"] == "log" for finding in findings)
     log = low > 0 and (scaled or high / low > LOG_FROM)

@@ -234,7 +234,7 @@ def read_curves(folder: Path, done: Mapping[str, Any]) -> dict[str, np.ndarray]:
     for name, study in done["results"]["studies"].items():
         if array_digest(curves_of(arrays, name)) != study["curves_digest"]:
             raise Problem(
-                f"The curves of {name} in {path} are not those of the record beside it: run again, "
+                f"{path}: the curves of {name} are not those of the record beside it: run again, "
                 "or remove that file."
             )
     return arrays
@@ -418,14 +418,26 @@ def _samples(raw: Mapping[str, Mapping[str, Sequence[Any]]]) -> dict[str, dict[s
 
 
 def judge_again(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The verdict of a record's claim, judged anew from its declaration and raw samples alone."""
+    """The verdict of a record's claim, judged anew from its declaration and raw samples alone.
+
+    Raises:
+        Problem: they are such as no claim can be judged from.
+    """
+    raw = entry["evidence"]
+    evidence = claims.Evidence(_samples(raw["parts"]), _samples(raw["controls"]), raw["undecided"])
+    try:
+        return plain(claims.judge(_declared(entry), evidence))
+    except (ArithmeticError, LookupError, ValueError) as error:
+        raise Problem(
+            f"Claim {entry['claim']['id']} cannot be judged from its samples: {first_line(error)}."
+        ) from error
+
+
+def _declared(entry: Mapping[str, Any]) -> claims.Claim:
     declared = dict(entry["claim"])
     low, high = (float(bound) for bound in declared.pop("region"))
     controls = tuple(claims.Control(**control) for control in declared.pop("controls"))
-    claim = claims.Claim(region=(low, high), controls=controls, evidence=None, **declared)
-    raw = entry["evidence"]
-    evidence = claims.Evidence(_samples(raw["parts"]), _samples(raw["controls"]), raw["undecided"])
-    return plain(claims.judge(claim, evidence))
+    return claims.Claim(region=(low, high), controls=controls, evidence=None, **declared)
 
 
 def entries(record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -482,4 +494,54 @@ def read(path: Path) -> dict[str, Any]:
         raise Problem(
             f"{path} is not a valid record: {error.json_path[:200]}: {first_line(error)}."
         )
+    contradiction = next(_contradictions(record), "")
+    if contradiction:
+        raise Problem(f"{path} is not a valid record: {contradiction}.")
     return record
+
+
+def _contradictions(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what does not fit together in a record of which every part is as it should be."""
+    studies = [s for part in ("results", "measurements") for s in record[part]["studies"].values()]
+    names = [figure["name"] for study in studies for figure in study["figures"]]
+    if len(set(names)) < len(names):
+        yield f"two of the figures {', '.join(sorted(names))} have the same name"
+    for study in studies:
+        for table in study["tables"]:
+            if any(len(row) != len(table["columns"]) for row in table["rows"]):
+                yield f"the table {table['name']} has rows of another length than its heading"
+        for figure in study["figures"]:
+            if not all(map(_fits_together, figure["panels"])):
+                yield f"the figure {figure['name']} has coordinates of different lengths"
+    for name in record["results"]["studies"]:
+        if name not in record["measurements"]["studies"]:
+            yield f"the study {name} has results and no measurements"
+    for entry in entries(record):
+        try:
+            _declared(entry)
+        except (TypeError, ValueError) as error:
+            yield first_line(error)
+        claim, evidence, verdict = entry["claim"], entry["evidence"], entry["verdict"]
+        if claim["not_testable"]:
+            continue
+        declared = {control["name"] for control in claim["controls"]}
+        judged = verdict["parts"].keys(), evidence["parts"].keys()
+        if verdict["headline"] not in judged[0] or judged[0] != judged[1]:
+            yield f"claim {claim['id']}: the parts of its verdict are not those of its evidence"
+        if not declared <= verdict["controls"].keys() & evidence["controls"].keys():
+            yield f"claim {claim['id']}: a control that it declares is missing"
+
+
+def _fits_together(panel: Mapping[str, Any]) -> bool:
+    """Whether the coordinates of a figure's panel have one length each."""
+    kinds = ("y", "low", "high", "texts")
+    lines = all(
+        len(series[kind]) == len(series["x"])
+        for series in panel["series"]
+        for kind in kinds
+        if series.get(kind) is not None
+    )
+    shown = panel.get("map")
+    return lines and (
+        not shown or [len(row) for row in shown["values"]] == [len(shown["x"])] * len(shown["y"])
+    )

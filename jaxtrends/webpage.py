@@ -64,20 +64,29 @@ def load(folder: Path, *, published: bool, place: str = "") -> Source:
     """A record's folder as a source of the page; curves and drawings may be missing.
 
     Raises:
-        Problem: there is no record, or it cannot be read.
+        Problem: there is no record, or it or its curves cannot be read.
     """
     done = record.read(folder)
     folder = folder.parent if folder.is_file() else folder
-    kept = folder / "curves.npz"
     found = {path.stem: path for path in sorted((folder / "figures").glob("*.svg"))}
     return Source(
         done,
-        record.read_arrays(kept) if kept.is_file() else {},
-        {name: path.read_text(encoding="utf-8") for name, path in found.items()},
+        record.read_curves(folder, done),
+        {name: _drawing(path) for name, path in found.items()},
         published,
         place or pages.folder(done),
         record.stale_studies(done),
     )
+
+
+def _drawing(path: Path) -> str:
+    """A drawing as it stands in its file; "" where that is none, or larger than any of ours."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MOST_DRAWN + 1)
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return text if len(text) <= MOST_DRAWN else ""
 
 
 def papers() -> list[dict[str, Any]]:

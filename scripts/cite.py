@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jaxtrends import pages, record
 from jaxtrends.errors import Problem, choose
+from jaxtrends.formats import showable
 
 RESULTS = record.ROOT / "results"
 
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print(cite(options.name, options.results))
     except Problem as problem:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {showable(str(problem))}", file=sys.stderr)
         return 2
     return 0
 

@@ -17,7 +17,7 @@ from typing import Any
 from jaxtrends import comparison, record, report, tracking
 from jaxtrends.comparison import Side
 from jaxtrends.errors import Problem
-from jaxtrends.formats import format_interval, format_number
+from jaxtrends.formats import format_interval, format_number, showable
 
 ABSENT = "-"
 
@@ -31,8 +31,7 @@ def read_side(path: Path) -> Side:
     folder = path if path.is_dir() else path.parent
     if path.is_file() or (path / "record.json").is_file():
         done = record.read(path)
-        kept = folder / "curves.npz"
-        arrays = record.read_arrays(kept) if kept.is_file() else {}
+        arrays = record.read_curves(folder, done)
         verdicts = {
             f"{done['experiment']} {entry['claim']['id']}": _verdict(entry)
             for entry in report.entries(done)
@@ -129,9 +128,9 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
     shown = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in columns:
-        shown.add_column(Text(column), overflow="fold")
+        shown.add_column(Text(showable(column)), overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(cell) for cell in row))
+        shown.add_row(*(Text(showable(cell)) for cell in row))
     return shown
 
 
@@ -156,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise Problem("Comparing needs two runs or more: name another.")
         sides = [read_side(path) for path in options.runs]
     except Problem as problem:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {showable(str(problem))}", file=sys.stderr)
         return 2
     from rich.console import Console
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jaxtrends import pages, record, webpage
 from jaxtrends.errors import Problem
+from jaxtrends.formats import showable
 
 RESULTS = record.ROOT / "results"
 
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{options.output} cannot be written ({error.strerror}): name another --output."
             ) from None
     except Problem as problem:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {showable(str(problem))}", file=sys.stderr)
         return 2
     print(f"{options.output}: {len(text.encode()) / 1e6:.1f} MB. Open it in a browser.")
     return 0

@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxtrends import figures, pages, painter, record, report, webpage
 from jaxtrends.errors import Problem
+from jaxtrends.formats import showable
 
 RESULTS = record.ROOT / "results"
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
@@ -46,6 +47,8 @@ def page(results: Path, records: Sequence[Mapping[str, Any]]) -> str:
 def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Write texts and figures; a figure whose data have not changed is left as it is."""
     results.mkdir(parents=True, exist_ok=True)
+    for place in [results, *(results / pages.folder(done) / "figures" for done in records)]:
+        _refuse_links(results, place)
     for path, text in expected_texts(results, records).items():
         path.write_text(text, encoding="utf-8")
     for done in records:
@@ -56,6 +59,17 @@ def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
         stale = {path.stem for path, digest in expected.items() if _drawn_from(path) != digest}
         painter.draw_many([f for f in report.figures_of(done) if f["name"] in stale], place)
     (results / "index.html").write_text(page(results, records), encoding="utf-8")
+
+
+def _refuse_links(results: Path, place: Path) -> None:
+    """Links in a folder from elsewhere could have us write anywhere.
+
+    Raises:
+        Problem: the place leads out of the results, or what is directly in it or around it does.
+    """
+    for path in (place, *place.glob("*"), *place.parent.glob("*")):
+        if path.is_symlink() or not path.resolve().is_relative_to(results.resolve().parent):
+            raise Problem(f"{path} is a link, through which nothing is written: remove it.")
 
 
 def _expected_figures(place: Path, done: Mapping[str, Any]) -> dict[Path, str]:
@@ -127,15 +141,10 @@ def _file_faults(place: Path, done: Mapping[str, Any]) -> list[str]:
     curves = place / "curves.npz"
     if not curves.is_file():
         return [*found, f"{curves} is missing"]
-    arrays = record.read_arrays(curves)
-    for name, study in done["results"]["studies"].items():
-        own = {
-            key.removeprefix(f"{name}/"): a
-            for key, a in arrays.items()
-            if key.startswith(f"{name}/")
-        }
-        if record.array_digest(own) != study["curves_digest"]:
-            found.append(f"{curves}: the curves of {name} are not those of the record")
+    try:
+        record.read_curves(place, done)
+    except Problem as problem:
+        found.append(str(problem).removesuffix("."))
     return found
 
 
@@ -163,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             render(options.results, records)
         found = faults(options.results, records)
     except Problem as problem:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {showable(str(problem))}", file=sys.stderr)
         return 2
     for fault in found:
         print(f"fault: {fault}.", file=sys.stderr)

@@ -12,6 +12,7 @@ from typing import Any
 
 from jaxtrends import record, report
 from jaxtrends.errors import Problem
+from jaxtrends.formats import showable
 
 ABSENT = "not run"
 
@@ -190,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             text, differ = compare(old, _make_again(old, options.output))
     except Problem as problem:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {showable(str(problem))}", file=sys.stderr)
         return 2
     print(text)
     return 1 if differ else 0

@@ -21,6 +21,7 @@ from experiments.compute_trends.rules import Rules
 from experiments.compute_trends.selection import SelectionConfig
 from experiments.compute_trends.sensitivity import SensitivityConfig
 from jaxtrends.errors import Problem
+from jaxtrends.formats import UNSHOWABLE, showable
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,11 @@ def load(config: Config, name: str, folder: Path | None) -> systems.Systems:
     Raises:
         Problem: the table cannot be used.
     """
-    return systems.read(Path(config.table) if config.table else systems.PAPER)
+    found = systems.read(Path(config.table) if config.table else systems.PAPER)
+    for text in (*found.names, *found.domains):
+        if UNSHOWABLE.search(text):
+            raise Problem(f"{name}: {showable(text)!r} holds a control character: remove it.")
+    return found
 
 
 SMOKE = Config(
