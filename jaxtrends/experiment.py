@@ -69,6 +69,9 @@ class Experiment:
                 `jaxtrends.data.load` by default.
     plan:       (config, names of the user's own methods) -> study -> the calls of its training, in
                 their order, for the studies that train lanes.
+    operations: (config, names of the user's own methods) -> study -> group of curves -> method ->
+                floating-point operations of one training step of one lane, where the study's own
+                values do not say; the record has them there as ``step_flops``.
     scale:      what was shrunk against the paper, one sentence.
     rigging:    how the toy could have been rigged, and what keeps it honest.
     departures: where the runs leave the paper's settings, one sentence each.
@@ -86,6 +89,7 @@ class Experiment:
     datasets: Callable[[Any], Sequence[str]] = lambda config: ()
     load: Callable[[Any, str, Path | None], Any] = _of_the_library
     plan: Callable[[Any, Sequence[str]], Mapping[str, Sequence[Planned]]] = lambda config, own: {}
+    operations: Callable[[Any, Sequence[str]], Mapping[str, Any]] = lambda config, own: {}
 
     def studies_of(self, config: Any) -> list[str]:
         """The names of the studies that a config asks for, in the experiment's own order.
@@ -332,7 +336,7 @@ def run(
                 made[name] = (result, place)
                 for part in ("results", "measurements"):
                     painter.order(result[part]["figures"])
-        done = _record(experiment, config, options.preset, made, data.loaded)
+        done = _record(experiment, config, options.preset, made, data.loaded, tuple(methods))
         done["provenance"] = {
             **record.provenance(_plain_command(command), hardware, started),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -476,8 +480,10 @@ def _record(
     preset: str,
     made: Mapping[str, tuple[dict[str, Any], StudyDirectory]],
     loaded: Mapping[str, Any],
+    own: Sequence[str],
 ) -> dict[str, Any]:
     """Results and measurements of the studies, their claims judged."""
+    operations = experiment.operations(config, own)
     judged: dict[str, list[Any]] = {"results": [], "measurements": []}
     not_run = []
     for name, study in experiment.studies.items():
@@ -515,7 +521,10 @@ def _record(
                 }
                 for name, found in loaded.items()
             },
-            "studies": {name: result["results"] for name, (result, _) in made.items()},
+            "studies": {
+                name: _with_operations(result["results"], operations.get(name))
+                for name, (result, _) in made.items()
+            },
             "claims": judged["results"],
             "not_run": not_run,
         },
@@ -529,6 +538,12 @@ def _record(
             "seconds": sum(result["seconds"] for result in results),
         },
     }
+
+
+def _with_operations(results: Mapping[str, Any], operations: Any) -> Mapping[str, Any]:
+    if operations is None:
+        return results
+    return {**results, "values": {**results["values"], "step_flops": operations}}
 
 
 def _judge(claim: Claim, values: Mapping[str, Any]) -> dict[str, Any]:

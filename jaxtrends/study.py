@@ -88,8 +88,8 @@ class StudyResult:
 
     values:       nested dicts, lists, numbers and text: every per-seed value that a claim of the
                   study rests on, the grid and the chosen points. The same bits on every rerun.
-    curves:       name -> float array (lanes, points), for the page, thinned freely; or (n,), a sample
-                  that is kept beside the record.
+    curves:       name -> float array (lanes, points), for the page, thinned freely; or (n,), a
+                  sample that is kept beside the record.
     measurements: like ``values``, but of times and memory, which differ from run to run.
     """
 

@@ -345,7 +345,7 @@ def _start(folder: Path, arguments: Sequence[str], log: str, **options: Any) -> 
 
 
 class _Writer:
-    """A process that writes runs: a line of JSON in and one out for each, the first for its start."""
+    """A process that writes runs: a line of JSON in and one out for each, first for its start."""
 
     def __init__(self, tracking: Tracking) -> None:
         self._folder = _folder(tracking)

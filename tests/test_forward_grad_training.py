@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments.forward_grad import config as settings
-from experiments.forward_grad import training, training_claims, training_figures
-from jaxtrends import claims
+from experiments.forward_grad import cost, plan, training, training_claims, training_figures
+from jaxtrends import claims, losses
 from jaxtrends.errors import Problem
 
 CLAIMS = {claim.id: claim for claim in training_claims.CLAIMS}
@@ -159,3 +161,35 @@ def test_a_task_that_cannot_be_run_is_refused(changes, message):
     bad = dataclasses.replace(smoke, training=dataclasses.replace(smoke.training, mlp=mlp))
     with pytest.raises(Problem, match=message):
         settings.check(bad)
+
+
+@pytest.mark.parametrize("name", ["logistic", "mlp", "cnn"])
+def test_the_operations_of_a_step_are_those_of_its_traced_products(name):
+    config = settings.PRESETS["full"]
+    told = plan.operations(config)["training"][name]
+    task = getattr(config.training, name)
+    side = 8 if task.dataset == "digits" else 28
+    model = training.make_model(task, np.zeros((1, side, side, 1)), 10)
+    images = jnp.zeros((config.training.batch_size, side, side, 1))
+    labels = jnp.zeros(config.training.batch_size, jnp.int32)
+    params = jax.eval_shape(model.init, jax.random.key(0))
+
+    def loss(params):
+        return losses.cross_entropy(model.apply(params, images), labels)
+
+    def directional(params, tangent):
+        return jax.jvp(loss, (params,), (tangent,))[1]
+
+    function = cost.product_operations(loss, params)
+    one = cost.product_operations(directional, params, params)
+    assert told["backprop"] == cost.product_operations(jax.grad(loss), params)
+    assert told["gaussian"] == told["rademacher"] == one
+    if name != "cnn":
+        assert told["clipped"] == one
+        assert told["gaussian-16"] == function + 16 * (one - function)
+        assert told["central"] == 2 * function
+
+
+def test_the_operations_of_a_users_own_method_are_not_made_up():
+    told = plan.operations(settings.PRESETS["smoke"], ("mine",))["training"]
+    assert all("mine" not in methods for methods in told.values())

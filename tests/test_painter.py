@@ -38,7 +38,8 @@ def test_the_process_draws_by_itself_and_takes_orders_at_any_time(alone, tmp_pat
             while not (tmp_path / f"{figure['name']}.svg").exists() and time.monotonic() < until:
                 time.sleep(0.05)
         busy.finish()
-        assert drawn(tmp_path).items() <= alone.items() and len(drawn(tmp_path)) == 4
+        assert drawn(tmp_path).items() <= alone.items()
+        assert len(drawn(tmp_path)) == 4
         busy.order(MADE[2:])
         busy.finish()
     assert drawn(tmp_path) == alone

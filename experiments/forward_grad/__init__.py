@@ -95,6 +95,7 @@ EXPERIMENT = Experiment(
     check=settings.check,
     datasets=settings.datasets,
     plan=plan.plan,
+    operations=plan.operations,
 )
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from experiments.forward_grad.methods import METHODS
 from experiments.forward_grad.training import Task
@@ -25,24 +24,56 @@ def plan(config: Any, methods: Sequence[str] = ()) -> Mapping[str, Sequence[Plan
     return {"training": list(_training(config, methods))}
 
 
+def operations(config: Any, methods: Sequence[str] = ()) -> Mapping[str, Any]:
+    """Study -> task -> method -> floating-point operations of one step of one lane.
+
+    Those of the user's own ``methods`` are not known.
+    """
+    steps: dict[str, dict[str, float]] = {}
+    for name, task in _tasks(config):
+        network = _network(task, SPLITS[task.dataset or config.dataset][0])
+        steps[name] = {m: _step(config, m, network) for m in _wanted(task, config, ())}
+    return {"training": steps}
+
+
 def _training(config: Any, methods: Sequence[str]) -> Iterator[Planned]:
+    for name, task in _tasks(config):
+        yield from _task(name, task, config, methods)
+
+
+def _tasks(config: Any) -> Iterator[tuple[str, Task]]:
     for name in config.training.tasks:
-        yield from _task(name, getattr(config.training, name), config, methods)
+        yield name, getattr(config.training, name)
     for width in config.training.widths:
         rung = dataclasses.replace(config.training.ladder, hidden=(width,), shared_rates=())
-        yield from _task(f"width {width}", rung, config, methods)
+        yield f"width {width}", rung
+
+
+def _wanted(task: Task, config: Any, methods: Sequence[str]) -> list[str]:
+    wanted = [*task.methods, *(method for method in methods if method not in task.methods)]
+    return [method for method in wanted if not config.methods or method in config.methods]
+
+
+def _step(config: Any, method: str, network: _Network) -> float:
+    """Operations of one gradient of a batch, in matrix products; the update is nothing to them.
+
+    A directional derivative takes two products a layer besides the function's one, for every
+    tangent, and backprop as many; neither needs that with the first layer's input. A central
+    difference takes two functions. A method of the user's own counts as backprop.
+    """
+    if method == "central":
+        return config.training.batch_size * 2 * network.forward
+    tangents = getattr(METHODS.get(method), "keywords", {}).get("tangents", 1)
+    each = 2 * network.forward - network.first
+    return config.training.batch_size * (network.forward + tangents * each)
 
 
 def _task(name: str, task: Task, config: Any, methods: Sequence[str]) -> Iterator[Planned]:
-    wanted = [*task.methods, *(method for method in methods if method not in task.methods)]
     seeds = task.seeds or config.seeds
     side, training, validation, test = SPLITS[task.dataset or config.dataset]
-    forward, parameters = _network(task, side)
+    network = _network(task, side)
     images = training + validation + test
-    for method in wanted:
-        if config.methods and method not in config.methods:
-            continue
-        batch = config.training.batch_size * forward * _passes(method)
+    for method in _wanted(task, config, methods):
         kinds = {
             "shared rates": (len(task.shared_rates) * seeds, task.steps),
             "tuning": (len(task.grid) * task.tuning_seeds, task.tuning_steps),
@@ -57,38 +88,32 @@ def _task(name: str, task: Task, config: Any, methods: Sequence[str]) -> Iterato
                     steps=steps,
                     log_every=task.log_every,
                     block=task.block,
-                    operations=batch + validation * forward / task.log_every,
-                    numbers=parameters,
+                    operations=_step(config, method, network)
+                    + validation * network.forward / task.log_every,
+                    numbers=network.parameters,
                     data=images * (side * side + 1),
                 )
 
 
-def _network(task: Task, side: int) -> tuple[float, float]:
-    """Operations of a forward pass of one image, and parameters, of the task's network.
+class _Network(NamedTuple):
+    """Operations of a forward pass of one image, of its first layer alone, and parameters."""
 
-    A product of (n, k) and (k, m) takes 2nkm; a convolution's weights are used at every pixel.
-    """
-    weights, biases, operations = 0.0, 0.0, 0.0
+    forward: float
+    first: float
+    parameters: float
+
+
+def _network(task: Task, side: int) -> _Network:
+    """A product of (n, k) and (k, m) takes 2nkm, that of a convolution at every pixel."""
+    layers, parameters = [], 0.0
     widths = [side * side, *task.hidden, CLASSES]
     if task.channels:
         depths = [1, *[task.channels] * 4]
         sides = (side, side, side // 2, side // 2)
         for into, out, at in zip(depths, depths[1:], sides, strict=False):
-            weights += 9 * into * out
-            biases += out
-            operations += 2 * 9 * into * out * at * at
+            layers.append(2.0 * 9 * into * out * at * at)
+            parameters += 9 * into * out + out
         widths = [(side // 4) ** 2 * task.channels, task.hidden[0], CLASSES]
-    dense = float(np.dot(widths[:-1], widths[1:]))
-    return operations + 2 * dense, weights + biases + dense + sum(widths[1:])
-
-
-def _passes(method: str) -> float:
-    """A gradient's operations as a multiple of those of a forward pass.
-
-    Backprop takes three, a directional derivative as many and two for each further tangent, a
-    central difference two. A method of the user's own counts as backprop.
-    """
-    if method == "central":
-        return 2.0
-    keywords = getattr(METHODS.get(method), "keywords", {})
-    return 1.0 + 2.0 * keywords.get("tangents", 1)
+    layers += [2.0 * into * out for into, out in itertools.pairwise(widths)]
+    parameters += sum(into * out + out for into, out in itertools.pairwise(widths))
+    return _Network(sum(layers), layers[0], parameters)
