@@ -192,6 +192,18 @@ def training_effort(sizes: Transformer) -> float:
     return training_operations(sizes, padded=True) + passes
 
 
+def parameter_count(sizes: Transformer) -> int:
+    """Numbers that a transformer learns or holds, by formula: making it large takes seconds."""
+    width = sizes.width
+    total = (2 * sizes.vocabulary + sizes.context + 1) * width
+    for experts in sizes.experts:
+        layer = 2 * width * sizes.hidden
+        total += 4 * width * width + 2 * width
+        total += experts * (layer + width) if experts else layer
+        total += layer if experts and sizes.mixture.residual else 0
+    return total
+
+
 def language_loss(
     balance: float, z: float, group_balance: float = 0.0
 ) -> Callable[[tuple[jax.Array, tuple[moe.Report, ...]], jax.Array], jax.Array]:

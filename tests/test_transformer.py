@@ -148,3 +148,13 @@ def test_a_mixture_has_more_parameters_and_the_same_active_arithmetic():
 def test_sizes_that_do_not_fit_are_refused(changes, words):
     with pytest.raises(Problem, match=words):
         transformer.check(dataclasses.replace(SIZES, **changes), batch=6)
+
+
+@pytest.mark.parametrize("experts", [(0,), (4,), (0, 4, 8)])
+@pytest.mark.parametrize("residual", [False, True])
+def test_parameters_are_counted_without_making_them(experts, residual):
+    mixture = dataclasses.replace(SIZES.mixture, residual=residual)
+    sizes = dataclasses.replace(SIZES, experts=experts, mixture=mixture)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    made = jax.eval_shape(transformer.transformer(sizes).init, key)
+    assert transformer.parameter_count(sizes) == models.count_parameters(made)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import Any
-
-import jax
 
 from experiments.moe_design import capacity, finetuning, language, specialisation, z_loss
 from experiments.moe_design import config as settings
 from experiments.moe_design.language import Network
-from jaxtrends import models, transformer
+from jaxtrends import transformer
 from jaxtrends.plan import Planned
-from jaxtrends.transformer import Transformer
 
 ENGLISH = 700_000  # bytes of the English text, about
 
@@ -111,12 +107,6 @@ def _seeds(network: Network, config: Any) -> int:
     return network.seeds or config.seeds
 
 
-@cache
-def _parameters(sizes: Transformer) -> int:
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    return models.count_parameters(jax.eval_shape(transformer.transformer(sizes).init, key))
-
-
 def _call(label: str, network: Network, lanes: int, program: Any = "") -> Planned:
     """One call; arms that differ in coefficients alone share a program."""
     sizes = language.sizes_of(network)
@@ -131,6 +121,6 @@ def _call(label: str, network: Network, lanes: int, program: Any = "") -> Planne
         log_every=network.log_every,
         block=network.block,
         operations=token * network.context * (network.batch + evaluated),
-        numbers=3.0 * _parameters(sizes),  # Adam keeps two more of each
+        numbers=3.0 * transformer.parameter_count(sizes),  # Adam keeps two more of each
         data=2.0 * (training + 2 * network.held_out * network.context),
     )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
-from experiments.moe_scaling import arms, compute_to_quality, distillation, layout, targets
+from experiments.moe_scaling import compute_to_quality, distillation, layout, targets
 from experiments.moe_scaling.arms import Schedule, Texts
 from jaxtrends import transformer
 from jaxtrends.plan import Planned
@@ -64,7 +63,7 @@ def _distillation(config: Any) -> Iterator[Planned]:
             call,
             program=(teacher, student),
             operations=students * call.operations,
-            numbers=students * call.numbers + 4 * _parameters(teacher),
+            numbers=students * call.numbers + 4 * transformer.parameter_count(teacher),
         )
 
 
@@ -84,12 +83,9 @@ def _arm(
             log_every=schedule.log_every,
             block=schedule.block,
             operations=_operations(network, schedule, config.texts),
-            numbers=3 * _parameters(network),  # Adam keeps two more of each
+            numbers=3 * transformer.parameter_count(network),  # Adam keeps two more of each
             data=_numbers(config.texts, task),
         )
-
-
-_parameters = cache(arms.parameters)
 
 
 def _operations(network: Transformer, schedule: Schedule, texts: Texts) -> float:

@@ -1,0 +1,160 @@
+"""What the driver costs, as ratios from one process: ``python -m scripts.bench_driver``.
+
+*Sharding*: the same blocks of lanes on two host devices and on one, in turns, in wall time and in
+processor time; 1 is no cost, and in wall time two idle cores should come near a half.
+
+*Effects*: the share of a run in which the host streams metrics, keeps blocks, checkpoints and
+results, and writes the record, all of it while the devices wait. The run is the training study of
+forward_grad on its small MLP, in the preset that is asked for. Checkpoints are written in the
+background, too; what they take from the devices meanwhile is in the run's time, not in the share.
+
+The last line is one JSON object of named ratios. Take it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxtrends import devices, effects, estimators, losses, models, record, rundir, sweep, train
+from jaxtrends.errors import Problem, require_positive
+from jaxtrends.experiment import discover
+from jaxtrends.experiment import main as run_experiment
+
+BLOCKS, STEPS, LOG_EVERY = 8, 2000, 50
+HOST = (  # what the host does while the devices wait
+    *((rundir.StudyDirectory, name) for name in ("log", "keep_block", "block", "finish")),
+    *((effects._Saver, name) for name in ("save", "restore", "drop", "close")),
+    *((record, name) for name in ("write_json", "write_arrays")),
+)
+
+
+def sharding(rounds: int) -> dict[str, float]:
+    """Two devices over one on the same work: medians of wall and of processor time."""
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(2000, 28, 28, 1)).astype(np.float32)
+    split = (inputs, generator.integers(0, 10, 2000).astype(np.int32))
+    data = {"train": split, "validation": (inputs[:200], split[1][:200]), "test": split}
+    trainer = train.supervised(
+        models.mlp((784, 64, 10)),
+        losses.cross_entropy,
+        {},
+        estimators.backprop,
+        train.decayed_sgd(1e-4),
+        batch_size=64,
+    )
+    lanes = {
+        "seed": np.arange(BLOCKS, dtype=np.uint32),
+        "learning_rate": np.full(BLOCKS, 1e-3, np.float32),
+    }
+    pair = jax.local_devices()[:2]
+
+    def once(used: Sequence[Any], steps: int) -> tuple[float, float]:
+        wall, busy = time.perf_counter(), time.process_time()
+        sweep.run(
+            trainer,
+            lanes,
+            data,
+            steps=steps,
+            log_every=LOG_EVERY,
+            block=1,
+            devices=used,
+            effects=sweep.Effects(points=lambda: 10),
+        )
+        return time.perf_counter() - wall, time.process_time() - busy
+
+    once(pair, LOG_EVERY)
+    once(pair[:1], LOG_EVERY)
+    walls, busies = [], []
+    for number in range(rounds):
+        order = (1, 2) if number % 2 else (2, 1)
+        took = {count: once(pair[:count], STEPS) for count in order}
+        walls.append(took[2][0] / took[1][0])
+        busies.append(took[2][1] / took[1][1])
+    return {
+        "sharding_wall": statistics.median(walls),
+        "sharding_processor": statistics.median(busies),
+    }
+
+
+class Clock:
+    """Adds up the time inside functions; one that is called by another counts once."""
+
+    def __init__(self) -> None:
+        self.seconds, self._depth = 0.0, 0
+
+    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, its time added."""
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self._depth += 1
+            started = time.perf_counter()
+            try:
+                return function(*arguments, **named)
+            finally:
+                self._depth -= 1
+                if not self._depth:
+                    self.seconds += time.perf_counter() - started
+
+        return call
+
+
+@contextlib.contextmanager
+def watched(clock: Clock) -> Iterator[None]:
+    """All that the host does is timed inside."""
+    before = [(owner, name, getattr(owner, name)) for owner, name in HOST]
+    for owner, name, function in before:
+        setattr(owner, name, clock.timed(function))
+    try:
+        yield
+    finally:
+        for owner, name, function in before:
+            setattr(owner, name, function)
+
+
+def host_share(preset: str) -> dict[str, float]:
+    """The share of a run in which the devices wait for files."""
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder, watched(clock):
+        flags = ["--preset", preset, "--studies", "training", "--training.tasks", "mlp"]
+        started = time.perf_counter()
+        status = run_experiment(
+            discover()["forward_grad"],
+            [*flags, "--wandb", "disabled", "--devices", "2", "--output", f"{folder}/run"],
+        )
+        took = time.perf_counter() - started
+    if status:
+        raise Problem(f"The run ended with status {status}.")
+    return {"effects_share": clock.seconds / took}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure both and print them; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="of the sharding (5)")
+    parser.add_argument("--preset", default="default", help="of the run (default)")
+    given = parser.parse_args(arguments)
+    try:
+        require_positive(rounds=given.rounds)
+        devices.use(2)
+        devices.keep_compiled()
+        found = {**sharding(given.rounds), **host_share(given.preset)}
+    except Problem as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    print(json.dumps({name: round(value, 4) for name, value in found.items()}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""What large presets cost on accelerators, computed and not measured: a table in docs/scale.md.
+
+python -m scripts.cost_table            # write it
+python -m scripts.cost_table --check    # say whether it is what the plans give
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jaxtrends import plan
+from jaxtrends.experiment import discover
+from jaxtrends.plan import Machine
+
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "scale.md"
+BEGIN, END = "<!-- computed by scripts/cost_table.py -->", "<!-- end of the computed table -->"
+PRESETS = ("full", "large")
+ACCELERATORS = (plan.H100, plan.V5E)
+
+
+def rows() -> Iterator[Sequence[str]]:
+    """A row for every preset that trains lanes."""
+    for name, experiment in sorted(discover().items()):
+        for preset in (preset for preset in PRESETS if preset in experiment.presets):
+            config = experiment.presets[preset]
+            planned = experiment.plan(config, ())
+            calls = [
+                call for study in experiment.studies_of(config) for call in planned.get(study, ())
+            ]
+            if calls:
+                largest = max(call.bytes for call in calls)
+                yield (
+                    f"{name}, {preset}",
+                    str(plan.programs(calls)),
+                    f"{sum(call.lanes for call in calls):,}",
+                    f"{plan.operations(calls):.1e}",
+                    plan.in_bytes(largest),
+                    *(
+                        plan.in_time(plan.seconds(calls, machine))
+                        if largest < machine.memory
+                        else "does not fit"
+                        for machine in ACCELERATORS
+                    ),
+                )
+
+
+def assumed(machine: Machine) -> str:
+    """What a machine is assumed to be, in words."""
+    return (
+        f"one {machine.name}: {machine.speed / 1e12:.0f} TFLOP/s, which is "
+        f"{plan.UTILISATION:.0%} of its peak, {machine.least * 1e6:.0f} µs a step at least, "
+        f"{machine.compiling:.0f} s to compile a program, {machine.memory / 1e9:.0f} GB"
+    )
+
+
+def text() -> str:
+    """The table in Markdown, with what it assumes."""
+    names = ("preset", "programs", "lanes", "operations", "a block's memory")
+    heads = [*names, *(machine.name for machine in ACCELERATORS)]
+    lines = [
+        "**Computed, not measured: nothing here was run on an accelerator.** Assumed are "
+        + "; ".join(assumed(machine) for machine in ACCELERATORS)
+        + ". Operations are counted by formula; memory is that of parameters, optimizer, gradient "
+        "and data, without activations. Studies that train no lanes are not in it.",
+        "",
+        f"| {' | '.join(heads)} |",
+        f"| :-- |{' --: |' * (len(heads) - 1)}",
+        *(f"| {' | '.join(row)} |" for row in rows()),
+    ]
+    return "\n".join(lines)
+
+
+def with_table(document: str) -> str:
+    """The document with the table as it is now between its marks."""
+    before, _, rest = document.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{text()}\n\n{END}{after}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the table, or check it; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; 1 if it is stale")
+    given = parser.parse_args(arguments)
+    found = DOCUMENT.read_text(encoding="utf-8")
+    made = with_table(found)
+    if given.check:
+        if made != found:
+            print("error: docs/scale.md is stale: python -m scripts.cost_table", file=sys.stderr)
+        return int(made != found)
+    DOCUMENT.write_text(made, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
