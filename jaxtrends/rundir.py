@@ -201,20 +201,21 @@ class StudyDirectory:
             return None
         try:
             kept = record.read_json(file)
-            if record.digest(kept["result"]) != kept["sha256"]:
+            content = kept["content"]
+            if record.digest(content) != kept["sha256"]:
                 raise ValueError("it does not agree with its digest")
         except (OSError, ValueError, LookupError, TypeError) as error:
             self._remove(file, error)
             return None
         file = self.path / "curves.npz"
         try:
-            if record.array_digest(record.read_arrays(file)) != kept["curves_sha256"]:
+            if record.array_digest(record.read_arrays(file)) != content["curves_sha256"]:
                 raise ValueError("it does not agree with its digest")
         except (OSError, ValueError, LookupError) as error:
             self._remove(file, error)
             (self.path / "result.json").unlink(missing_ok=True)
             return None
-        return record.numbers(kept["result"])
+        return record.numbers(content["result"])
 
     def curves(self) -> dict[str, np.ndarray]:
         """The curves of a study that has ended: of which there is a `result`."""
@@ -227,11 +228,9 @@ class StudyDirectory:
             Problem: it cannot be written.
         """
         record.write_arrays(self.path / "curves.npz", curves)
-        digests = {
-            "sha256": record.digest(result),
-            "curves_sha256": record.array_digest(curves),
-        }
-        record.write_json(self.path / "result.json", {**digests, "result": result})
+        content = {"curves_sha256": record.array_digest(curves), "result": result}
+        sealed = {"sha256": record.digest(content), "content": content}
+        record.write_json(self.path / "result.json", sealed)
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
         shutil.rmtree(self.path / "blocks", ignore_errors=True)
 

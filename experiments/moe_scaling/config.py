@@ -16,6 +16,7 @@ from jaxtrends.errors import Problem, require_positive
 from jaxtrends.sequences import Sequences
 
 LOOKUP_SEED = 4  # of tables and sequences
+MOST_LAYERS = 1000
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ def check(config: Config, own_methods: tuple[str, ...] = ()) -> None:
             f"--seeds must be at most {arms.TUNING_SEED_OFFSET:,}, from where on they are for "
             f"tuning, not {config.seeds}."
         )
+    for name in ("compute_to_quality", "layout", "distillation"):
+        layers = getattr(config, name).network.layers
+        if layers > MOST_LAYERS:  # before any network of them is described
+            flag = name.replace("_", "-")
+            raise Problem(f"--{flag}.network.layers must be at most {MOST_LAYERS}, not {layers}.")
     for study in (compute_to_quality, layout, distillation):
         study.check(getattr(config, study.__name__.rpartition(".")[2]), config.texts)
     dispatch.check(config.dispatch)

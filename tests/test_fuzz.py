@@ -1,0 +1,127 @@
+"""Configs at random: planned or refused in one sentence, whatever they hold; never a traceback."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import typing
+
+import pytest
+
+from jaxtrends import experiment, flags
+from jaxtrends.errors import Problem
+
+EXPERIMENTS = experiment.discover()
+WORDS = ("", "x", "mlp", "training", "digits", "../../x", "/etc/passwd", "nan", "💥", "a" * 500)
+WHOLES = (0, 1, -1, 2, 3, 7, 64, 1000, -(2**31), 2**31, 2**32, 2**63, 10**30)
+REALS = (0.0, 1.0, -1.0, 0.5, 1e-3, 1e-300, 1e300, float("nan"), float("inf"), -float("inf"))
+
+
+def leaf(hint, chance, old):
+    """A value of a field's type, likely or not."""
+    choices = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        inner = choices[0] if choices else str
+        if old and chance.random() < 0.5:
+            return tuple(chance.sample(old, chance.randint(1, len(old))))
+        return tuple(leaf(inner, chance, None) for _ in range(chance.randint(0, 3)))
+    if typing.get_origin(hint) is typing.Literal:
+        return chance.choice(choices)
+    if choices:  # a union, of a type and None
+        return leaf(chance.choice(choices), chance, old)
+    if hint is type(None):
+        return None
+    if hint is bool:
+        return chance.random() < 0.5
+    if isinstance(old, int | float) and chance.random() < 0.4:
+        return type(old)(old * chance.choice((1, 2, 3)))
+    return chance.choice({int: WHOLES, float: REALS, str: WORDS}.get(hint, (old,)))
+
+
+def fields(config, way=()):
+    """The way to every field of a config that is no config itself, with its type."""
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from fields(value, (*way, field.name))
+        else:
+            yield (*way, field.name), hints[field.name]
+
+
+def changed(config, way, change):
+    """A config with one field changed, however deep."""
+    name, *rest = way
+    old = getattr(config, name)
+    return dataclasses.replace(
+        config, **{name: changed(old, rest, change) if rest else change(old)}
+    )
+
+
+def configs(found, count):
+    """Configs near the presets, some of them valid."""
+    chance = random.Random(0)
+    for _ in range(count):
+        config = chance.choice([found.presets["smoke"], found.presets["default"]])
+        places = list(fields(config))
+        for way, hint in chance.sample(places, chance.randint(1, 3)):
+            config = changed(config, way, lambda old, hint=hint: leaf(hint, chance, old))
+        yield config
+
+
+def refusal(found, config):
+    """The sentence that refuses a config; "" where it can be run."""
+    try:
+        found.studies_of(config)
+        found.check(config, ())
+        found.datasets(config)
+    except Problem as problem:
+        return str(problem)
+    return ""
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_random_configs_are_accepted_or_refused_in_one_sentence(name):
+    said = [refusal(EXPERIMENTS[name], config) for config in configs(EXPERIMENTS[name], 500)]
+    refused = [sentence for sentence in said if sentence]
+    assert 50 < len(refused) < 490
+    for sentence in refused:
+        assert "\n" not in sentence
+        assert len(sentence) < 1500
+
+
+MALFORMED = (
+    ["--no-such-flag"],
+    ["--seed"],
+    ["--seed", "x"],
+    ["--seed", "1e3"],
+    ["--preset"],
+    ["--preset", "none"],
+    ["--studies", "none"],
+    ["--seed", "9" * 5000],
+    ["--output"],
+    ["--devices", "two"],
+    ["positional"],
+    ["--seed=1", "--seed="],
+    ["-"],
+    ["--seed", "\x1b[2J"],
+)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_malformed_arguments_end_with_status_2(name, capsys):
+    for arguments in MALFORMED:
+        try:
+            status = experiment.main(EXPERIMENTS[name], arguments)
+        except SystemExit as stop:
+            status = stop.code
+        assert status == 2, arguments
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        assert "\x1b[2J" not in out + err
+
+
+def test_the_flags_of_a_config_are_those_of_its_fields():
+    for found in EXPERIMENTS.values():
+        config, _ = flags.parse(found, ["--preset", "smoke"])
+        assert config == found.presets["smoke"]
