@@ -435,6 +435,63 @@ def test_a_server_out_of_reach_costs_a_bounded_wait_and_one_warning(tmp_path, mo
     assert "wandb sync" in said[0]
 
 
+class Refusing(Protocol):
+    """It answers whatever it is asked with one status."""
+
+    def do_POST(self):
+        self.read()
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+@contextlib.contextmanager
+def serving(handler, status=200):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads, server.streams, server.status = True, [], status
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])  # a wrong key, a refusal, a broken server
+def test_a_server_that_refuses_costs_a_bounded_wait_and_one_warning(tmp_path, monkeypatch, status):
+    monkeypatch.setattr(tracking, "LOGIN_SECONDS", 5.0)
+    monkeypatch.setattr(tracking, "_Writer", KeepingWriter)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    (tmp_path / "wandb" / "offline-run-1").mkdir(parents=True)
+    said = []
+    with serving(Refusing, status) as server:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        with Tracker(make_tracking(tmp_path, "online", said)) as tracker:
+            tracker.lanes([make_lane()])
+            assert len(tracker._writer.runs) == 1  # on disk, whatever the server says
+    assert len(said) == 1
+    assert "The runs stay offline" in said[0]
+    assert KEY not in said[0]
+
+
+def test_a_server_that_dies_in_mid_run_costs_one_warning(tmp_path, monkeypatch):
+    """It knows the user, and has gone when the runs are to be uploaded."""
+    monkeypatch.setattr(tracking, "LOGIN_SECONDS", 20.0)
+    monkeypatch.setattr(tracking, "CHECK_SECONDS", 0.2)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    said = []
+    with serving(Protocol) as server:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        tracker = Tracker(make_tracking(tmp_path, "online", said))
+        tracker.lanes([make_lane()])
+        assert tracker._uploader.refusal(wait=True) == ""
+    monkeypatch.setattr(tracking, "LOGIN_SECONDS", 3.0)
+    assert tracker.close() == ""
+    assert len(said) == 1
+    assert "The runs stay offline" in said[0]
+    assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+
+
 def test_online_without_a_run_says_and_waits_for_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(tracking, "_Writer", KeepingWriter)
     said = []
