@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import logging
 import os
 import shutil
 import warnings
@@ -51,6 +52,8 @@ class Checkpoints:
         self._report = report
         self._newest: tuple[int, list[dict[str, Any]]] | None = None
         self._orbax = orbax
+        # Orbax's threads write tracebacks to the terminal of what reaches us as an exception too.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         _by_itself()
         try:
             self._manager = orbax.CheckpointManager(

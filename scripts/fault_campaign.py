@@ -31,7 +31,7 @@ from jaxtrends.errors import Problem
 
 CHECKPOINT_SECONDS, SEGMENT_SECONDS = 0.25, 0.02  # or a smoke run would end without a checkpoint
 WITHIN = ("half a file", "before renaming", "after renaming", "a checkpoint", "the stream")
-MOST_CALLS = {"a checkpoint": 6}  # of other kinds a run makes more: up to the twelfth is drawn
+MOST_CALLS = {"a checkpoint": 4}  # of other kinds a run makes more: up to the eighth is drawn
 
 
 # --- the run that is killed --------------------------------------------------------------------
@@ -177,9 +177,9 @@ def campaign(
         runs += 1
         folder, ended = scratch / f"run-{runs}", False
         while not ended:
-            by_clock, delay = chance.random() < 0.5, chance.uniform(0.2, 1.1) * took
+            by_clock, delay = chance.random() < 0.5, chance.uniform(0.1, 1.0) * took
             within = "" if by_clock or killed >= kills else chance.choice(WITHIN)
-            call = chance.randint(1, MOST_CALLS.get(within, 12))
+            call = chance.randint(1, MOST_CALLS.get(within, 8))
             process = start(target, arguments, folder, within, call)
             try:
                 limit = delay if by_clock and killed < kills else None
