@@ -130,7 +130,7 @@ def compose(figure: Mapping[str, Any]) -> Any:
     handles: dict[str, Any] = dict.fromkeys(look["label"] for look in looks.values())
     for number, (axes, panel) in enumerate(zip(grid, panels, strict=False)):
         letter = f"({'abcdefghijklmnop'[number]}) " if len(panels) > 1 else ""
-        axes.set_title(_wrapped(letter + panel["title"], 48))
+        axes.set_title(_wrapped(letter + panel["title"], 42))
         _draw_panel(axes, panel, looks, handles)
     _draw_legend(drawing, grid[len(panels) :], handles)
     drawing.get_layout_engine().execute(drawing)

@@ -32,6 +32,7 @@ from jaxtrends import claims, comparison, curves, drawings, forest, pages, recor
 
 PARTS = Path(__file__).with_name("page")
 
+MOST_PARTS = 48  # of a claim, drawn
 MOST_DRAWN = 900_000  # characters of drawings in one page; figures beyond are only named
 FEW = 12  # so many records are all shown whole
 WHOLE = 4  # so many of more than that; the others in brief: claims and curves
@@ -161,18 +162,28 @@ def _row(
     }
 
 
-def _parts(entry: Mapping[str, Any]) -> tuple[forest.Axis, list[dict[str, Any]]] | None:
-    """The plot of all parts of a claim that has several."""
+def _parts(entry: Mapping[str, Any]) -> tuple[forest.Axis, list[dict[str, Any]], int] | None:
+    """The plot of the parts of a claim that has several, and how many there are.
+
+    Of very many those that speak most against the claim are drawn, in their own order.
+    """
     found = entry["verdict"]["parts"]
     if len(found) < 2:
         return None
+
+    def favourable(name: str) -> tuple[bool, float]:
+        part = found[name]
+        return part["verdict"] == claims.REPRODUCED, -float(part["holm_p"] or 0)
+
+    chosen = set(sorted(found, key=favourable)[:MOST_PARTS])
+    parts = {name: part for name, part in found.items() if name in chosen}
     claim = entry["claim"]
-    axis = forest.axis(claim["statistic"], claim["region"], list(found.values()))
-    rows = [_row(name, part, axis, "part", part["verdict"]) for name, part in found.items()]
-    for row, part in zip(rows, found.values(), strict=True):
+    axis = forest.axis(claim["statistic"], claim["region"], list(parts.values()))
+    rows = [_row(name, part, axis, "part", part["verdict"]) for name, part in parts.items()]
+    for row, part in zip(rows, parts.values(), strict=True):
         p = part["holm_p"]
         row["p"] = "" if p is None else report.p_value_of(p).lstrip("= ")
-    return axis, rows
+    return axis, rows, len(found)
 
 
 def _claim(entry: Mapping[str, Any], slug: str, *, brief: bool) -> dict[str, Any]:

@@ -184,6 +184,23 @@ def test_steps_seeds_and_seconds_are_read_from_the_record():
     assert curves.steps(made, curves.parse("training/else/forward/loss"), 50) is None
 
 
+def test_the_committed_page_is_small():
+    assert (record.ROOT / "results" / "index.html").stat().st_size < 3_000_000
+
+
+def test_of_very_many_parts_the_least_favourable_are_drawn(monkeypatch):
+    made = example()
+    entry = next(e for e in record.entries(made) if len(e["verdict"]["parts"]) > 1)
+    names = list(entry["verdict"]["parts"])
+    for name in names:
+        entry["verdict"]["parts"][name]["verdict"] = "reproduced"
+    entry["verdict"]["parts"][names[-1]]["verdict"] = "not reproduced"
+    monkeypatch.setattr(webpage, "MOST_PARTS", 1)
+    _, rows, count = webpage._parts(entry)
+    assert [row["label"] for row in rows] == [names[-1]]
+    assert count == len(names)
+
+
 def test_what_is_no_curve_is_left_out():
     shapes = {"a": (2, 1), "b": (2, 3, 4), "c": (3,), "d": (1, 3)}
     arrays = {f"cost/{name}": np.zeros(shape) for name, shape in shapes.items()}
