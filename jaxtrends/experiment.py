@@ -306,7 +306,7 @@ def run(
             say=terminal.warn,
         )
     )
-    painter = Painter(path / "figures")
+    painter = Painter()
     made: dict[str, tuple[dict[str, Any], StudyDirectory]] = {}
     try:
         with StopSignal(processes) as stop, devices.profiled(trace):
@@ -335,7 +335,7 @@ def run(
                     terminal.say(f"{name}: done before, kept.")
                 made[name] = (result, place)
                 for part in ("results", "measurements"):
-                    painter.order(result[part]["figures"])
+                    painter.order(result[part]["figures"], path / "figures")
         done = _record(experiment, config, options.preset, made, data.loaded, tuple(methods))
         done["provenance"] = {
             **record.provenance(_plain_command(command), hardware, started),

@@ -11,30 +11,36 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxtrends import figures, record
 
 
+class Order(NamedTuple):
+    """A figure, as plain data, and the folder that its files go to."""
+
+    figure: Mapping[str, Any]
+    directory: Path
+
+
 class Painter:
-    """Draws the figures of one folder, in the order in which they come.
+    """Draws figures in the order in which they come.
 
     Matplotlib needs most of a second for a figure, and threads do not help it. So a process of its
     own draws, and `finish` lends it a hand. A figure that the process cannot draw is drawn here.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._waiting: deque[Mapping[str, Any]] = deque()
-        self._failed: deque[Mapping[str, Any]] = deque()
+    def __init__(self) -> None:
+        self._waiting: deque[Order] = deque()
+        self._failed: deque[Order] = deque()
         self._lock = threading.Lock()
         self._feeder: threading.Thread | None = None
         self._process: subprocess.Popen | None = None
 
-    def order(self, ordered: Sequence[Mapping[str, Any]]) -> None:
-        """Have figures drawn (see `figures.draw`); returns at once."""
+    def order(self, ordered: Sequence[Mapping[str, Any]], directory: Path) -> None:
+        """Have figures drawn into a folder (see `figures.draw`); returns at once."""
         with self._lock:
-            self._waiting.extend(ordered)
+            self._waiting.extend(Order(figure, directory) for figure in ordered)
             if self._waiting and self._feeder is None:
                 self._feeder = threading.Thread(target=self._feed, daemon=True)
                 self._feeder.start()
@@ -43,7 +49,7 @@ class Painter:
         """Draw all that was ordered; nothing is being drawn any more when this returns.
 
         Raises:
-            Problem: the folder cannot be written.
+            Problem: a folder cannot be written.
         """
         self._draw_here(self._waiting, last=True)
         with self._lock:
@@ -73,53 +79,41 @@ class Painter:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _take(self, left: deque[Mapping[str, Any]], *, last: bool) -> Mapping[str, Any] | None:
+    def _take(self, left: deque[Order], *, last: bool) -> Order | None:
         with self._lock:
             if not left:
                 return None
             return left.pop() if last else left.popleft()
 
-    def _draw_here(self, left: deque[Mapping[str, Any]], *, last: bool) -> None:
-        while (figure := self._take(left, last=last)) is not None:
+    def _draw_here(self, left: deque[Order], *, last: bool) -> None:
+        while (order := self._take(left, last=last)) is not None:
             try:
-                figures.draw(figure, self._directory)
+                figures.draw(*order)
             except OSError as error:
-                raise record.unwritten(self._directory, error) from None
+                raise record.unwritten(order.directory, error) from None
 
     def _feed(self) -> None:
         """What the thread does: hand the process a figure, wait for it, hand it the next."""
-        while (figure := self._next()) is not None:
-            if not self._drawn_there(figure):
-                self._failed.append(figure)
+        while (order := self._next()) is not None:
+            if not self._drawn_there(order):
+                self._failed.append(order)
 
-    def _next(self) -> Mapping[str, Any] | None:
+    def _next(self) -> Order | None:
         with self._lock:
             if self._waiting:
                 return self._waiting.popleft()
             self._feeder = None  # in one breath with looking, so that no order is overlooked
             return None
 
-    def _drawn_there(self, figure: Mapping[str, Any]) -> bool:
-        order = json.dumps([str(self._directory.absolute()), record.plain(figure)])
+    def _drawn_there(self, order: Order) -> bool:
+        words = json.dumps([record.plain(order.figure), str(order.directory.absolute())])
         try:
             self._process = self._process or _start()
-            self._process.stdin.write(order + "\n")
+            self._process.stdin.write(words + "\n")
             self._process.stdin.flush()
-            return self._process.stdout.readline() == f"{figure['name']}\n"
+            return self._process.stdout.readline() == f"{order.figure['name']}\n"
         except OSError:  # there is no process, or none any more
             return False
-
-
-def draw_many(ordered: Sequence[Mapping[str, Any]], directory: Path) -> list[Path]:
-    """Draw figures as `figures.draw` does, in two processes; the paths of the files."""
-    with Painter(directory) as painter:
-        if len(ordered) > 3:  # a process takes as long to start as two figures to draw
-            painter.order(ordered)
-            painter.finish()
-        else:
-            for figure in ordered:
-                figures.draw(figure, directory)
-    return [directory / f"{f['name']}{end}" for f in ordered for end in (".png", ".svg")]
 
 
 def _start() -> subprocess.Popen:
@@ -138,6 +132,6 @@ def _start() -> subprocess.Popen:
 def serve() -> None:
     """What the process does: draw what stands in each line of standard input, and name it."""
     for line in sys.stdin:
-        directory, figure = json.loads(line)
+        figure, directory = json.loads(line)
         figures.draw(figure, Path(directory))
         print(figure["name"], flush=True)

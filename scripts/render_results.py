@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtrends import figures, pages, painter, record, report, webpage
+from jaxtrends import figures, pages, record, report, webpage
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
+from jaxtrends.painter import Painter
 
 RESULTS = record.ROOT / "results"
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
@@ -51,13 +52,15 @@ def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
         _refuse_links(results, place)
     for path, text in expected_texts(results, records).items():
         path.write_text(text, encoding="utf-8")
-    for done in records:
-        place = results / pages.folder(done) / "figures"
-        expected = _expected_figures(place, done)
-        for path in _drawings(place) - set(expected):
-            path.unlink()
-        stale = {path.stem for path, digest in expected.items() if _drawn_from(path) != digest}
-        painter.draw_many([f for f in report.figures_of(done) if f["name"] in stale], place)
+    with Painter() as painter:
+        for done in records:
+            place = results / pages.folder(done) / "figures"
+            expected = _expected_figures(place, done)
+            for path in _drawings(place) - set(expected):
+                path.unlink()
+            stale = {path.stem for path, digest in expected.items() if _drawn_from(path) != digest}
+            painter.order([f for f in report.figures_of(done) if f["name"] in stale], place)
+        painter.finish()
     (results / "index.html").write_text(page(results, records), encoding="utf-8")
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxtrends import figures, pages, painter, record, report
+from jaxtrends import figures, pages, record, report
 from jaxtrends.errors import Problem
 from jaxtrends.formats import escape_latex, escape_markdown, format_interval, format_number
 from jaxtrends.study import Figure, Panel, Series
@@ -341,7 +341,8 @@ LINE = Series("line", [1.0, 2.0, 3.0], [0.5, 0.25, 0.125])
 
 
 def test_every_figure_is_drawn_and_carries_the_digest_of_its_data(made, tmp_path):
-    paths = painter.draw_many(report.figures_of(made), tmp_path / "figures")
+    found = report.figures_of(made)
+    paths = [path for figure in found for path in figures.draw(figure, tmp_path / "figures")]
     names = {figure["name"]: figures.data_digest(figure) for figure in report.figures_of(made)}
     assert set(names) == {"error", "loss", "cost"}
     assert set(paths) == set((tmp_path / "figures").iterdir())
