@@ -357,7 +357,12 @@ def study_table(table: Mapping[str, Any], format: str) -> str:
     # {}: a cell may start with a bracket, which LaTeX would take for an option of the line break
     body = [rf"{{}}{' & '.join(map(_cell_latex, row))} \\" for row in rows]
     if len(rows) > LONGEST:
-        opening = [rf"\begin{{longtable}}{columns}", caption + r"\\", heading + r" \endfirsthead"]
+        opening = [
+            "" if fits else r"\scriptsize\setlength{\tabcolsep}{1.5pt}",
+            rf"\begin{{longtable}}{columns}",
+            caption + r"\\",
+            heading + r" \endfirsthead",
+        ]
         lines = [*opening, heading + r" \endhead", r"\bottomrule \endfoot", *body]
         lines.append(r"\end{longtable}\endgroup")
     else:

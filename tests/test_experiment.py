@@ -161,9 +161,10 @@ def test_a_folder_of_another_run_is_refused_with_the_field_that_differs(tmp_path
 
 def test_two_runs_cannot_write_to_one_folder(tmp_path):
     folder = tmp_path / "run"
-    process = start("--output", folder)
+    long = ("--output", folder, "--steps", 40_000)
+    process = start(*long)
     wait_for_points(folder, 1, process)
-    status, _, err = finish("--output", folder, "--resume")
+    status, _, err = finish(*long, "--resume")
     process.kill()
     process.communicate()
     assert status == 2

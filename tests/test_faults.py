@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -27,9 +26,18 @@ TOY = Path(toy_experiment.__file__)
 SHORT = ("--wandb", "disabled", "--steps", "120", "--seeds", "2")
 
 
-def start(*arguments, **options):
+LIMITED = """
+import os, resource, sys
+limit = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+
+def start(*arguments, largest_file=None, **options):
+    limited = () if largest_file is None else ("-c", LIMITED, str(largest_file))
     return subprocess.Popen(
-        [sys.executable, str(TOY), *map(str, arguments)],
+        [sys.executable, *limited, str(TOY), *map(str, arguments)],
         stdout=options.pop("stdout", subprocess.PIPE),
         stderr=subprocess.PIPE,
         text=True,
@@ -197,7 +205,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_afterwards(tmp_path, wh
     status, _, err = finish(
         *("--output", folder, *SHORT),
         env=os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        largest_file=limit,
     )
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert (status, len(errors)) == (2, 1)
