@@ -68,7 +68,15 @@ def load(folder: Path, *, published: bool, place: str = "") -> Source:
         Problem: there is no record, or it or its curves cannot be read.
     """
     done = record.read(folder)
-    folder = folder.parent if folder.is_file() else folder
+    return source(done, folder.parent if folder.is_file() else folder, published, place)
+
+
+def source(done: Mapping[str, Any], folder: Path, published: bool, place: str = "") -> Source:
+    """A record that was read already as a source of the page, with what lies beside it.
+
+    Raises:
+        Problem: its curves cannot be read.
+    """
     found = {path.stem: path for path in sorted((folder / "figures").glob("*.svg"))}
     return Source(
         done,

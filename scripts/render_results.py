@@ -41,8 +41,12 @@ def expected_texts(results: Path, records: Sequence[Mapping[str, Any]]) -> dict[
 
 def page(results: Path, records: Sequence[Mapping[str, Any]]) -> str:
     """The results as one page, from the records, their curves and their drawn figures."""
-    folders = [pages.folder(done) for done in pages.in_order(records)]
-    return webpage.page([webpage.load(results / name, published=True) for name in folders])
+    return webpage.page(
+        [
+            webpage.source(done, results / pages.folder(done), published=True)
+            for done in pages.in_order(records)
+        ]
+    )
 
 
 def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
