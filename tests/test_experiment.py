@@ -5,35 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from jaxtrends import experiment, flags, record
 from jaxtrends.errors import Problem
 from tests import toy_experiment
-
-TOY = Path(toy_experiment.__file__)
-
-
-def start(*arguments, **options):
-    return subprocess.Popen(
-        [sys.executable, str(TOY), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
-def finish(*arguments, **options):
-    process = start(*arguments, **options)
-    out, err = process.communicate(timeout=300)
-    assert "Traceback" not in err
-    return process.returncode, out, err
+from tests.toy_run import finish, start
 
 
 @pytest.fixture(scope="module")

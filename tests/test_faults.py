@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,35 +20,9 @@ from jaxtrends.estimators import backprop
 from jaxtrends.study import Figure, Panel, Series, StudyResult
 from scripts import fault_campaign
 from tests import toy_experiment
+from tests.toy_run import TOY, finish, start
 
-TOY = Path(toy_experiment.__file__)
 SHORT = ("--wandb", "disabled", "--steps", "120", "--seeds", "2")
-
-
-LIMITED = """
-import os, resource, sys
-limit = int(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
-"""
-
-
-def start(*arguments, largest_file=None, **options):
-    limited = () if largest_file is None else ("-c", LIMITED, str(largest_file))
-    return subprocess.Popen(
-        [sys.executable, *limited, str(TOY), *map(str, arguments)],
-        stdout=options.pop("stdout", subprocess.PIPE),
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
-def finish(*arguments, **options):
-    process = start(*arguments, **options)
-    out, err = process.communicate(timeout=300)
-    assert "Traceback" not in err
-    return process.returncode, out, err
 
 
 @pytest.fixture(scope="module")
