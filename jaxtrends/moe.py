@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxtrends import mesh
 from jaxtrends.errors import Problem, choose, require_positive
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ DISPATCHES = {
     "ragged": "no buffers and no drops: jax.lax.ragged_dot over tokens sorted by expert",
 }
 ROUTER_DTYPES = ("float32", "bfloat16")
+STACKED = ("up", "down")  # the parameters of a layer that have a leading axis of experts
 ASSIGNMENTS = {
     "learned": "by a router that learns",
     "fixed": "by a router that stays as it was initialised, its logits evened out over the group: "
@@ -278,7 +280,7 @@ def mixture_layer(
     mixture: Mixture,
     *,
     key: jax.Array | None = None,
-    axis: str | None = None,
+    axes: tuple[str, ...] = (),
 ) -> tuple[jax.Array, Report]:
     """Send every token to its experts and add up what they say.
 
@@ -288,8 +290,9 @@ def mixture_layer(
         inputs:  (G, T, d): groups that are routed apart.
         mixture: the layer's settings.
         key:     for the jitter; None, as in evaluation, leaves it out.
-        axis:    the mesh axis that experts and groups are sharded over, inside `jax.shard_map`:
-                 ``params`` then holds this device's experts, ``inputs`` its groups.
+        axes:    the mesh axes that groups are sharded over, and experts over the last of them,
+                 inside `jax.shard_map`: ``params`` then holds this device's experts, ``inputs``
+                 its groups.
 
     Returns:
         (G, T, d) outputs in the dtype of the inputs, and the report, over all devices.
@@ -316,14 +319,14 @@ def mixture_layer(
         put, take = (_put, _take) if mixture.dispatch == "one_hot" else (dispatch, combine)
         buffers = jax.vmap(put)(inputs, routing)  # (G, E C, d)
         buffers = buffers.reshape(groups, mixture.experts, capacity, width).swapaxes(0, 1)
-        answers = _experts(params, buffers, axis).swapaxes(0, 1)
+        answers = _experts(params, buffers, axes).swapaxes(0, 1)
         answers = answers.reshape(groups, mixture.experts * capacity, width)
         outputs = jax.vmap(take)(answers, routing.gate, routing)
         nowhere = mixture.experts * capacity
         dropped = jnp.mean((routing.place == nowhere).astype(jnp.float32))
     if mixture.residual:
         outputs = outputs + jax.nn.relu(inputs @ params["dense_up"]) @ params["dense_down"]
-    return outputs, _report(logits, probabilities, routing, dropped, mixture, axis)
+    return outputs, _report(logits, probabilities, routing, dropped, mixture, axes)
 
 
 def _logits(
@@ -353,16 +356,16 @@ def _turns(tokens: int, experts: int) -> jax.Array:
     return -((jnp.arange(experts, dtype=jnp.int32) - token) % experts).astype(jnp.float32)
 
 
-def _experts(params: Params, buffers: jax.Array, axis: str | None) -> jax.Array:
+def _experts(params: Params, buffers: jax.Array, axes: tuple[str, ...]) -> jax.Array:
     """What the experts say to their buffers: (E, G, C, d) -> the same shape."""
     experts, groups, capacity, width = buffers.shape
     rows = buffers.reshape(experts, groups * capacity, width)
-    if axis is not None:  # my groups, all experts -> all groups, my experts
-        rows = jax.lax.all_to_all(rows, axis, split_axis=0, concat_axis=1, tiled=True)
+    if axes:  # my groups, all experts -> all groups, my experts
+        rows = jax.lax.all_to_all(rows, axes[-1], split_axis=0, concat_axis=1, tiled=True)
     hidden = jax.nn.relu(jnp.einsum("ecd,edf->ecf", rows, params["up"]))
     rows = jnp.einsum("ecf,efd->ecd", hidden, params["down"])
-    if axis is not None:
-        rows = jax.lax.all_to_all(rows, axis, split_axis=1, concat_axis=0, tiled=True)
+    if axes:
+        rows = jax.lax.all_to_all(rows, axes[-1], split_axis=1, concat_axis=0, tiled=True)
     return rows.reshape(experts, groups, capacity, width)
 
 
@@ -405,10 +408,10 @@ def _report(
     routing: Routing,
     dropped: jax.Array,
     mixture: Mixture,
-    axis: str | None,
+    axes: tuple[str, ...],
 ) -> Report:
     logits, probabilities = logits.astype(jnp.float32), probabilities.astype(jnp.float32)
-    over_devices = (lambda x: x) if axis is None else (lambda x: jax.lax.pmean(x, axis))
+    over_devices = (lambda x: jax.lax.pmean(x, axes)) if axes else (lambda x: x)
     share = shares(mixture.experts, routing.expert[:, 0])  # (G, E)
     load = jnp.mean(shares(mixture.experts, routing.expert), axis=(0, 1))
     probability = jnp.mean(probabilities, axis=1)
@@ -422,7 +425,7 @@ def _report(
         dropped=dropped,
         entropy=jnp.mean(entropy),
         confidence=jnp.mean(jnp.max(probabilities, axis=-1)),
-        largest_logit=largest if axis is None else jax.lax.pmax(largest, axis),
+        largest_logit=jax.lax.pmax(largest, axes) if axes else largest,
         load=load,
         expert=routing.expert,
     )
@@ -468,43 +471,53 @@ def make_layer(mixture: Mixture, width: int, hidden: int, rngs: nnx.Rngs) -> nnx
             self, inputs: jax.Array, key: jax.Array | None = None
         ) -> tuple[jax.Array, Report]:
             params = {name: getattr(self, name)[...] for name in shapes}
+            around = mesh.around()
+            if around is not None and key is None:
+                return expert_parallel(params, inputs, mixture, around, mesh.AXES)
             return mixture_layer(params, inputs, mixture, key=key)
 
     return MixtureLayer()
 
 
 def expert_parallel(
-    params: Params, inputs: jax.Array, mixture: Mixture, mesh: Any, axis: str
+    params: Params, inputs: jax.Array, mixture: Mixture, over: Any, axes: tuple[str, ...]
 ) -> tuple[jax.Array, Report]:
-    """The layer with experts and groups sharded over one axis of a mesh; jit it with its caller.
+    """The layer with groups sharded over some axes of a mesh, and experts over the last of them.
 
     Args:
-        params:  of the whole layer; experts are sharded over ``axis``, the rest is on each device.
-        inputs:  (G, T, d); G and E are multiples of the axis's size.
+        params:  of the whole layer; experts are sharded over the last axis, the rest is on each
+                 device. Jit this with its caller.
+        inputs:  (G, T, d); G is a multiple of the devices along all axes, E of those along the
+                 last.
         mixture: settings.
-        mesh:    a `jax.sharding.Mesh`.
-        axis:    its axis.
+        over:    a `jax.sharding.Mesh`, or an abstract one.
+        axes:    its axes.
 
     Returns:
         What `mixture_layer` gives for the same groups, up to rounding.
 
     Raises:
-        Problem: groups or experts do not divide evenly.
+        Problem: groups or experts do not divide evenly, or tokens do not go through buffers.
     """
-    size = mesh.shape[axis]
-    for name, count in (("experts", mixture.experts), ("routing groups", inputs.shape[0])):
+    sizes = [over.shape[axis] for axis in axes]
+    for name, count, size in (
+        ("experts", mixture.experts, sizes[-1]),
+        ("routing groups", inputs.shape[0], math.prod(sizes)),
+    ):
         if count % size:
             raise Problem(
-                f"{count} {name} cannot be shared evenly by the {size} devices of mesh axis "
-                f"{axis!r}: take a multiple of {size}."
+                f"{count} {name} cannot be shared evenly by {size} devices: take a multiple of "
+                f"{size}."
             )
+    if mixture.dispatch == "ragged":
+        raise Problem("Dispatch ragged has no buffers to send to other devices: take index.")
     spec = jax.sharding.PartitionSpec
-    split = {name: spec(axis) if name in ("up", "down") else spec() for name in params}
-    reports = Report(*(spec() for _ in Report._fields))._replace(expert=spec(axis))
+    split = {name: spec(axes[-1]) if name in STACKED else spec() for name in params}
+    reports = Report(*(spec() for _ in Report._fields))._replace(expert=spec(axes))
     sharded = jax.shard_map(
-        lambda params, inputs: mixture_layer(params, inputs, mixture, axis=axis),
-        mesh=mesh,
-        in_specs=(split, spec(axis)),
-        out_specs=(spec(axis), reports),
+        lambda params, inputs: mixture_layer(params, inputs, mixture, axes=axes),
+        mesh=over,
+        in_specs=(split, spec(axes)),
+        out_specs=(spec(axes), reports),
     )
     return sharded(params, inputs)

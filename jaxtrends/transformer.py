@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from jaxtrends import losses, models, moe
+from jaxtrends import losses, mesh, models, moe
 from jaxtrends.errors import Problem, require_positive
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Products of a token and a unit of width that would take as long as what is none, on a CPU core.
 PASSES_OF_A_LAYER = 4400
-PASSES_OF_A_MIXTURE = 6500
+PASSES_OF_A_MIXTURE = 1800
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,40 @@ def check(sizes: Transformer, batch: int) -> None:
     for experts in sizes.experts:
         if experts:
             moe.check(_mixture(sizes, experts), sizes.group or tokens)
+
+
+def check_mesh(sizes: Transformer, sequences: int, data: int, expert: int) -> None:
+    """Refuse a mesh over which the network cannot be spread, for batches of so many sequences.
+
+    Args:
+        sizes:     the network's.
+        sequences: of a batch.
+        data:      devices along the mesh's first axis.
+        expert:    devices along its second, which share the experts.
+
+    Raises:
+        Problem: names what does not divide.
+    """
+    devices = data * expert
+    if sequences % devices:
+        raise Problem(
+            f"{sequences} sequences of a batch cannot be shared evenly by {devices} devices."
+        )
+    mixtures = [experts for experts in sizes.experts if experts]
+    groups = sequences * sizes.context // sizes.group if sizes.group else 1
+    if mixtures and groups % devices:
+        raise Problem(
+            f"A batch has {groups} routing group{'s' * (groups > 1)}, which {devices} devices "
+            f"cannot share evenly: route a multiple of {devices} groups apart."
+        )
+    for experts in mixtures:
+        if experts % expert:
+            raise Problem(f"{experts} experts cannot be shared evenly by {expert} devices.")
+
+
+def with_experts(name: str, leaf: Any) -> bool:
+    """Whether an array of that name, of parameters or an optimizer's memory, stacks experts."""
+    return name in moe.STACKED and leaf.ndim == 3
 
 
 def _mixture(sizes: Transformer, experts: int) -> moe.Mixture:
@@ -147,7 +181,7 @@ def _module(sizes: Transformer) -> Callable[[nnx.Rngs], nnx.Module]:
 
         def __call__(self, tokens: jax.Array) -> tuple[jax.Array, tuple[moe.Report, ...]]:
             places = jnp.arange(tokens.shape[1], dtype=jnp.int32)
-            hidden = self.tokens(tokens) + self.positions(places)
+            hidden = mesh.share_out(self.tokens(tokens) + self.positions(places))
             reports = []
             for block in self.blocks:
                 hidden, report = block(hidden)

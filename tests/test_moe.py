@@ -350,7 +350,7 @@ for mixture in (
         return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(params, inputs)
 
     alone = graded(lambda p, x: moe.mixture_layer(p, x, mixture))
-    shared = graded(lambda p, x: moe.expert_parallel(p, x, mixture, mesh, "expert"))
+    shared = graded(lambda p, x: moe.expert_parallel(p, x, mixture, mesh, ("expert",)))
     assert float(alone[0][1][1].dropped) > 0
     gap = lambda a, b: float(np.abs(np.asarray(a) - np.asarray(b)).max())
     worst.append(max(jax.tree.leaves(jax.tree.map(gap, alone, shared))))
@@ -403,7 +403,7 @@ def placed(array, split):  # over the devices of both processes; each holds all 
 alone = graded(lambda p, x: moe.mixture_layer(p, x, mixture))(params, inputs)
 held = {name: placed(leaf, name in ("up", "down")) for name, leaf in params.items()}
 assert len(held["up"].addressable_shards) == 2  # half of the experts are in the other process
-layer = graded(lambda p, x: moe.expert_parallel(p, x, mixture, mesh, "expert"))
+layer = graded(lambda p, x: moe.expert_parallel(p, x, mixture, mesh, ("expert",)))
 shared = layer(held, placed(inputs, True))
 assert float(alone[0][1][1].dropped) > 0
 
@@ -446,7 +446,7 @@ def test_groups_and_experts_must_divide_evenly():
     for mixture, groups in ((Mixture(experts=5), 2), (Mixture(experts=6), 3)):
         with pytest.raises(Problem, match="take a multiple of 2"):
             moe.expert_parallel(
-                layer_params(mixture), layer_inputs()[:groups], mixture, mesh, "expert"
+                layer_params(mixture), layer_inputs()[:groups], mixture, mesh, ("expert",)
             )
 
 

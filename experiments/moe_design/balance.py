@@ -100,11 +100,8 @@ def run(config: Any, run: Run) -> StudyResult:
 SMOKE = BalanceConfig(network=language.SMOKE)
 FULL = BalanceConfig(
     network=Network(
-        clusters=8,
+        clusters=4,
         context=32,
-        width=64,
-        heads=4,
-        hidden=128,
         layers=(0, 16),
         batch=32,
         group=128,

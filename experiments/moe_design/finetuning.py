@@ -340,9 +340,6 @@ FULL = FinetuningConfig(
     network=Network(
         clusters=9,
         training=100_000,
-        width=64,
-        heads=4,
-        hidden=128,
         layers=(0, 16),
         batch=64,
         steps=600,
@@ -350,6 +347,5 @@ FULL = FinetuningConfig(
         held_out=128,
         rates=(1e-3, 3e-3, 1e-2, 3e-2),
     ),
-    dense_hidden=512,
     examples=(64, 256, 1024, 4096),
 )

@@ -12,9 +12,9 @@ from experiments.moe_design.language import Network
 from jaxtrends import transformer
 from jaxtrends.transformer import Transformer
 
-EFFORT = 60e9  # what a CPU core does in a second of `jaxtrends.transformer.training_effort`
+EFFORT = 45e9  # what a CPU core does in a second of `jaxtrends.transformer.training_effort`
 CORES = 2  # each trains a lane at a time
-COMPILING = 6.0  # seconds for what trains one network
+COMPILING = 25.0  # seconds for what trains one network
 
 
 @dataclass(frozen=True)

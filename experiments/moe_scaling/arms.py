@@ -69,7 +69,10 @@ class Schedule:
     """How every arm is trained."""
 
     batch_size: int = 32
-    """Sequences in a step; all their tokens are routed together."""
+    """Sequences in a step."""
+    groups: int = 1
+    """Parts of a batch that are routed apart; 1 routes all its tokens together. Divides
+    --batch-size. Devices of a --mesh share them out."""
     steps: int = 700
     """Training steps; where compute is compared, those of the larger dense network."""
     log_every: int = 20
@@ -100,7 +103,7 @@ def check(flag: str, texts: Texts, schedule: Schedule, networks: Mapping[str, Tr
     Raises:
         Problem: names the flag or the arm at fault.
     """
-    counts = ("batch_size", "steps", "log_every", "tuning_steps", "tuning_seeds", "block")
+    counts = ("batch_size", "groups", "steps", "log_every", "tuning_steps", "tuning_seeds", "block")
     require_positive(**{f"{flag}.schedule.{name}": getattr(schedule, name) for name in counts})
     require_positive(**{f"{flag}.schedule.grid[{i}]": rate for i, rate in enumerate(schedule.grid)})
     if len(schedule.grid) < 3 or sorted(set(schedule.grid)) != list(schedule.grid):
@@ -114,6 +117,11 @@ def check(flag: str, texts: Texts, schedule: Schedule, networks: Mapping[str, Tr
                 f"--{flag}.schedule.{name.replace('_', '-')} {getattr(schedule, name)} is not a "
                 f"multiple of --{flag}.schedule.log-every {schedule.log_every}."
             )
+    if schedule.batch_size % schedule.groups:
+        raise Problem(
+            f"--{flag}.schedule.groups {schedule.groups} does not divide "
+            f"--{flag}.schedule.batch-size {schedule.batch_size}."
+        )
     for name in ("warm_up", "balance", "z"):
         if not 0 <= getattr(schedule, name) < math.inf:
             raise Problem(
@@ -170,7 +178,7 @@ def sizes(
         hidden=hidden,
         experts=experts,
         mixture=mixture,
-        group=schedule.batch_size * texts.context,
+        group=schedule.batch_size * texts.context // schedule.groups,
     )
 
 

@@ -129,26 +129,24 @@ SMOKE = Config(
 )
 DEFAULT = Config(
     studies=("compute_to_quality", "layout", "dispatch"),
-    compute_to_quality=ComputeToQualityConfig(schedule=Schedule(steps=600, tuning_steps=600)),
-    layout=LayoutConfig(schedule=Schedule(steps=600, tuning_steps=600)),
+    compute_to_quality=ComputeToQualityConfig(schedule=Schedule(steps=360, tuning_steps=360)),
+    layout=LayoutConfig(schedule=Schedule(steps=360, tuning_steps=360)),
 )
-WIDE = Network(width=64, heads=4, hidden=128)
-LONG = Schedule(steps=700, warm_up=40, grid=(1e-3, 3e-3, 1e-2), tuning_steps=700)
+LONG = Schedule(steps=600, log_every=25, tuning_steps=600)
+DEEP = Schedule(steps=400, log_every=25, tuning_steps=400)
 FULL = Config(
-    texts=Texts(clusters=8, training=131072),
     compute_to_quality=ComputeToQualityConfig(
         tasks=("lookup", "one_cluster", "english"),
         arms=tuple(compute_to_quality.ARMS),
-        network=WIDE,
         schedule=LONG,
     ),
     layout=LayoutConfig(
         tasks=("lookup", "two_names", "english"),
         arms=tuple(layout.ARMS),
-        network=WIDE,
-        schedule=LONG,
+        network=Network(layers=4),
+        schedule=DEEP,
     ),
-    distillation=DistillationConfig(teacher_steps=700, network=WIDE, schedule=LONG),
+    distillation=DistillationConfig(teacher_steps=600, teacher_rate=1e-2, schedule=LONG),
     dispatch=DispatchConfig(experts=(4, 8, 16, 32, 64)),
 )
 # One GPU of 80 GB: 64 experts on every other layer are 1.8e9 parameters, which with gradients and

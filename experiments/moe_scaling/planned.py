@@ -22,7 +22,7 @@ class Machine:
     compiling: float
 
 
-TWO_CORES = Machine(effort=60e9, lanes=2, compiling=6.0)
+TWO_CORES = Machine(effort=45e9, lanes=2, compiling=25.0)
 ONE_GPU = Machine(effort=30e12, lanes=1, compiling=60.0)
 
 

@@ -1,0 +1,171 @@
+"""One lane over eight devices: the same training up to rounding, shared out in fact."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from jaxtrends import transformer
+from jaxtrends.errors import Problem
+from jaxtrends.moe import Mixture
+from jaxtrends.transformer import Transformer
+
+SETTING = """
+import json, sys
+from pathlib import Path
+import jax, jax.numpy as jnp, numpy as np
+from jaxtrends import estimators, mesh, optimizers, sequences, sweep, train, transformer
+from jaxtrends.checkpoint import Checkpoints
+from jaxtrends.moe import Mixture
+from jaxtrends.transformer import Transformer
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+sizes = Transformer(
+    vocabulary=sequences.SYMBOLS + 2, context=8, width=16, heads=2, hidden=16, experts=(0, 8),
+    mixture=Mixture(capacity_factor=0.75), group=16,
+)
+trainer = train.supervised(
+    transformer.transformer(sizes),
+    transformer.language_loss(0.01, 0.001),
+    {"cross_entropy": transformer.next_token_loss, **transformer.router_metrics()},
+    estimators.backprop, optimizers.adam(2), 16,
+)
+found = sequences.lookup(clusters=2, context=8, training=64, held_out=16, seed=0)
+data = {
+    name: (np.asarray(part.inputs[:count]), np.asarray(part.labels[:count]))
+    for name, part, count in (
+        ("train", found.train, 64), ("validation", found.validation, 16), ("test", found.test, 16)
+    )
+}
+
+def trained(shape, lanes=1, block=1, **effects):
+    over = None if shape is None else mesh.make(*shape, jax.devices()[: shape[0] * shape[1]])
+    mine = trainer if over is None else mesh.spread(trainer, transformer.with_experts)
+    where = jax.devices()[:1] if over is None else [mesh.everywhere(over)]
+    rows = {
+        "seed": np.arange(lanes, dtype=np.uint32),
+        "learning_rate": np.full(lanes, 1e-2, np.float32),
+    }
+    with mesh.over(over):
+        return sweep.run(
+            mine, rows, data, steps=12, log_every=2, block=block, devices=where,
+            effects=sweep.Effects(**effects),
+        )
+
+def gap(one, other):
+    return max(float(np.abs(one[name] - other[name]).max()) for name in one)
+
+said = {}
+"""
+
+SHARED = """
+alone = trained(None, lanes=2)
+assert alone["validation_dropped"].max() > 0
+for shape in ((4, 1), (2, 4)):
+    said[str(shape)] = gap(alone, trained(shape, lanes=2))
+said["two lanes in a block"] = gap(alone, trained((2, 2), lanes=2, block=2))
+print(json.dumps(said))
+"""
+
+PLACED = """
+def stop(segment, taken):
+    for take in taken.values():
+        leaves = jax.tree_util.tree_leaves_with_path(take()["state"])
+        stacks = [x for p, x in leaves if "feed_forward" in jax.tree_util.keystr(p) and x.ndim == 4]
+        said["stacks"] = len(stacks)  # up and down, of the parameters and twice in Adam's memory
+        said["parts"] = sorted({leaf.addressable_shards[0].data.shape[1] for leaf in stacks})
+        said["whole"] = sorted({leaf.shape[1] for leaf in stacks})
+trained((2, 4), stop=stop)
+over = mesh.make(2, 4, jax.devices())
+lanes = {"seed": np.zeros(1, np.uint32), "learning_rate": np.ones(1, np.float32)}
+with mesh.over(over):
+    programs = sweep.program(mesh.spread(trainer, transformer.with_experts), 2)
+    lanes, put = jax.device_put((lanes, data), mesh.everywhere(over))
+    state = programs.start(lanes, put)
+    program = programs.advance.lower(lanes, state, put).compile().as_text()
+said["sent"] = [name for name in ("all-to-all", "all-reduce") if name in program]
+said["activations"] = [f"f32[{16 // part},8,16]" in program for part in (1, 8)]
+print(json.dumps(said))
+"""
+
+RESUMED = """
+def interrupted(shape, folder):
+    saved = Checkpoints(Path(folder))
+    def stop(segment, taken):
+        for take in taken.values():
+            tree = take()
+            if int(tree["point"]) == 3:
+                saved.save(3, tree)
+                saved.close()
+                raise KeyboardInterrupt
+    try:
+        trained(shape, stop=stop)
+    except KeyboardInterrupt:
+        return
+    raise AssertionError("it was not interrupted")
+
+whole = trained((2, 4))
+for shape in ((2, 4), (4, 1), None):
+    folder = Path(sys.argv[1]) / str(shape)
+    interrupted((2, 4), folder)
+    resumed = trained(shape, restore=lambda block, like: Checkpoints(folder).restore(like)[1])
+    said[str(shape)] = gap(whole, resumed)
+print(json.dumps(said))
+"""
+
+
+def _said(script, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SETTING + script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_training_over_a_mesh_equals_training_on_one_device_with_the_same_groups():
+    gaps = _said(SHARED)
+    assert len(gaps) == 3
+    assert max(gaps.values()) < 1e-3, gaps
+    assert max(gaps.values()) > 0  # sums in another order: it was another program
+
+
+def test_experts_and_batch_lie_where_the_mesh_says():
+    said = _said(PLACED)
+    assert said["stacks"] == 6
+    assert (said["parts"], said["whole"]) == ([2], [8])
+    assert said["sent"] == ["all-to-all", "all-reduce"]
+    assert said["activations"] == [False, True]  # no device sees the whole batch's
+
+
+def test_a_checkpoint_goes_on_over_the_same_mesh_to_the_bit_and_over_another_up_to_rounding(
+    tmp_path,
+):
+    gaps = _said(RESUMED, tmp_path)
+    assert gaps["(2, 4)"] == 0
+    assert 0 < gaps["(4, 1)"] < 1e-3
+    assert 0 < gaps["None"] < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("sequences", "group", "data", "expert", "words"),
+    [
+        (6, 8, 4, 1, "6 sequences of a batch cannot be shared evenly by 4 devices"),
+        (8, 0, 2, 1, "1 routing group, which 2 devices cannot share evenly"),
+        (8, 16, 4, 2, "4 routing groups, which 8 devices cannot share evenly"),
+        (6, 8, 1, 3, "4 experts cannot be shared evenly by 3 devices"),
+    ],
+)
+def test_what_does_not_divide_is_refused(sequences, group, data, expert, words):
+    sizes = Transformer(vocabulary=9, context=8, experts=(0, 4), mixture=Mixture(), group=group)
+    with pytest.raises(Problem, match=words):
+        transformer.check_mesh(sizes, sequences, data, expert)
+
+
+def test_a_dense_network_needs_no_groups():
+    sizes = Transformer(vocabulary=9, context=8, experts=(0, 0))
+    transformer.check_mesh(sizes, 8, 4, 2)
