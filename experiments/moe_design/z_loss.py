@@ -67,7 +67,7 @@ class ZLossConfig:
             z=1e-3,
             steps=150,
             warm_up=10,
-            rates=(3e-3, 1e-2, 3e-2, 0.1, 0.12, 0.14, 0.2),
+            rates=(3e-3, 1e-2, 3e-2, 0.06, 0.08, 0.085, 0.09, 0.095, 0.1),
             tuning_seeds=8,
             seeds=30,
         )
