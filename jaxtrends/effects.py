@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxtrends import devices, sweep
+from jaxtrends import devices, mesh, sweep, transformer
 from jaxtrends.distributed import Processes
 from jaxtrends.rundir import StudyDirectory
 from jaxtrends.terminal import Terminal
@@ -21,18 +21,22 @@ SEGMENT_SECONDS = 1.0
 
 
 class Interrupted(Exception):
-    """A signal asked the run to stop; all that was done is saved."""
+    """A signal or the time limit asked the run to stop; all that was done is saved."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
+        name = "the time limit" if number == signal.SIGALRM else signal.Signals(number).name
+        super().__init__(name)
         self.number = number
 
 
 class StopSignal:
-    """Remembers SIGINT and SIGTERM, in whichever process; a second one here ends this process."""
+    """Remembers SIGINT and SIGTERM, in whichever process; a second one here ends this process.
 
-    def __init__(self, processes: Processes) -> None:
-        self._processes = processes
+    So it does the end of a time limit, in seconds, which comes as SIGALRM.
+    """
+
+    def __init__(self, processes: Processes, limit: float = 0.0) -> None:
+        self._processes, self._limit = processes, limit
         self._here = 0
 
     @property
@@ -41,11 +45,13 @@ class StopSignal:
         return bool(self._processes.asked or self._processes.lost)
 
     def __enter__(self) -> StopSignal:
-        handled = (signal.SIGINT, signal.SIGTERM)
+        handled = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
         self._before = {number: signal.signal(number, self._note) for number in handled}
+        signal.setitimer(signal.ITIMER_REAL, self._limit)
         return self
 
     def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -74,6 +80,7 @@ class StudyRun:
         folder: StudyDirectory,
         stop: StopSignal,
         used: list[Any],
+        over: Any,
         in_flight: int | None,
         terminal: Terminal,
         load: Callable[[str], Any],
@@ -85,7 +92,7 @@ class StudyRun:
         self.tables: list[tuple[str, Sequence[Mapping[str, Any]]]] = []
         self._name, self._folder, self._devices = name, folder, used
         self._terminal, self._stop, self._load = terminal, stop, load
-        self._processes, self._in_flight = processes, in_flight
+        self._processes, self._in_flight, self._mesh = processes, in_flight, over
 
     def dataset(self, name: str) -> Any:
         """Load a data set, once a process."""
@@ -121,8 +128,7 @@ class StudyRun:
         mine = cut[here::count]
         metrics: dict[str, np.ndarray] = {}
         if mine:
-            needed = _bytes_of_block(trainer, mine[0], data, log_every, self._devices[0])
-            placed = devices.in_flight(self._devices, self._in_flight, needed)
+            trainer, placed = self._place(trainer, mine[0], data, log_every)
             metrics = self._train(
                 label,
                 lambda effects: sweep.run(
@@ -145,6 +151,14 @@ class StudyRun:
             )[: sweep.lane_count(lanes)]
             for name in parts[0]
         }
+
+    def _place(self, trainer: Any, lanes: Any, data: Any, log_every: int) -> tuple[Any, list[Any]]:
+        """The trainer, and where its blocks run: each on a device, or all over the mesh."""
+        if self._mesh is not None:
+            spread = mesh.spread(trainer, transformer.with_experts)
+            return spread, [mesh.everywhere(self._mesh)] * (self._in_flight or 1)
+        needed = _bytes_of_block(trainer, lanes, data, log_every, self._devices[0])
+        return trainer, devices.in_flight(self._devices, self._in_flight, needed)
 
     def _train(
         self, label: str, run: Callable[[sweep.Effects], dict[str, np.ndarray]]
@@ -182,7 +196,8 @@ class StudyRun:
             recall=lambda index: self._folder.block(label, number(index)),
         )
         try:
-            return run(effects)
+            with mesh.over(self._mesh):
+                return run(effects)
         finally:
             saver.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import os
 import pkgutil
 import resource
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxtrends import claims, devices, distributed, record
+from jaxtrends import claims, devices, distributed, mesh, record
 from jaxtrends.claims import Claim, Paper
 from jaxtrends.distributed import Lost, Processes
 from jaxtrends.effects import Interrupted, StopSignal, StudyRun
@@ -64,6 +65,8 @@ class Experiment:
     check:      (config, names of the user's own methods) -> None; raises Problem for a config
                 that cannot be run.
     datasets:   config -> names of the data sets it needs, loaded before anything is run.
+    spread:     (config, data, expert) -> None; raises Problem for a mesh of so many devices along
+                each axis that the networks cannot be spread over. None: they never are.
     load:       (config, name, data folder or None) -> a data set, for an experiment that brings its
                 own; anything with the attributes version, digest (SHA-256), origin and licence.
                 `jaxtrends.data.load` by default.
@@ -88,6 +91,7 @@ class Experiment:
     check: Callable[[Any, tuple[str, ...]], None] = lambda config, methods: None
     datasets: Callable[[Any], Sequence[str]] = lambda config: ()
     load: Callable[[Any, str, Path | None], Any] = _of_the_library
+    spread: Callable[[Any, int, int], None] | None = None
     plan: Callable[[Any, Sequence[str]], Mapping[str, Sequence[Planned]]] = lambda config, own: {}
     operations: Callable[[Any, Sequence[str]], Mapping[str, Any]] = lambda config, own: {}
 
@@ -191,6 +195,8 @@ def _explain(
 
 def _device_count(options: Options) -> int | None:
     """How many devices to ask for: all, where it is None."""
+    if options.mesh:
+        return math.prod(devices.mesh_of(options.mesh))
     # A smoke run has too little work for two: each would compile the same programs for itself.
     return 1 if options.preset == "smoke" and options.devices is None else options.devices
 
@@ -272,11 +278,15 @@ def run(
             "jax": versions["jax"],
             "jaxlib": versions["jaxlib"],
             "device": hardware["kind"],
+            "mesh": options.mesh,
         },
     )
+    over = mesh.make(*devices.mesh_of(options.mesh), used) if options.mesh else None
+    if over is not None:
+        hardware["mesh"] = dict(over.shape)
     hardware["processes"] = processes.count
     hardware["count"] = sum(processes.all("devices", len(used)))
-    wired = (used, options.blocks_in_flight, terminal, data.load, methods, processes)
+    wired = (used, over, options.blocks_in_flight, terminal, data.load, methods, processes)
     if not processes.first:
         path = Path(processes.tell("folder", None))
         folder = RunDirectory.joined(path, terminal.warn)
@@ -309,7 +319,8 @@ def run(
     painter = Painter()
     made: dict[str, tuple[dict[str, Any], StudyDirectory]] = {}
     try:
-        with StopSignal(processes) as stop, devices.profiled(trace):
+        limit = 60.0 * (options.time_limit or 0.0)
+        with StopSignal(processes, limit) as stop, devices.profiled(trace):
             for name in chosen:
                 study = experiment.studies[name]
                 origin = {
@@ -382,7 +393,7 @@ class _Data:
 
 PLACES = {
     *("--output", "--data-dir", "--profile", "--wandb", "--resume"),
-    *("--devices", "--blocks-in-flight"),
+    *("--devices", "--blocks-in-flight", "--mesh", "--time-limit"),
     *("--coordinator", "--processes", "--process", "--distributed"),
 }
 

@@ -314,7 +314,10 @@ def _ticks(axes: Any, panel: Mapping[str, Any]) -> None:
     plain = FuncFormatter(lambda value, _: f"{value:g}")
     for axis, scale in ((axes.xaxis, panel["x_scale"]), (axes.yaxis, panel["y_scale"])):
         if scale == "linear":
-            axis.get_major_locator().set_params(steps=(1, 2, 5, 10))  # 2012.5 is no year
+            axis.get_major_locator().set_params(
+                steps=(1, 2, 5, 10),  # 2012.5 is no year
+                integer=_counts_cells(panel),
+            )
         if scale == "log":
             axis.set_major_formatter(FuncFormatter(_power_of_ten))
             axis.set_minor_formatter(NullFormatter())
@@ -335,6 +338,12 @@ def _ticks(axes: Any, panel: Mapping[str, Any]) -> None:
             axes.yaxis.set_major_locator(near if decades < 0.8 else LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter(plain)
             axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _counts_cells(panel: Mapping[str, Any]) -> bool:
+    """Whether a map's cells are numbered, so that nothing lies between two numbers."""
+    shown = panel.get("map")
+    return bool(shown) and all(float(at).is_integer() for at in (*shown["x"], *shown["y"]))
 
 
 def _power_of_ten(value: float, _: int) -> str:

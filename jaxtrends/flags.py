@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
+from jaxtrends import devices
 from jaxtrends.errors import Problem, choose
 from jaxtrends.formats import UNSHOWABLE, showable
 from jaxtrends.terminal import duration
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
     from jaxtrends.experiment import Experiment
 
 
+MINUTES_OF_A_YEAR = 525_600
+
+
 @dataclass(frozen=True)
 class Options:
-    """How to run: nothing here changes a result."""
+    """How to run: nothing here changes a result, but --mesh, which changes its rounding."""
 
     preset: str = "default"
     """Which settings to start from: smoke (seconds, checks that all works), default (the headline
@@ -36,6 +40,12 @@ class Options:
     blocks_in_flight: int | None = None
     """How many blocks of lanes run at a time in a process, dealt to its devices in turn; by default
     one a device on a CPU and two elsewhere, as far as memory allows. Changes no result."""
+    time_limit: float | None = None
+    """Minutes after which the run saves its state and stops, to go on with --resume."""
+    mesh: str = ""
+    """Spread each lane over several devices of a process: data=D shares out the batch, expert=E the
+    experts as well, data=2,expert=4 takes eight devices. Only for experiments with experts; sums
+    in another order change results by rounding."""
     explain: bool = False
     """Print what would be run, and stop: programs, lanes, steps, arithmetic, memory, time."""
     coordinator: str = ""
@@ -104,7 +114,24 @@ def parse(
     )
     experiment.studies_of(parsed.config)
     experiment.check(parsed.config, tuple(methods))
+    limit = parsed.options.time_limit
+    if limit is not None and not 0 < limit <= MINUTES_OF_A_YEAR:
+        raise Problem(f"--time-limit must lie above 0 and within a year, not {limit} minutes.")
+    if parsed.options.mesh:
+        _check_mesh(experiment, parsed.config, parsed.options)
     return parsed.config, parsed.options
+
+
+def _check_mesh(experiment: Experiment, config: Any, options: Options) -> None:
+    data, expert = devices.mesh_of(options.mesh)
+    if experiment.spread is None:
+        raise Problem(
+            f"The networks of {experiment.name} are too small to spread one over several devices: "
+            "leave --mesh out; its lanes use all devices as they are."
+        )
+    if options.devices not in (None, data * expert):
+        raise Problem(f"--mesh {options.mesh} takes {data * expert} devices: leave --devices out.")
+    experiment.spread(config, data, expert)
 
 
 def rebuild(kind: type, plain: Mapping[str, Any]) -> Any:

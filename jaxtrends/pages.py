@@ -68,7 +68,9 @@ def duration(seconds: float) -> str:
 def device_text(device: Mapping[str, Any]) -> str:
     """A record's device in words."""
     host = f"{device['processor']}, {device['cores']} cores"
-    return f"{device['count']} × {device['kind']} ({host})"
+    mesh = ", ".join(f"{axis} {size}" for axis, size in device.get("mesh", {}).items())
+    spread = f", a lane spread over {mesh}" if mesh else ""
+    return f"{device['count']} × {device['kind']} ({host}){spread}"
 
 
 def _citation(paper: Mapping[str, Any]) -> str:

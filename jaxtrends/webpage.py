@@ -414,6 +414,16 @@ def _other(view: Mapping[str, Any]) -> dict[str, Any]:
     return {**named, **edition, "experiments": [view["experiment"]]}
 
 
+def _has_fuller(source: Source, before: Sequence[Source]) -> bool:
+    """Whether a published record follows a fuller preset of the same experiment."""
+
+    def named(one: Source) -> tuple[bool, str]:
+        return one.published, one.done["experiment"]
+
+    presets = [one.done["preset"] for one in before if named(one) == named(source)]
+    return source.published and any(preset != source.done["preset"] for preset in presets)
+
+
 def page(sources: Sequence[Source]) -> str:
     """The whole page as HTML.
 
@@ -424,7 +434,12 @@ def page(sources: Sequence[Source]) -> str:
 
     many = len(sources) > FEW
     views = [
-        _view(source, slug, label, brief=many and number >= WHOLE)
+        _view(
+            source,
+            slug,
+            label,
+            brief=(many and number >= WHOLE) or _has_fuller(source, sources[:number]),
+        )
         for number, (source, (slug, label)) in enumerate(zip(sources, _names(sources), strict=True))
     ]
     sprite = _drawn(sources, views)

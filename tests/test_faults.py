@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -210,6 +211,69 @@ def test_a_folder_that_goes_away_in_mid_run_is_one_sentence(tmp_path, instead):
     assert "Traceback" not in err
     assert len([line for line in err.splitlines() if line.startswith("error: ")]) == 1
     assert str(folder) in err
+
+
+# Root may write everywhere; without this capability it is held to what a folder's mode says.
+BARRED = () if os.geteuid() else ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+
+
+@pytest.mark.skipif(not all(map(shutil.which, BARRED[:1])), reason="there is no setpriv")
+def test_a_folder_made_read_only_in_mid_run_is_one_sentence_and_the_run_goes_on_afterwards(
+    tmp_path,
+):
+    folder, flags = tmp_path / "run", ("--wandb", "disabled", "--steps", "20000", "--seeds", "2")
+    process = subprocess.Popen(
+        [*BARRED, sys.executable, str(TOY), "--output", str(folder), *flags],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    study = folder / "studies" / "training"
+    stream = study / "metrics" / "digits.jsonl"
+    for _ in range(3000):
+        if stream.exists() and stream.stat().st_size:
+            break
+        assert process.poll() is None
+        time.sleep(0.02)
+    places = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    for place in places:
+        with contextlib.suppress(FileNotFoundError):  # of a checkpoint that is just being named
+            place.chmod(0o500)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert "Traceback" not in err
+    [said] = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert str(folder) in said
+    with pytest.raises(Problem):
+        record.read(folder)
+    for place in places:
+        with contextlib.suppress(FileNotFoundError):
+            place.chmod(0o700)
+    assert finish("--output", folder, *flags, "--resume")[0] == 0
+
+
+# --- no time -----------------------------------------------------------------------------------
+
+
+def test_a_run_out_of_time_saves_its_state_and_goes_on_to_the_results_of_a_whole_one(
+    tmp_path, whole
+):
+    folder = tmp_path / "run"
+    status, out, err = finish("--output", folder, *SHORT, "--time-limit", "0.00001")
+    assert status == 128 + signal.SIGALRM
+    assert "Stopped by the time limit; the state is saved." in err
+    assert "--resume" in out
+    with pytest.raises(Problem):
+        record.read(folder)
+    assert finish("--output", folder, *SHORT, "--resume", "--time-limit", "60")[0] == 0
+    assert same_results(folder, whole)
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "nan", "inf", "1e30"])
+def test_a_time_limit_that_is_none_is_refused(limit, tmp_path):
+    status, _, err = finish("--output", tmp_path / "run", "--time-limit", limit)
+    assert status == 2
+    assert "--time-limit must lie above 0 and within a year" in err
 
 
 def test_a_full_disk_under_standard_output_is_one_sentence(tmp_path):

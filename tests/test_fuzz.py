@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 import typing
 
 import pytest
 
-from jaxtrends import experiment, flags
+from jaxtrends import experiment, flags, plan, record
+from jaxtrends.distributed import Processes
 from jaxtrends.errors import Problem
+from jaxtrends.terminal import Quiet
 
 EXPERIMENTS = experiment.discover()
 WORDS = ("", "x", "mlp", "training", "digits", "../../x", "/etc/passwd", "nan", "💥", "a" * 500)
@@ -70,13 +73,21 @@ def configs(found, count):
 
 
 def refusal(found, config):
-    """The sentence that refuses a config; "" where it can be run."""
+    """The sentence that refuses a config; "" where it can be run, and then it can be planned."""
     try:
-        found.studies_of(config)
+        chosen = found.studies_of(config)
         found.check(config, ())
         found.datasets(config)
     except Problem as problem:
         return str(problem)
+    planned = found.plan(config, ())
+    calls = {study: planned.get(study, ()) for study in chosen}
+    table = plan.explain(calls, dict.fromkeys(chosen, 1.0), plan.CORE, 2)
+    assert table.row_count == sum(1 + len(each) for each in calls.values())
+    for call in (call for each in calls.values() for call in each):
+        assert call.lanes > 0 < call.steps
+        assert 0 < call.operations < math.inf
+        assert 0 < call.bytes < math.inf
     return ""
 
 
@@ -88,6 +99,43 @@ def test_random_configs_are_accepted_or_refused_in_one_sentence(name):
     for sentence in refused:
         assert "\n" not in sentence
         assert len(sentence) < 1500
+
+
+def nearby(chance, old):
+    """A value that costs little more to run than another."""
+    if isinstance(old, bool):
+        return not old
+    if isinstance(old, int | float):
+        return type(old)(old * chance.choice((1, 2, 3)))
+    if isinstance(old, tuple) and old:
+        return tuple(chance.sample(old, chance.randint(1, len(old))))
+    return old
+
+
+def runnable(found):
+    """A valid config near the smoke preset, of one study, of at most three times its arithmetic."""
+    chance = random.Random(1)
+    while True:
+        studies = (chance.choice(list(found.studies)),)
+        smoke = config = dataclasses.replace(found.presets["smoke"], studies=studies)
+        places = [way for way, _ in fields(config) if way != ("studies",)]
+        for way in chance.sample(places, 3):
+            config = changed(config, way, lambda old: nearby(chance, old))
+        arithmetic = [
+            plan.operations(found.plan(each, ()).get(studies[0], ())) for each in (smoke, config)
+        ]
+        if config != smoke and not refusal(found, config) and arithmetic[1] <= 3 * arithmetic[0]:
+            return config
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_valid_config_runs_to_its_record(name, tmp_path):
+    found = EXPERIMENTS[name]
+    config = runnable(found)
+    options = flags.Options(preset="smoke", output=str(tmp_path / "run"))
+    made, folder = experiment.run(found, config, options, [], Quiet(""), {}, Processes())
+    kept = record.read(folder)["results"]["config"]
+    assert kept == record.plain(made["results"]["config"]) == record.plain(config)
 
 
 MALFORMED = (

@@ -400,7 +400,17 @@ def test_with_many_records_a_page_keeps_less_of_each(drawn):
     links = {a["href"][1:] for t, a in elements if t == "a" and a["href"].startswith("#")}
     assert links <= set(ids)
     assert f"slopes-default-{webpage.FEW + 1}-T1" in links
-    assert many.count("In brief, since there are many") == webpage.FEW + 1 - webpage.WHOLE
+    assert many.count("In brief, since the page has many") == webpage.FEW + 1 - webpage.WHOLE
+
+
+def test_a_lesser_preset_of_a_published_experiment_is_shown_in_brief(drawn):
+    full, default = example(), example()
+    full["preset"] = "full"
+    text = webpage.page([source(full, drawn=drawn), source(default, drawn=drawn)])
+    assert text.count("In brief, since the page has many records or a fuller one") == 1
+    assert text.count('class="drawing"') == 2  # those of the fuller one
+    again = webpage.page([source(full, drawn=drawn), source(full, drawn=drawn)])
+    assert "In brief" not in again
 
 
 def test_drawings_beyond_the_pages_room_are_named_only(drawn, monkeypatch):

@@ -106,6 +106,7 @@ EXPERIMENT = Experiment(
     datasets=settings.datasets,
     plan=plan.plan,
     load=settings.load,
+    spread=settings.check_mesh,
 )
 
 

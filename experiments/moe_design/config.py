@@ -13,6 +13,7 @@ from experiments.moe_design.finetuning import FinetuningConfig
 from experiments.moe_design.language import Network
 from experiments.moe_design.specialisation import SpecialisationConfig
 from experiments.moe_design.z_loss import ZLossConfig
+from jaxtrends import transformer
 from jaxtrends.errors import Problem, require_positive
 
 STUDIES = {
@@ -76,6 +77,28 @@ def check(config: Config, own_methods: tuple[str, ...] = ()) -> None:
         study.check(getattr(config, name))
 
 
+def check_mesh(config: Config, data: int, expert: int) -> None:
+    """Refuse a mesh that the networks of the chosen studies cannot be spread over.
+
+    Raises:
+        Problem: names the study and what does not divide.
+    """
+    spread = networks(config)
+    if "finetuning" in spread:
+        study = config.finetuning
+        tuned = (finetuning.tuned_network(study, "sparse", batch) for batch in study.batches)
+        spread["finetuning"] = [study.network, *tuned]
+    for name, several in spread.items():
+        for network in several:
+            for sequences in (network.batch, network.held_out):
+                try:
+                    transformer.check_mesh(language.sizes_of(network), sequences, data, expert)
+                except Problem as problem:
+                    raise Problem(
+                        f"--mesh data={data},expert={expert} does not fit {name}: {problem}"
+                    ) from None
+
+
 def _datasets(config: Config) -> dict[str, Network]:
     return {
         language.data_name(network): network
@@ -116,7 +139,7 @@ FULL = Config(
     finetuning=finetuning.FULL,
 )
 # A network for one GPU with 80 GB: 1.8 thousand million parameters, which with their gradients and
-# Adam's two memories take 29 GB in float32.
+# Adam's two memories take 29 GB in float32. A batch has eight groups, for a --mesh of up to eight.
 LARGE_NETWORK = Network(
     clusters=64,
     context=512,
@@ -127,6 +150,7 @@ LARGE_NETWORK = Network(
     hidden=3072,
     layers=(0, 64) * 6,
     batch=16,
+    group=1024,
     steps=2_000,
     log_every=100,
     warm_up=200,

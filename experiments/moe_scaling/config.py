@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.moe_scaling import arms, compute_to_quality, dispatch, distillation, layout
+from experiments.moe_scaling import (
+    arms,
+    compute_to_quality,
+    dispatch,
+    distillation,
+    layout,
+    planned,
+)
 from experiments.moe_scaling.arms import Network, Schedule, Texts
 from experiments.moe_scaling.compute_to_quality import ComputeToQualityConfig
 from experiments.moe_scaling.dispatch import DispatchConfig
 from experiments.moe_scaling.distillation import DistillationConfig
 from experiments.moe_scaling.layout import LayoutConfig
-from jaxtrends import sequences
+from jaxtrends import sequences, transformer
 from jaxtrends.errors import Problem, require_positive
 from jaxtrends.sequences import Sequences
 
@@ -63,6 +70,25 @@ def check(config: Config, own_methods: tuple[str, ...] = ()) -> None:
     for study in (compute_to_quality, layout, distillation):
         study.check(getattr(config, study.__name__.rpartition(".")[2]), config.texts)
     dispatch.check(config.dispatch)
+
+
+def check_mesh(config: Config, data: int, expert: int) -> None:
+    """Refuse a mesh that the networks of the chosen studies cannot be spread over.
+
+    Raises:
+        Problem: names the study, the arm and what does not divide.
+    """
+    for study, parts in planned.work(config).items():
+        if config.studies and study not in config.studies:
+            continue
+        batch = getattr(config, study).schedule.batch_size
+        for arm, work in parts.items():
+            try:
+                transformer.check_mesh(work.network, batch, data, expert)
+            except Problem as problem:
+                raise Problem(
+                    f"--mesh data={data},expert={expert} does not fit {study}, {arm}: {problem}"
+                ) from None
 
 
 def datasets(config: Config) -> tuple[str, ...]:
@@ -150,10 +176,11 @@ FULL = Config(
     dispatch=DispatchConfig(experts=(4, 8, 16, 32, 64)),
 )
 # One GPU of 80 GB: 64 experts on every other layer are 1.8e9 parameters, which with gradients and
-# Adam's moments take 29 GB in float32.
+# Adam's moments take 29 GB in float32. Eight groups, so that --mesh may spread it over up to eight.
 BROAD = Network(width=768, heads=12, hidden=3072, layers=12)
 PATIENT = Schedule(
     batch_size=16,
+    groups=8,
     steps=20000,
     log_every=200,
     warm_up=1000,
