@@ -14,10 +14,7 @@ from typing import Any
 
 import jax
 
-from jaxtrends import mesh
 from jaxtrends.errors import Problem
-
-MOST_DEVICES = 4096  # along an axis of a mesh
 
 
 def use(count: int | None) -> list[jax.Device]:
@@ -38,31 +35,6 @@ def use(count: int | None) -> list[jax.Device]:
     if count is not None and count > len(found):
         raise Problem(f"--devices {count} asks for more than the {len(found)} devices here.")
     return found[:count]
-
-
-def mesh_of(text: str) -> tuple[int, int]:
-    """Devices along each axis, of text like ``data=2,expert=4``; an axis left out has one.
-
-    Raises:
-        Problem: the text is no such thing.
-    """
-    sizes = dict.fromkeys(mesh.AXES, 1)
-    seen = set()
-    for part in text.split(","):
-        name, _, count = part.partition("=")
-        if (
-            name not in sizes
-            or name in seen
-            or not count.isdecimal()
-            or not 0 < int(count) <= MOST_DEVICES
-        ):
-            raise Problem(
-                "--mesh must be like data=2,expert=4, with 1 to "
-                f"{MOST_DEVICES:,} devices along each, not {text!r:.80}."
-            )
-        seen.add(name)
-        sizes[name] = int(count)
-    return sizes[mesh.DATA], sizes[mesh.EXPERT]
 
 
 def in_flight(devices: list[jax.Device], wanted: int | None, needed: float) -> list[jax.Device]:

@@ -24,7 +24,7 @@ from jaxtrends.claims import Claim, Paper
 from jaxtrends.distributed import Lost, Processes
 from jaxtrends.effects import Interrupted, StopSignal, StudyRun
 from jaxtrends.errors import Problem, choose
-from jaxtrends.flags import Options, parse, rebuild
+from jaxtrends.flags import Options, mesh_of, parse, rebuild
 from jaxtrends.formats import showable
 from jaxtrends.painter import Painter
 from jaxtrends.plan import Planned
@@ -196,7 +196,7 @@ def _explain(
 def _device_count(options: Options) -> int | None:
     """How many devices to ask for: all, where it is None."""
     if options.mesh:
-        return math.prod(devices.mesh_of(options.mesh))
+        return math.prod(mesh_of(options.mesh))
     # A smoke run has too little work for two: each would compile the same programs for itself.
     return 1 if options.preset == "smoke" and options.devices is None else options.devices
 
@@ -281,7 +281,7 @@ def run(
             "mesh": options.mesh,
         },
     )
-    over = mesh.make(*devices.mesh_of(options.mesh), used) if options.mesh else None
+    over = mesh.make(*mesh_of(options.mesh), used) if options.mesh else None
     if over is not None:
         hardware["mesh"] = dict(over.shape)
     hardware["processes"] = processes.count

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from jaxtrends import devices
+from jaxtrends import mesh
 from jaxtrends.errors import Problem, choose
 from jaxtrends.formats import UNSHOWABLE, showable
 from jaxtrends.terminal import duration
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 MINUTES_OF_A_YEAR = 525_600
+MOST_DEVICES = 4096  # along an axis of a mesh
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def parse(
 
 
 def _check_mesh(experiment: Experiment, config: Any, options: Options) -> None:
-    data, expert = devices.mesh_of(options.mesh)
+    data, expert = mesh_of(options.mesh)
     if experiment.spread is None:
         raise Problem(
             f"The networks of {experiment.name} are too small to spread one over several devices: "
@@ -132,6 +133,31 @@ def _check_mesh(experiment: Experiment, config: Any, options: Options) -> None:
     if options.devices not in (None, data * expert):
         raise Problem(f"--mesh {options.mesh} takes {data * expert} devices: leave --devices out.")
     experiment.spread(config, data, expert)
+
+
+def mesh_of(text: str) -> tuple[int, int]:
+    """Devices along each axis, of text like ``data=2,expert=4``; an axis left out has one.
+
+    Raises:
+        Problem: the text is no such thing.
+    """
+    sizes = dict.fromkeys(mesh.AXES, 1)
+    seen = set()
+    for part in text.split(","):
+        name, _, count = part.partition("=")
+        if (
+            name not in sizes
+            or name in seen
+            or not count.isdecimal()
+            or not 0 < int(count) <= MOST_DEVICES
+        ):
+            raise Problem(
+                "--mesh must be like data=2,expert=4, with 1 to "
+                f"{MOST_DEVICES:,} devices along each, not {text!r:.80}."
+            )
+        seen.add(name)
+        sizes[name] = int(count)
+    return sizes[mesh.DATA], sizes[mesh.EXPERT]
 
 
 def rebuild(kind: type, plain: Mapping[str, Any]) -> Any:

@@ -33,10 +33,10 @@ from jaxtrends import claims, comparison, curves, drawings, forest, pages, recor
 PARTS = Path(__file__).with_name("page")
 
 MOST_PARTS = 48  # of a claim, drawn
-MOST_DRAWN = 900_000  # characters of drawings in one page; figures beyond are only named
+MOST_DRAWN = 700_000  # characters of drawings in one page; figures beyond are only named
 FEW = 12  # so many records are all shown whole
 WHOLE = 4  # so many of more than that; the others in brief: claims and curves
-POINTS, LANES = 50, 10  # of a curve, with few records
+POINTS, LANES = 40, 8  # of a curve, with few records
 POINTS_OF_MANY = 30  # and no single lanes
 STALE = re.compile(r"<!--stale-->.*?<!--/stale-->\n?", re.DOTALL)
 

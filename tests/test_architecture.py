@@ -28,10 +28,14 @@ SIBLINGS = {
     "comparison": {"curves", "record", "stats"},
     "curves": {"study"},
     "data": {"builders"},
-    "effects": {"checkpoint", "devices", "distributed", "rundir", "sweep", "terminal"},
+    "effects": {
+        *("checkpoint", "devices", "distributed", "mesh", "rundir", "sweep", "terminal"),
+        "transformer",  # which of its arrays stack experts
+    },
     "figures": {"labels", "record", "study"},
-    "flags": {"formats", "terminal"},
+    "flags": {"formats", "mesh", "terminal"},
     "forest": {"formats"},
+    "moe": {"mesh"},
     "record": {"claims", "formats", "stats"},
     "pages": {"record", "report", "formats"},
     "painter": {"figures", "record"},
@@ -43,7 +47,7 @@ SIBLINGS = {
         *("claims", "comparison", "curves", "drawings", "forest"),
         *("formats", "pages", "record", "report"),
     },
-    "transformer": {"losses", "models", "moe"},
+    "transformer": {"losses", "mesh", "models", "moe"},
 }
 
 # Packages that may be imported in a few places only, so that they can be replaced there.

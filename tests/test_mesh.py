@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from jaxtrends import devices, transformer
+from jaxtrends import transformer
 from jaxtrends.errors import Problem
 from jaxtrends.experiment import discover
-from jaxtrends.flags import parse
+from jaxtrends.flags import mesh_of, parse
 from jaxtrends.moe import Mixture
 from jaxtrends.transformer import Transformer
 
@@ -174,13 +174,13 @@ def test_a_dense_network_needs_no_groups():
 )
 def test_a_mesh_that_is_none_is_refused(text):
     with pytest.raises(Problem, match="--mesh must be like data=2,expert=4"):
-        devices.mesh_of(text)
+        mesh_of(text)
 
 
 def test_an_axis_left_out_has_one_device():
-    assert devices.mesh_of("expert=4") == (1, 4)
-    assert devices.mesh_of("data=2") == (2, 1)
-    assert devices.mesh_of("expert=4,data=2") == (2, 4)
+    assert mesh_of("expert=4") == (1, 4)
+    assert mesh_of("data=2") == (2, 1)
+    assert mesh_of("expert=4,data=2") == (2, 4)
 
 
 @pytest.mark.parametrize(
