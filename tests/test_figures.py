@@ -133,6 +133,13 @@ def test_the_colours_of_a_map_grow_lighter_and_lighter_in_grey():
     assert (np.diff(0.299 * red + 0.587 * green + 0.114 * blue) > 0).all()
 
 
+@pytest.mark.parametrize(("y", "whole"), [([1, 2, 3, 4], True), ([0.5, 1.0, 1.5], False)])
+def test_numbered_cells_have_no_ticks_between_them(compose, y, whole):
+    shown = Map([1, 2], y, [[1.0, 2.0]] * len(y), "t")
+    axes = compose(Panel("", "x", "y", [], map=shown)).axes[0]
+    assert all(float(tick).is_integer() for tick in axes.get_yticks()) == whole
+
+
 def test_a_map_needs_no_series(compose):
     shown = Map([1.0, 2.0], [1.0, 2.0], [[1.0, 2.0], [3.0, 4.0]], "t [s]")
     assert len(compose(Panel("", "x", "y", [], x_scale="log", map=shown)).axes) == 2

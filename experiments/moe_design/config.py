@@ -75,6 +75,10 @@ def check(config: Config, own_methods: tuple[str, ...] = ()) -> None:
     require_positive(seeds=config.seeds)
     for name, study in STUDIES.items():
         study.check(getattr(config, name))
+    for name, several in networks(replace(config, studies=())).items():
+        for network in several:
+            if network.seeds < 0:
+                raise Problem(f"--{name}: a network's seeds must not be negative.")
 
 
 def check_mesh(config: Config, data: int, expert: int) -> None:
