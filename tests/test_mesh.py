@@ -200,9 +200,9 @@ def test_flags_that_do_not_fit_are_refused_before_anything_is_run(name, flags, w
 
 def test_an_experiment_runs_over_a_mesh_and_its_record_says_so(tmp_path):
     flags = ["--preset", "smoke", "--studies", "layout", "--seeds", "1", "--mesh", "data=2"]
+    flags += ["--layout.schedule.groups", "2", "--output", str(tmp_path / "run")]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "experiments.moe_scaling", *flags]
-        + ["--layout.schedule.groups", "2", "--output", str(tmp_path / "run")],
+        [sys.executable, "-W", "error", "-m", "experiments.moe_scaling", *flags],
         capture_output=True,
         text=True,
         timeout=600,
