@@ -1,7 +1,8 @@
 """Learning curves of a record as a page draws them: thinned, summed up over lanes, and small.
 
 Nothing is judged from what stands here: claims rest on the record's own values. A curve's name is
-``study/group/method/metric``; the group may hold slashes, and may be missing, as may the metric.
+``study/group/method/metric``; the group may hold slashes, and may be missing, as may the metric. Of
+two parts after the study the second is a metric if it begins like one, and else a method.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from jaxtrends.study import thin
 
 SUMMARIES = ("median", "low", "high", "mean", "mean low", "mean high")
+METRICS = ("training_", "validation_", "test_")
 LEVELS = 65534  # a point is one of so many levels of its curve's range
 MISSING = 65535
 
@@ -33,6 +35,8 @@ class Name(NamedTuple):
 def parse(name: str) -> Name:
     """Take a curve's name apart."""
     study, *rest = name.split("/")
+    if len(rest) == 2 and rest[1].startswith(METRICS):
+        return Name(study, "", *rest)
     if len(rest) < 3:
         return Name(study, "/".join(rest[:-1]), rest[-1] if rest else study, "value")
     return Name(study, "/".join(rest[:-2]), rest[-2], rest[-1])
@@ -53,9 +57,11 @@ def _group(done: Mapping[str, Any], name: Name) -> Mapping[str, Any]:
     """What a study's values say of a curve's group.
 
     They say it under the first part of the group's name, or under that one's last word: the values
-    of "width 4" may stand under "4".
+    of "width 4" may stand under "4". Without a group they are the study's own.
     """
     values = done["results"]["studies"].get(name.study, {}).get("values")
+    if not name.group:
+        return values if isinstance(values, dict) else {}
     first = name.group.partition("/")[0]
     return _find(values, first) or _find(values, first.rpartition(" ")[2]) or {}
 

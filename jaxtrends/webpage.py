@@ -36,7 +36,7 @@ MOST_PARTS = 48  # of a claim, drawn
 MOST_DRAWN = 700_000  # characters of drawings in one page; figures beyond are only named
 FEW = 12  # so many records are all shown whole
 WHOLE = 4  # so many of more than that; the others in brief: claims and curves
-POINTS, LANES = 40, 8  # of a curve, with few records
+POINTS, LANES = 40, 10  # of a curve, with few records
 POINTS_OF_MANY = 30  # and no single lanes
 STALE = re.compile(r"<!--stale-->.*?<!--/stale-->\n?", re.DOTALL)
 
@@ -415,13 +415,17 @@ def _other(view: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _has_fuller(source: Source, before: Sequence[Source]) -> bool:
-    """Whether a published record follows a fuller preset of the same experiment."""
+    """Whether a published record follows one of a fuller preset of the same experiment."""
 
-    def named(one: Source) -> tuple[bool, str]:
-        return one.published, one.done["experiment"]
+    def fullness(one: Source) -> int:
+        return pages.ORDER.get(one.done["preset"], len(pages.ORDER))
 
-    presets = [one.done["preset"] for one in before if named(one) == named(source)]
-    return source.published and any(preset != source.done["preset"] for preset in presets)
+    return source.published and any(
+        one.published
+        and one.done["experiment"] == source.done["experiment"]
+        and fullness(one) < fullness(source)
+        for one in before
+    )
 
 
 def page(sources: Sequence[Source]) -> str:

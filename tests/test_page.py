@@ -163,6 +163,7 @@ def test_summaries_are_those_of_the_statistics():
         ("training/mlp/forward/loss", ("training", "mlp", "forward", "loss")),
         ("functions/beale/forward", ("functions", "beale", "forward", "value")),
         ("cost/loss", ("cost", "", "loss", "value")),
+        ("balance/off/validation_loss", ("balance", "", "off", "validation_loss")),
     ],
 )
 def test_what_a_curves_name_says(name, expected):
@@ -182,6 +183,10 @@ def test_steps_seeds_and_seconds_are_read_from_the_record():
     found = curves.steps(made, curves.parse("training/width 4/tuned/forward/loss"), 50)
     assert (found[0], found[-1]) == (2, 100)
     assert curves.steps(made, curves.parse("training/else/forward/loss"), 50) is None
+    made["results"]["studies"]["training"]["values"] = {"log_every": 20, "seeds": [7, 8]}
+    alone = curves.parse("training/off/validation_loss")
+    assert list(curves.steps(made, alone, 3)) == [20, 40, 60]
+    assert curves.seeds(made, alone, 2) == [7, 8]
 
 
 def test_the_committed_page_is_small():
@@ -409,6 +414,10 @@ def test_a_lesser_preset_of_a_published_experiment_is_shown_in_brief(drawn):
     text = webpage.page([source(full, drawn=drawn), source(default, drawn=drawn)])
     assert text.count("In brief, since the page has many records or a fuller one") == 1
     assert text.count('class="drawing"') == 2  # those of the fuller one
+    elements = Page(text).elements
+    ids = {a["id"] for _, a in elements if a.get("id")}
+    links = {a["href"][1:] for t, a in elements if t == "a" and a["href"].startswith("#")}
+    assert links <= ids
     again = webpage.page([source(full, drawn=drawn), source(full, drawn=drawn)])
     assert "In brief" not in again
 
@@ -541,7 +550,7 @@ def test_curves_are_drawn_and_read_by_keyboard(visit, sources):
     opened.keyboard.press("End")
     told = plot.locator("[role=status]").inner_text()
     assert told.startswith("training step 1000")
-    lanes = sources[0].arrays["training/mlp/tuned/backprop/training_loss"]
+    lanes = sources[0].arrays["training/mlp/tuned/backprop/validation_loss"]
     said = float(re.search(r"backprop ([\d.]+)", told)[1])
     assert said == pytest.approx(np.median(lanes[:, -1]), rel=2e-3)
     opened.keyboard.press("Escape")

@@ -402,7 +402,8 @@
       const metrics = unique(here().map(({ curve }) => curve.metric));
       const kept = metric.get();
       metric.select.replaceChildren(...metrics.map((name) => el("option", { value: name }, readable(name))));
-      metric.select.value = metrics.includes(kept) ? kept : metrics[metrics.length - 1];
+      const first = ["validation_cross_entropy", "validation_loss"].find((name) => metrics.includes(name));
+      metric.select.value = metrics.includes(kept) ? kept : first ?? metrics[metrics.length - 1];
       const names = unique(here().map(seriesName));
       methods.replaceChildren(...names.map((name, n) => el("label", {}, el("input", { type: "checkbox", checked: !off.has(name), onchange: (event) => { event.target.checked ? off.delete(name) : off.add(name); redraw(); } }), swatch(n), name)));
       redraw();
