@@ -25,8 +25,8 @@ PANEL_HEIGHT = 2.5
 PNG_DPI = 200
 
 # Okabe and Ito's colours, in the order of how well they stand out; black is theory's, and yellow,
-# which hardly shows on white, is left out.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# which hardly shows on white, is left out. Purple and brown are for figures of many series.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A3FB0", "#8C6239")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
 THEORY_DASHES = ((0, (4, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)), (0, (8, 3)))
 STEP_LINES = ("solid", (0, (1, 0.6)), (0, (5, 1)), (0, (3, 1, 1, 1)))

@@ -33,11 +33,11 @@ from jaxtrends import claims, comparison, curves, drawings, forest, pages, recor
 PARTS = Path(__file__).with_name("page")
 
 MOST_PARTS = 48  # of a claim, drawn
-MOST_DRAWN = 700_000  # characters of drawings in one page; figures beyond are only named
+MOST_DRAWN = 640_000  # characters of drawings in one page; figures beyond are only named
 FEW = 12  # so many records are all shown whole
 WHOLE = 4  # so many of more than that; the others in brief: claims and curves
 POINTS, LANES = 40, 10  # of a curve, with few records
-POINTS_OF_MANY = 30  # and no single lanes
+POINTS_OF_MANY = 30  # with many, or of a record in brief, and no single lanes
 STALE = re.compile(r"<!--stale-->.*?<!--/stale-->\n?", re.DOTALL)
 
 
@@ -448,7 +448,7 @@ def page(sources: Sequence[Source]) -> str:
     ]
     sprite = _drawn(sources, views)
     data = [
-        _data(source, view, POINTS_OF_MANY if many else POINTS, 0 if many else LANES)
+        _data(source, view, *((POINTS_OF_MANY, 0) if many or view["brief"] else (POINTS, LANES)))
         for source, view in zip(sources, views, strict=True)
     ]
     for view, own in zip(views, data, strict=True):
