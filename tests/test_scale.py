@@ -18,7 +18,7 @@ from jaxtrends.experiment import discover
 from scripts import cost_table
 
 ROOT = Path(cost_table.__file__).resolve().parents[1]
-SMALL = ("--preset", "smoke", "--studies", "training")
+SMALL = ("--preset", "smoke", "--studies", "training", "--methods", "backprop", "gaussian")
 
 SRUN = """#!/bin/sh
 # What srun does for two tasks on this host.
