@@ -77,10 +77,8 @@ def _check_task(flag: str, task: Task) -> None:
     counts = ("steps", "log_every", "tuning_steps", "tuning_seeds", "block")
     require_positive(**{f"{flag}.{name}": getattr(task, name) for name in counts})
     require_positive(**{f"{flag}.hidden[{i}]": width for i, width in enumerate(task.hidden)})
-    if task.channels < 0 or (task.channels and not task.hidden):
-        raise Problem(
-            f"--{flag}.channels must not be negative, and a CNN needs a width in --{flag}.hidden."
-        )
+    if task.channels < 0:
+        raise Problem(f"--{flag}.channels must not be negative, not {task.channels}.")
     rates = {"shared_rates": task.shared_rates, "grid": task.grid}
     for name, values in rates.items():
         require_positive(**{f"{flag}.{name}[{i}]": rate for i, rate in enumerate(values)})
