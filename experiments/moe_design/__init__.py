@@ -100,9 +100,9 @@ EXPERIMENT = Experiment(
         "Failure is provoked by the learning rate; the paper's runs of an XL model fail at its "
         "own settings.",
         "Input jitter, dropout and GEGLU, which the paper compares with the z-loss, are not run.",
-        "Router logits stay near five here, where bfloat16 rounds little: an unstable run is one "
+        "Router logits stay below ten here, where bfloat16 rounds little: an unstable run is one "
         "that gets stuck, and the z-loss moves what it acts on, the squared log-sum-exp, rather "
-        "than the largest logit, positive or negative.",
+        "than the largest logit.",
         "Fine-tuning is on an unseen cluster of the same made-up task.",
     ),
     check=settings.check,
