@@ -29,17 +29,25 @@ ORDER = {"large": 0, "full": 1, "default": 2}
 
 
 def in_order(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Records by experiment, and of one experiment the largest preset first."""
-    return sorted(records, key=lambda r: (r["experiment"], ORDER.get(r["preset"], 3), r["preset"]))
+    """Records by experiment; of one experiment the largest preset first, on a CPU before others."""
+    return sorted(
+        records,
+        key=lambda r: (r["experiment"], ORDER.get(r["preset"], 3), record.edition(r)),
+    )
 
 
 def folder(done: Mapping[str, Any]) -> str:
-    """Where a record lies within the results: ``<experiment>/<preset>``."""
-    return f"{done['experiment']}/{done['preset']}"
+    """Where a record lies within the results: ``<experiment>/<preset>``, or `record.edition`."""
+    return f"{done['experiment']}/{record.edition(done)}"
+
+
+def anchor(done: Mapping[str, Any]) -> str:
+    """The anchor that a record's heading in the index has."""
+    return f"{done['experiment']}-preset-{record.edition(done)}"
 
 
 def read_records(results: Path) -> list[dict[str, Any]]:
-    """Every <experiment>/<preset>/record.json under a folder of results.
+    """Every record.json under a folder of results, each in its own `folder`.
 
     Raises:
         Problem: one is no valid record, or lies in a folder that is not its own.
@@ -128,7 +136,7 @@ def _section(done: Mapping[str, Any], stale: Sequence[str]) -> str:
         mark = f"> **Stale.** The code of {', '.join(stale)} has changed since this run.\n\n"
     departures = [f"  - {md(departure)}\n" for departure in done["departures"]]
     return (
-        f"## {done['experiment']}, preset {done['preset']}\n\n{mark}"
+        f"## {record.title(done)}\n\n{mark}"
         f"{md(done['about'])} Paper: {_citation(done['paper'])}. Scale: {md(done['scale'])}\n\n"
         f"{report.claims_markdown(done)}\n"
         f"<details><summary>Notes on each claim: intervals, regions, controls</summary>\n\n"
@@ -155,8 +163,8 @@ def index_page(records: Sequence[Mapping[str, Any]], stale: Mapping[str, Sequenc
         stale:   `folder` of a record -> its studies whose code has changed since.
     """
     rows = [
-        f"| [{done['experiment']}](#{done['experiment']}-preset-{done['preset']}) "
-        f"| {done['preset']} | {_citation(done['paper'])} | {report.verdict_counts(done)} |\n"
+        f"| [{done['experiment']}](#{anchor(done)}) | {record.title(done).partition('preset ')[2]} "
+        f"| {_citation(done['paper'])} | {report.verdict_counts(done)} |\n"
         for done in in_order(records)
     ]
     table = "| Experiment | Preset | Paper | Verdicts |\n| :-- | :-- | :-- | :-- |\n" + "".join(
@@ -194,7 +202,7 @@ def tables_markdown(done: Mapping[str, Any]) -> str:
     families = [entry for entry in report.entries(done) if len(entry["verdict"]["parts"]) > 1]
     tables = study_tables(done)
     pieces = [
-        f"# {done['experiment']}, preset {done['preset']}\n",
+        f"# {record.title(done)}\n",
         f"{md(done['scale'])} Paper: {_citation(done['paper'])}.\n",
         "## Claims\n",
         report.claims_table(done, "markdown"),
@@ -244,7 +252,7 @@ def citation(done: Mapping[str, Any]) -> str:
     """
     made = done["provenance"]
     results = record.digest(done["results"])
-    title = f"jaxtrends on “{done['paper']['title']}”: {done['experiment']}, {done['preset']}"
+    title = f"jaxtrends on “{done['paper']['title']}”: {record.title(done)}"
     own = {
         "title": escape_latex(title),
         "author": "{The jaxtrends authors}",
@@ -254,7 +262,7 @@ def citation(done: Mapping[str, Any]) -> str:
             f"{device_text(made['device'])}"
         ),
     }
-    key = f"jaxtrends-{done['experiment']}-{done['preset']}".replace("_", "-")
+    key = f"jaxtrends-{done['experiment']}-{record.edition(done)}".replace("_", "-")
     return "\n\n".join([done["paper"]["bibtex"].strip(), _suite(done), _bibtex("misc", key, own)])
 
 
@@ -268,10 +276,10 @@ def summary(records: Sequence[Mapping[str, Any]]) -> str:
         if done["experiment"] in seen:
             continue
         seen.add(done["experiment"])
-        anchor = f"{done['experiment']}-preset-{done['preset']}"
         text += (
             f"**{done['experiment']}**, preset {done['preset']}: {report.verdict_counts(done)} "
-            f"([notes, figures, provenance](results/README.md#{anchor})). {md(done['scale'])}\n\n"
+            f"([notes, figures, provenance](results/README.md#{anchor(done)})). "
+            f"{md(done['scale'])}\n\n"
             f"<details{'' if len(seen) > 1 else ' open'}><summary>Claim by claim</summary>\n\n"
             f"{report.short_markdown(done)}\n</details>\n\n"
         )

@@ -262,6 +262,27 @@ def _layout(value: Any, indent: str) -> str:
     return json.dumps(value, allow_nan=False, ensure_ascii=False)
 
 
+# --- what a record is called -------------------------------------------------------------------
+
+
+def accelerators(done: Mapping[str, Any]) -> str:
+    """The kinds of accelerators that a record's studies ran on: ``gpu``; "" for CPUs alone."""
+    made = done["provenance"]
+    devices = [code["device"] for code in made["code"].values()] or [made["device"]]
+    return "-".join(sorted({device["platform"] for device in devices} - {"cpu"}))
+
+
+def edition(done: Mapping[str, Any]) -> str:
+    """A record's preset, with its accelerators if there are any: ``full``, ``full-gpu``."""
+    return "-".join(part for part in (done["preset"], accelerators(done)) if part)
+
+
+def title(done: Mapping[str, Any]) -> str:
+    """A record's experiment and `edition` in words: ``forward_grad, preset full, GPU``."""
+    parts = (done["experiment"], f"preset {done['preset']}", accelerators(done).upper())
+    return ", ".join(part for part in parts if part)
+
+
 # --- the code that made it ---------------------------------------------------------------------
 
 

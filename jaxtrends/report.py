@@ -268,7 +268,7 @@ def _claims_latex(done: Mapping[str, Any]) -> str:
     head = " & ".join(escape_latex(column) for column in COLUMNS)
     paper = done["paper"]
     caption = (
-        f"{done['experiment']}, preset {done['preset']}: claims of {paper['authors']} "
+        f"{record.title(done)}: claims of {paper['authors']} "
         f"({paper['year']}) and of others about it. {done['scale']}"
     )
     rows = [
@@ -289,7 +289,7 @@ def _claims_latex(done: Mapping[str, Any]) -> str:
         r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}\setlength{\LTcapwidth}{\linewidth}",
         rf"\begin{{longtable}}{{@{{}}l{wide}@{{}}}}",
         rf"\caption{{{escape_latex(caption)}}}",
-        rf"\label{{tab:{done['experiment']}-{done['preset']}}}\\",
+        rf"\label{{tab:{done['experiment']}-{record.edition(done)}}}\\",
         rf"\toprule {head} \\ \midrule \endfirsthead",
         rf"\toprule {head} \\ \midrule \endhead",
         r"\bottomrule \endfoot",
@@ -454,7 +454,7 @@ def terminal_table(done: Mapping[str, Any]) -> Any:
     from rich.text import Text
 
     shown = Table(
-        title=f"{done['experiment']}, preset {done['preset']}: claims",
+        title=f"{record.title(done)}: claims",
         title_justify="left",
         title_style="bold",
         caption=verdict_counts(done),

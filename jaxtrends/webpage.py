@@ -120,8 +120,8 @@ def _names(sources: Sequence[Source]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     taken: set[str] = set()
     for source in sources:
-        label = f"{source.done['experiment']}, {source.done['preset']}"
-        slug = _slug(f"{source.done['experiment']}-{source.done['preset']}")
+        label = record.title(source.done).replace(", preset ", ", ")
+        slug = _slug(f"{source.done['experiment']}-{record.edition(source.done)}")
         if not source.published:
             name = source.place.rstrip("/").rpartition("/")[2]
             label, slug = f"{label}: {name}", _slug(f"run-{name}")

@@ -30,7 +30,7 @@ def cite(name: str, results: Path) -> str:
     committed = pages.in_order(pages.read_records(results))
     experiment, _, preset = name.partition("/")
     choose("committed experiment", experiment, {done["experiment"]: 0 for done in committed})
-    found = {done["preset"]: done for done in committed if done["experiment"] == experiment}
+    found = {record.edition(done): done for done in committed if done["experiment"] == experiment}
     chosen = choose("committed preset", preset, found) if preset else next(iter(found))
     return pages.citation(found[chosen])
 

@@ -98,9 +98,9 @@ EXPERIMENT = Experiment(
         "The paper has 128 experts; here are 4 to 64, and claims are about 16.",
         "Capacity factor 1.25 instead of 1.0, which at so few tokens a step drops too many.",
         "Adam at a constant rate after a warm-up, so that one run tells the loss at every budget.",
-        "Networks of two layers, and of four for the layouts of full: their halves are a layer or "
-        "two each, and a student has one layer less, which is half, where the paper takes 3 of 24 "
-        "away.",
+        "Networks of two layers: their halves are a layer each, and a student has one layer less, "
+        "which is half, where the paper takes 3 of 24 away. Layouts of full have 4 and 16 experts "
+        "a layer, the paper's 32 and 128.",
         "A router's z-loss of 10^-3, which the paper does not have.",
         "Batches are drawn with replacement.",
     ),
