@@ -103,10 +103,14 @@ def _origin(done: Mapping[str, Any]) -> str:
         f"commit `{made['commit'][:12]}` on {md(device_text(made['device']))}, "
         f"{md(made['system'])}, {made['started'][:10]}; {versions}"
     )
+    other: dict[str, list[str]] = {}
     for study, code in made["code"].items():
         if (code["commit"], code["device"]) != (made["commit"], made["device"]):
-            text += f". The study {study}: commit `{code['commit'][:12]}` on "
-            text += md(device_text(code["device"]))
+            where = f"commit `{code['commit'][:12]}` on {md(device_text(code['device']))}"
+            other.setdefault(where, []).append(study)
+    for where, studies in other.items():
+        text += f". {'The study' if len(studies) == 1 else 'The studies'} {', '.join(studies)}: "
+        text += where
     return text
 
 
@@ -259,7 +263,7 @@ def citation(done: Mapping[str, Any]) -> str:
         "year": made["started"][:4],
         "note": escape_latex(
             f"Commit {made['commit'] or 'none'}, SHA-256 of the results {results}, "
-            f"{device_text(made['device'])}"
+            f"{device_text(record.device(done))}"
         ),
     }
     key = f"jaxtrends-{done['experiment']}-{record.edition(done)}".replace("_", "-")

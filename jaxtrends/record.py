@@ -265,11 +265,21 @@ def _layout(value: Any, indent: str) -> str:
 # --- what a record is called -------------------------------------------------------------------
 
 
+def _devices(done: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What the studies ran on; a record may have been judged elsewhere since."""
+    made = done["provenance"]
+    return [code["device"] for code in made["code"].values()] or [made["device"]]
+
+
+def device(done: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The device of a record: that of all studies, or where they differ the one it ended on."""
+    first, *others = _devices(done)
+    return first if all(other == first for other in others) else done["provenance"]["device"]
+
+
 def accelerators(done: Mapping[str, Any]) -> str:
     """The kinds of accelerators that a record's studies ran on: ``gpu``; "" for CPUs alone."""
-    made = done["provenance"]
-    devices = [code["device"] for code in made["code"].values()] or [made["device"]]
-    return "-".join(sorted({device["platform"] for device in devices} - {"cpu"}))
+    return "-".join(sorted({found["platform"] for found in _devices(done)} - {"cpu"}))
 
 
 def edition(done: Mapping[str, Any]) -> str:

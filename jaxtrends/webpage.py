@@ -33,10 +33,11 @@ from jaxtrends import claims, comparison, curves, drawings, forest, pages, recor
 PARTS = Path(__file__).with_name("page")
 
 MOST_PARTS = 48  # of a claim, drawn
-MOST_DRAWN = 640_000  # characters of drawings in one page; figures beyond are only named
+MOST_DRAWN = 600_000  # characters of drawings in one page; figures beyond are only named
 FEW = 12  # so many records are all shown whole
 WHOLE = 4  # so many of more than that; the others in brief: claims and curves
-POINTS, LANES = 40, 10  # of a curve, with few records
+POINTS, LANES = 32, 10  # of a curve, with few records
+LANES_OF_ALL = 16  # which the records shown whole share: their single lanes are most of a page
 POINTS_OF_MANY = 30  # with many, or of a record in brief, and no single lanes
 STALE = re.compile(r"<!--stale-->.*?<!--/stale-->\n?", re.DOTALL)
 
@@ -318,7 +319,7 @@ def _view(source: Source, slug: str, label: str, *, brief: bool) -> dict[str, An
         "not_run": done["results"]["not_run"],
         "counts": _counts(done),
         "tables": [] if brief else [_table(table) for _, table in pages.study_tables(done)],
-        "device": pages.device_text(made["device"]),
+        "device": pages.device_text(record.device(done)),
         "system": made["system"],
         "made": made["started"][:10],
         "commit": made["commit"],
@@ -336,14 +337,22 @@ def _view(source: Source, slug: str, label: str, *, brief: bool) -> dict[str, An
 
 
 def _drawn(sources: Sequence[Source], views: Sequence[dict[str, Any]]) -> str:
-    """Give the views their figures, as many as the page has room for; the sprite of all."""
+    """Give the views their figures, as many as the page has room for; the sprite of all.
+
+    Records share the room evenly, and what one leaves of its share falls to those after it.
+    """
     sprite, room = drawings.Sprite(), MOST_DRAWN
+    waiting = sum(not view["brief"] for view in views)
     for source, view in zip(sources, views, strict=True):
         view["figures"] = []
-        for figure in [] if view["brief"] else report.figures_of(source.done):
+        if view["brief"]:
+            continue
+        least = room - room // waiting
+        waiting -= 1
+        for figure in report.figures_of(source.done):
             svg = source.drawings.get(figure["name"], "")
             drawn = ""
-            if svg and room > 0:
+            if svg and room > least:
                 try:
                     drawn = sprite.add(svg, html.escape(figure["title"]))
                 except ValueError:  # not drawn by us: it stays where it is
@@ -447,8 +456,9 @@ def page(sources: Sequence[Source]) -> str:
         for number, (source, (slug, label)) in enumerate(zip(sources, _names(sources), strict=True))
     ]
     sprite = _drawn(sources, views)
+    lanes = min(LANES, LANES_OF_ALL // max(1, sum(not view["brief"] for view in views)))
     data = [
-        _data(source, view, *((POINTS_OF_MANY, 0) if many or view["brief"] else (POINTS, LANES)))
+        _data(source, view, *((POINTS_OF_MANY, 0) if many or view["brief"] else (POINTS, lanes)))
         for source, view in zip(sources, views, strict=True)
     ]
     for view, own in zip(views, data, strict=True):

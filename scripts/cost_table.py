@@ -61,7 +61,7 @@ def text() -> str:
     names = ("preset", "programs", "lanes", "operations", "a block's memory")
     heads = [*names, *(machine.name for machine in ACCELERATORS)]
     lines = [
-        "**Computed, not measured: nothing here was run on an accelerator.** Assumed are "
+        "**Computed, not measured: none of these was run on an accelerator.** Assumed are "
         + "; ".join(assumed(machine) for machine in ACCELERATORS)
         + ". Operations are counted by formula; memory is that of parameters, optimizer, gradient "
         "and data, without activations. Studies that train no lanes are not in it.",

@@ -429,6 +429,15 @@ def test_drawings_beyond_the_pages_room_are_named_only(drawn, monkeypatch):
     assert text.count("Not in this file:") == 2
 
 
+def test_records_share_the_room_for_drawings(drawn, monkeypatch):
+    sizes = [text.count("") for text in source(example(), drawn=drawn).drawings.values()]
+    monkeypatch.setattr(webpage, "MOST_DRAWN", sum(sizes))  # for all figures of one
+    both = webpage.page([source(example(), drawn=drawn), source(example(), drawn=drawn)])
+    first, second = both.split('id="slopes-default-2"')
+    assert 0 < first.count('class="drawing"') < 3
+    assert second.count('class="drawing"') > 0
+
+
 def test_a_page_of_nothing_lists_the_papers():
     assert webpage.page([]).count("no experiment yet</td>") == 21
 

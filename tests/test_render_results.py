@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxtrends import record
-from scripts import render_results
+from scripts import cite, render_results
 from tests.example_record import write_example
 
 
@@ -204,3 +204,29 @@ def test_a_record_that_cannot_be_read_or_is_misplaced_is_the_users_to_mend(
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error
+
+
+def test_a_record_made_on_an_accelerator_stands_beside_that_of_a_cpu(results, capsys):
+    """It is named by the devices of its studies, wherever it was judged since."""
+    made = results / "slopes" / "default-gpu"
+    shutil.copytree(results / "slopes" / "default", made)
+    assert check(results) == 2
+    assert "move it to that folder" in capsys.readouterr().err
+
+    def on_a_gpu(done):
+        for code in done["provenance"]["code"].values():
+            code["device"] |= {"platform": "gpu", "kind": "Difference Engine"}
+
+    edit(made / "record.json", on_a_gpu)
+    assert render_results.main(["--results", str(results)]) == 0
+    assert check(results) == 0
+    index = (results / "README.md").read_text(encoding="utf-8")
+    assert "| [slopes](#slopes-preset-default-gpu) | default, GPU |" in index
+    assert "\n## slopes, preset default, GPU\n" in index
+    assert "](slopes/default-gpu/figures/loss.svg)" in index
+    assert "Difference Engine" in index
+    page = (results / "index.html").read_text(encoding="utf-8")
+    assert 'id="slopes-default-gpu"' in page
+    assert "slopes, default, GPU" in page
+    assert cite.cite("slopes/default-gpu", results).count("Difference Engine") == 1
+    assert "Difference Engine" not in cite.cite("slopes", results)

@@ -21,10 +21,7 @@ from jaxtrends import experiment
 from jaxtrends.claims import Paper
 from jaxtrends.experiment import Experiment, Study
 
-SECONDS = {
-    preset: planned.seconds(config, planned.ONE_GPU if preset == "large" else planned.TWO_CORES)
-    for preset, config in settings.PRESETS.items()
-}
+SECONDS = {preset: planned.seconds(config) for preset, config in settings.PRESETS.items()}
 
 
 def _seconds(study: str) -> dict[str, float]:

@@ -180,20 +180,21 @@ BROAD = Network(width=768, heads=12, hidden=3072, layers=12)
 PATIENT = Schedule(
     batch_size=16,
     groups=8,
-    steps=20000,
-    log_every=200,
-    warm_up=1000,
+    steps=4000,
+    log_every=100,
+    warm_up=400,
     grid=(1e-4, 3e-4, 1e-3),
-    tuning_steps=4000,
+    tuning_steps=1000,
 )
 LARGE = Config(
+    seeds=5,
     texts=Texts(context=1024, clusters=1024, held_out=64),
     compute_to_quality=ComputeToQualityConfig(
         arms=tuple(compute_to_quality.ARMS), every=2, network=BROAD, schedule=PATIENT
     ),
     layout=LayoutConfig(arms=tuple(layout.ARMS), pyramid_layers=2, network=BROAD, schedule=PATIENT),
     distillation=DistillationConfig(
-        teacher_steps=20000, teacher_rate=3e-4, network=BROAD, schedule=PATIENT
+        teacher_steps=4000, teacher_rate=3e-4, network=BROAD, schedule=PATIENT
     ),
     dispatch=DispatchConfig(tokens=16384, width=768, hidden=3072, experts=(16, 64)),
 )

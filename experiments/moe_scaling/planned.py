@@ -11,19 +11,9 @@ from experiments.moe_scaling.arms import Schedule
 from jaxtrends import transformer
 from jaxtrends.transformer import Transformer
 
-
-@dataclass(frozen=True)
-class Machine:
-    """What a machine does in a second of one lane's `jaxtrends.transformer.training_effort`, how
-    many lanes at a time, and how long it takes to compile what trains one network."""
-
-    effort: float
-    lanes: int
-    compiling: float
-
-
-TWO_CORES = Machine(effort=45e9, lanes=2, compiling=25.0)
-ONE_GPU = Machine(effort=30e12, lanes=1, compiling=60.0)
+EFFORT = 45e9  # what a CPU core does in a second of `jaxtrends.transformer.training_effort`
+CORES = 2  # each trains a lane at a time
+COMPILING = 25.0  # seconds for what trains one network
 
 
 @dataclass(frozen=True)
@@ -112,11 +102,11 @@ def operations(config: Any) -> dict[str, float]:
     }
 
 
-def seconds(config: Any, machine: Machine) -> Mapping[str, float]:
-    """Expected seconds of each study from a cold start."""
+def seconds(config: Any) -> Mapping[str, float]:
+    """Expected seconds of each study on two CPU cores, from a cold start."""
     found = {"dispatch": 1.2 * config.dispatch.rounds * len(config.dispatch.experts)}
     for study, parts in work(config).items():
         networks = len({one.network for one in parts.values()})
         effort = sum(one.effort * one.lane_steps for one in parts.values())
-        found[study] = networks * machine.compiling + effort / (machine.effort * machine.lanes)
+        found[study] = networks * COMPILING + effort / (EFFORT * CORES)
     return found
