@@ -255,8 +255,8 @@ def citation(done: Mapping[str, Any]) -> str:
     same commit and config has too.
     """
     made = done["provenance"]
-    results = record.digest(done["results"])
-    title = f"jaxtrends on “{done['paper']['title']}”: {record.title(done)}"
+    results, edition = record.digest(done["results"]), record.edition(done)
+    title = f"jaxtrends on “{done['paper']['title']}”: {done['experiment']}, {edition}"
     own = {
         "title": escape_latex(title),
         "author": "{The jaxtrends authors}",
@@ -266,7 +266,7 @@ def citation(done: Mapping[str, Any]) -> str:
             f"{device_text(record.device(done))}"
         ),
     }
-    key = f"jaxtrends-{done['experiment']}-{record.edition(done)}".replace("_", "-")
+    key = f"jaxtrends-{done['experiment']}-{edition}".replace("_", "-")
     return "\n\n".join([done["paper"]["bibtex"].strip(), _suite(done), _bibtex("misc", key, own)])
 
 

@@ -37,7 +37,7 @@ MOST_DRAWN = 600_000  # characters of drawings in one page; figures beyond are o
 FEW = 12  # so many records are all shown whole
 WHOLE = 4  # so many of more than that; the others in brief: claims and curves
 POINTS, LANES = 32, 10  # of a curve, with few records
-LANES_OF_ALL = 16  # which the records shown whole share: their single lanes are most of a page
+MOST_SINGLE = 52_000  # points of single lanes in one page, which would be most of a large one
 POINTS_OF_MANY = 30  # with many, or of a record in brief, and no single lanes
 STALE = re.compile(r"<!--stale-->.*?<!--/stale-->\n?", re.DOTALL)
 
@@ -456,7 +456,9 @@ def page(sources: Sequence[Source]) -> str:
         for number, (source, (slug, label)) in enumerate(zip(sources, _names(sources), strict=True))
     ]
     sprite = _drawn(sources, views)
-    lanes = min(LANES, LANES_OF_ALL // max(1, sum(not view["brief"] for view in views)))
+    whole = [source for source, view in zip(sources, views, strict=True) if not view["brief"]]
+    drawn = sum(np.ndim(array) == 2 for source in whole for array in source.arrays.values())
+    lanes = min(LANES, MOST_SINGLE // (POINTS * max(1, drawn)))
     data = [
         _data(source, view, *((POINTS_OF_MANY, 0) if many or view["brief"] else (POINTS, lanes)))
         for source, view in zip(sources, views, strict=True)

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -285,6 +286,32 @@ def test_a_full_disk_is_a_problem_and_leaves_the_earlier_step(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     (step, _), said = restore(tmp_path, {"a": np.zeros(10)})
     assert (step, said) == (1, [])
+
+
+def test_a_save_that_fails_ends_with_its_last_write(tmp_path, monkeypatch):
+    """TensorStore tells an event loop of each write, and prints a traceback if that is closed."""
+    import tensorstore
+    from orbax.checkpoint._src.serialization.type_handlers import NumpyHandler
+
+    printed, late = [], []
+
+    async def write(self, value, *_):
+        if value.size == 1:
+            raise OSError("no room")
+        promise, written = tensorstore.Promise.new()
+        late.append(threading.Timer(0.3, promise.set_result, [None]))
+        late[-1].start()
+        await written
+
+    monkeypatch.setattr(NumpyHandler, "_open_and_write", write)
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: printed.append(str(told.exc_value)))
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"a": np.zeros(1), "b": np.zeros(2), "c": np.zeros(3)})
+    with pytest.raises(Problem, match=r"could not be written .*no room"):
+        checkpoints.close()
+    for timer in late:
+        timer.join()
+    assert (len(late), printed) == (2, [])
 
 
 SAVE_FOREVER = """

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from jaxtrends import distributed, record
+from jaxtrends.checkpoint import Checkpoints
 from jaxtrends.errors import Problem
 from tests import toy_experiment
 
@@ -81,8 +82,9 @@ def wait_for_points(folder, running):
 
 
 def test_two_processes_give_the_bits_of_one_and_one_of_them_speaks(whole, tmp_path):
-    (first, out, _), (second, silence, warnings) = finish(start(tmp_path / "run", 2, *LANES))
-    assert (first, second) == (0, 0)
+    ends = finish(start(tmp_path / "run", 2, *LANES))
+    (first, out, _), (second, silence, warnings) = ends
+    assert (first, second) == (0, 0), ends
     assert results(tmp_path / "run") == whole
     assert "record.json" in out
     assert (silence, warnings) == ("", "")
@@ -93,7 +95,7 @@ def test_two_processes_give_the_bits_of_one_and_one_of_them_speaks(whole, tmp_pa
 
 def test_of_four_processes_one_has_no_block(whole, tmp_path):
     ends = finish(start(tmp_path / "run", 4, *LANES))
-    assert [status for status, _, _ in ends] == [0, 0, 0, 0]
+    assert [status for status, _, _ in ends] == [0, 0, 0, 0], ends
     assert results(tmp_path / "run") == whole
 
 
@@ -110,14 +112,14 @@ def disturbed(folder, process, number):
 
 def resumed(folder, count):
     ends = finish(start(folder, count, *LANES, "--resume"))
-    assert [status for status, _, _ in ends] == [0] * count
+    assert [status for status, _, _ in ends] == [0] * count, ends
     assert [err for _, _, err in ends] == [""] * count  # no checkpoint was damaged, say
     return results(folder)
 
 
 def test_a_signal_to_one_stops_both_and_one_alone_goes_on(whole, tmp_path):
     ends, _ = disturbed(tmp_path, 1, signal.SIGTERM)
-    assert [status for status, _, _ in ends] == [128 + signal.SIGTERM] * 2
+    assert [status for status, _, _ in ends] == [128 + signal.SIGTERM] * 2, ends
     assert "--resume" in ends[0][1]
     assert ends[1][2] == "process 1: Stopped by SIGTERM; the state is saved.\n"
     kept = tmp_path / "studies" / "training"
@@ -127,7 +129,7 @@ def test_a_signal_to_one_stops_both_and_one_alone_goes_on(whole, tmp_path):
 
 def test_when_one_is_killed_the_first_says_so_and_three_go_on(whole, tmp_path):
     ends, seconds = disturbed(tmp_path, 1, signal.SIGKILL)
-    assert (ends[0][0], ends[1][0]) == (1, -signal.SIGKILL)
+    assert (ends[0][0], ends[1][0]) == (1, -signal.SIGKILL), ends
     assert ends[0][2].startswith("error: process 1 has gone")
     assert "--resume" in ends[0][2]
     assert seconds < 60
@@ -136,7 +138,7 @@ def test_when_one_is_killed_the_first_says_so_and_three_go_on(whole, tmp_path):
 
 def test_when_the_first_is_killed_the_others_say_so(tmp_path):
     ends, seconds = disturbed(tmp_path, 0, signal.SIGKILL)
-    assert (ends[0][0], ends[1][0]) == (-signal.SIGKILL, 1)
+    assert (ends[0][0], ends[1][0]) == (-signal.SIGKILL, 1), ends
     assert ends[1][2].splitlines()[-1].startswith("process 1: error: process 0 has gone")
     assert seconds < 60
 
@@ -144,7 +146,7 @@ def test_when_the_first_is_killed_the_others_say_so(tmp_path):
 def test_other_flags_in_one_are_refused_by_all_with_the_field(tmp_path):
     differ = finish(start(tmp_path, 2, of=lambda process: ("--seeds", str(2 + process))))
     sentence = "The processes do not run the same: config.seeds is 2 in process 0 and 3 in"
-    assert [status for status, _, _ in differ] == [2, 2]
+    assert [status for status, _, _ in differ] == [2, 2], differ
     for process, (_, _, err) in enumerate(differ):
         assert err.startswith(f"{'process 1: ' if process else ''}error: {sentence}")
         assert err.count("\n") == 1
@@ -155,9 +157,53 @@ def test_what_one_meets_alone_stops_the_others_too(tmp_path):
     """The output folder is the first process's to judge."""
     (tmp_path / "record.json").write_text("{}")
     (first, _, reason), (second, _, err) = finish(start(tmp_path, 2, "--preset", "smoke"))
-    assert (first, second) == (2, 1)
+    assert (first, second) == (2, 1), (reason, err)
     assert "holds a record already" in reason
     assert err.startswith("process 1: error: process 0 has stopped: ")
+
+
+SAVE_AT_A_TIME = """
+import sys, time
+import jax
+import numpy as np
+from jaxtrends.checkpoint import Checkpoints
+from orbax.checkpoint._src.path import atomicity
+
+folder, address, process = sys.argv[1:]
+jax.distributed.initialize(address, 2, int(process))
+jax.devices()
+store, make = jax._src.distributed.global_state.client, atomicity._create_paths
+
+async def slowly(*paths, **options):
+    time.sleep(0.5)
+    await make(*paths, **options)
+
+atomicity._create_paths = slowly
+with Checkpoints(f"{folder}/{process}") as checkpoints:
+    if process == "1":
+        store.wait_at_barrier("the other saves", 60_000)
+    checkpoints.save(1, {"a": np.ones(100)})
+    if process == "0":
+        store.wait_at_barrier("the other saves", 60_000)
+store.wait_at_barrier("both have saved", 60_000)
+jax.distributed.shutdown()
+"""
+
+
+def test_processes_that_save_at_a_time_do_not_take_the_others_folder_for_their_own(tmp_path):
+    """The second is still making its step's folder when the first has made its own."""
+    command, address = [sys.executable, "-c", SAVE_AT_A_TIME, tmp_path], f"127.0.0.1:{port()}"
+    running = [
+        subprocess.Popen(
+            [*command, address, process], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for process in "01"
+    ]
+    ends = finish(running)
+    assert [status for status, _, _ in ends] == [0, 0], ends
+    for process in "01":
+        step, state = Checkpoints(tmp_path / process).restore({"a": np.zeros(100)})
+        assert (step, state["a"].tolist()) == (1, [1.0] * 100)
 
 
 class Told(distributed.Processes):

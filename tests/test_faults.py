@@ -182,7 +182,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_afterwards(tmp_path, wh
         largest_file=limit,
     )
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert (status, len(errors)) == (2, 1)
+    assert (status, len(errors)) == (2, 1), err
     assert "written" in errors[0]
     with pytest.raises(Problem):
         record.read(folder)

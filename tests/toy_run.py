@@ -35,5 +35,5 @@ def finish(*arguments, **options):
     """Run it to its end: status, output and errors, among which there is no traceback."""
     process = start(*arguments, **options)
     out, err = process.communicate(timeout=300)
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err
     return process.returncode, out, err
