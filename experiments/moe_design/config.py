@@ -138,7 +138,11 @@ FULL = Config(
     studies=(),
     z_loss=z_loss.FULL,
     capacity=capacity.FULL,
-    specialisation=specialisation.FULL,
+    # The best of the study's own rates for English was the largest.
+    specialisation=replace(
+        specialisation.FULL,
+        english=replace(specialisation.FULL.english, rates=(1e-3, 3e-3, 1e-2, 3e-2)),
+    ),
     balance=balance.FULL,
     finetuning=finetuning.FULL,
 )
