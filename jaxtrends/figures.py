@@ -330,6 +330,10 @@ def _ticks(axes: Any, panel: Mapping[str, Any]) -> None:
             axes.set_xticks(x, minor=False)
             axes.xaxis.set_major_formatter(plain)
             axes.xaxis.set_minor_locator(NullLocator())
+        elif not _has_power_of_ten(*axes.get_xlim()):
+            axes.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 2.5, 5, 10)))
+            axes.xaxis.set_major_formatter(plain)
+            axes.xaxis.set_minor_locator(NullLocator())
     if panel["y_scale"] == "log":
         low, high = axes.get_ylim()
         decades = math.log10(high / low)
@@ -338,6 +342,10 @@ def _ticks(axes: Any, panel: Mapping[str, Any]) -> None:
             axes.yaxis.set_major_locator(near if decades < 0.8 else LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter(plain)
             axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _has_power_of_ten(low: float, high: float) -> bool:
+    return math.floor(math.log10(high)) >= math.ceil(math.log10(low))
 
 
 def _counts_cells(panel: Mapping[str, Any]) -> bool:

@@ -16,8 +16,10 @@ there are far too many pairs to compute them beforehand. A test holds the page's
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
+import itertools
 import json
 import math
 import re
@@ -33,7 +35,7 @@ from jaxtrends import claims, comparison, curves, drawings, forest, pages, recor
 PARTS = Path(__file__).with_name("page")
 
 MOST_PARTS = 48  # of a claim, drawn
-MOST_DRAWN = 600_000  # characters of drawings in one page; figures beyond are only named
+MOST_DRAWN = 560_000  # characters of drawings in one page; figures beyond are only named
 FEW = 12  # so many records are all shown whole
 WHOLE = 4  # so many of more than that; the others in brief: claims and curves
 POINTS, LANES = 32, 10  # of a curve, with few records
@@ -336,6 +338,13 @@ def _view(source: Source, slug: str, label: str, *, brief: bool) -> dict[str, An
     }
 
 
+def _by_turns(done: Mapping[str, Any]) -> list[str]:
+    """The names of a record's figures: the first of every study before the second of any."""
+    studies = [*done["results"]["studies"].values(), *done["measurements"]["studies"].values()]
+    turns = itertools.zip_longest(*(study["figures"] for study in studies))
+    return [figure["name"] for turn in turns for figure in turn if figure]
+
+
 def _drawn(sources: Sequence[Source], views: Sequence[dict[str, Any]]) -> str:
     """Give the views their figures, as many as the page has room for; the sprite of all.
 
@@ -349,17 +358,18 @@ def _drawn(sources: Sequence[Source], views: Sequence[dict[str, Any]]) -> str:
             continue
         least = room - room // waiting
         waiting -= 1
-        for figure in report.figures_of(source.done):
-            svg = source.drawings.get(figure["name"], "")
-            drawn = ""
+        figures = {figure["name"]: figure for figure in report.figures_of(source.done)}
+        drawn = dict.fromkeys(figures, "")
+        for name in _by_turns(source.done):
+            svg = source.drawings.get(name, "")
             if svg and room > least:
-                try:
-                    drawn = sprite.add(svg, html.escape(figure["title"]))
-                except ValueError:  # not drawn by us: it stays where it is
-                    drawn = ""
-            room -= len(drawn)
-            path = f"{source.place}/figures/{figure['name']}.svg"
-            view["figures"].append({**figure, "svg": drawn, "path": path})
+                # One that was not drawn by us stays where it is.
+                with contextlib.suppress(ValueError):
+                    drawn[name] = sprite.add(svg, html.escape(figures[name]["title"]))
+            room -= len(drawn[name])
+        for name, figure in figures.items():
+            path = f"{source.place}/figures/{name}.svg"
+            view["figures"].append({**figure, "svg": drawn[name], "path": path})
     return sprite.svg()
 
 

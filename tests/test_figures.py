@@ -202,3 +202,11 @@ def test_names_of_points_in_one_place_are_spread():
 
 def test_more_names_than_room_are_still_placed():
     assert len(choose([(100.0, 50.0)] * 60)) == 60
+
+
+def test_a_log_axis_within_a_decade_has_numbers(compose):
+    points = [Series(f"{x}", [x], [1.0], style="points") for x in (33952, 41000, 46368)]
+    axes = compose(Panel("", "parameters", "y", points, x_scale="log")).axes[0]
+    low, high = axes.get_xlim()
+    told = [float(tick.get_text()) for tick in axes.get_xticklabels() if tick.get_text()]
+    assert sum(low < value < high for value in told) >= 2

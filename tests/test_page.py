@@ -16,7 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxtrends import comparison, curves, drawings, figures, forest, record, stats, webpage
+from jaxtrends import (
+    comparison,
+    curves,
+    drawings,
+    figures,
+    forest,
+    record,
+    report,
+    stats,
+    webpage,
+)
 from jaxtrends.formats import format_interval
 from scripts import page as page_script
 from tests.example_record import example, write_example
@@ -427,6 +437,16 @@ def test_drawings_beyond_the_pages_room_are_named_only(drawn, monkeypatch):
     text = webpage.page([source(example(), drawn=drawn)])
     assert text.count('class="drawing"') == 1
     assert text.count("Not in this file:") == 2
+
+
+def test_every_study_has_a_figure_drawn_before_any_has_two(drawn):
+    first, second, third = report.figures_of(example())
+    made = example()
+    for study in (*made["results"]["studies"].values(), *made["measurements"]["studies"].values()):
+        study["figures"] = []
+    made["results"]["studies"]["training"]["figures"] = [first, second]
+    made["measurements"]["studies"]["cost"]["figures"] = [third]
+    assert webpage._by_turns(made) == [first["name"], third["name"], second["name"]]
 
 
 def test_records_share_the_room_for_drawings(drawn, monkeypatch):
