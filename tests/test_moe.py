@@ -320,7 +320,7 @@ def test_experts_start_as_a_dense_layer_of_their_size_would():
     for name, fan_in in {"up": 64, "down": 256, "dense_up": 64, "dense_down": 256}.items():
         assert float(getattr(layer, name)[...].std()) == pytest.approx(fan_in**-0.5, rel=0.03), name
     assert float(layer.router[...].std()) == pytest.approx(0.02, rel=0.1)
-    outputs, report = layer(jnp.ones((2, 16, 64)))
+    outputs, report = nnx.jit(lambda inputs: layer(inputs))(jnp.ones((2, 16, 64)))
     assert outputs.shape == (2, 16, 64)
     assert report.load.shape == (8,)
 
