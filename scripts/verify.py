@@ -120,7 +120,7 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, int]:
         lines.append(f"  data set {name}: {same}")
     config = old["results"]["config_digest"] == new["results"]["config_digest"]
     lines.append(f"  configuration: {'same digest' if config else 'ANOTHER DIGEST'}")
-    lines += [f"  {line}" for line in _environment(old["provenance"], new["provenance"])]
+    lines += [f"  {line}" for line in _environment(_made(old), _made(new))]
     lines.append(f"About results {_agreement(judged, differ)}.")
     if measured:
         lines.append(f"About time and memory {_agreement(measured, measured_differ)}.")
@@ -129,6 +129,10 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, int]:
 
 def _agreement(lines: Sequence[str], differ: int) -> str:
     return f"{len(lines) - differ} of {len(lines)} verdicts agree"
+
+
+def _made(done: Mapping[str, Any]) -> dict[str, Any]:
+    return {**done["provenance"], "device": record.device(done)}
 
 
 def _environment(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
