@@ -10,7 +10,7 @@ style, the program, the drawings (which `jaxtrends.drawings` checks) and JSON wi
 
 Differences between any two records are computed in the page, by Student's t: with many records
 there are far too many pairs to compute them beforehand. A test holds the page's numbers to
-`jaxtrends.comparison`.
+`jaxtrends.differences`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxtrends import claims, comparison, curves, drawings, forest, pages, record, report
+from jaxtrends import claims, curves, differences, drawings, forest, pages, record, report
 
 PARTS = Path(__file__).with_name("page")
 
@@ -261,7 +261,7 @@ def _near(claim: Mapping[str, Any], found: Mapping[str, Any], controls: Sequence
 
 
 def _config_rows(done: Mapping[str, Any]) -> list[tuple[str, str]]:
-    flat = comparison.flatten(done["results"]["config"])
+    flat = differences.flatten(done["results"]["config"])
     return [(name, _config_text(value)) for name, value in flat.items()]
 
 
@@ -378,7 +378,7 @@ def _drawn(sources: Sequence[Source], views: Sequence[dict[str, Any]]) -> str:
 
 def _data(source: Source, view: Mapping[str, Any], points: int, lanes: int) -> dict[str, Any]:
     """A record as the program compares and draws it."""
-    side = comparison.side_of(source.done, source.arrays, view["label"], {})
+    side = differences.side_of(source.done, source.arrays, view["label"], {})
     return {
         "slug": view["slug"],
         "label": view["label"],

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtrends import comparison, record, report, tracking
-from jaxtrends.comparison import Side
+from jaxtrends import differences, record, report, tracking
+from jaxtrends.differences import Side
 from jaxtrends.errors import Problem
 from jaxtrends.formats import format_interval, format_number, showable
 
@@ -36,7 +36,7 @@ def read_side(path: Path) -> Side:
             f"{done['experiment']} {entry['claim']['id']}": _verdict(entry)
             for entry in report.entries(done)
         }
-        return comparison.side_of(done, arrays, _label(folder), verdicts)
+        return differences.side_of(done, arrays, _label(folder), verdicts)
     runs = tracking.offline_runs(path)
     if not runs:
         raise Problem(
@@ -45,7 +45,7 @@ def read_side(path: Path) -> Side:
     lanes = tracking.read_lanes(runs)
     if not lanes:
         raise Problem(f"The W&B runs in {path} hold no lane: give those of a training study.")
-    return comparison.side_of_lanes(lanes, _label(folder))
+    return differences.side_of_lanes(lanes, _label(folder))
 
 
 def _label(folder: Path) -> str:
@@ -63,7 +63,7 @@ def config_rows(sides: Sequence[Side]) -> list[list[str]]:
     """A row for each config field that is not the same on all sides."""
     return [
         [name, *(ABSENT if value is None else _plain(value) for value in row)]
-        for name, row in comparison.differing(sides).items()
+        for name, row in differences.differing(sides).items()
     ]
 
 
@@ -84,7 +84,7 @@ def outcome_rows(sides: Sequence[Side], words: Sequence[str]) -> list[list[str]]
         if len(holders) < 2 or not all(word in name for word in words):
             continue
         medians = [
-            format_number(comparison.middle(side.outcomes[name]))
+            format_number(differences.middle(side.outcomes[name]))
             if name in side.outcomes
             else ABSENT
             for side in sides
@@ -96,7 +96,7 @@ def outcome_rows(sides: Sequence[Side], words: Sequence[str]) -> list[list[str]]
 def _difference(first: Side, other: Side, name: str) -> str:
     if name not in first.outcomes or name not in other.outcomes:
         return ABSENT
-    found = comparison.difference(first, other, name)
+    found = differences.difference(first, other, name)
     return f"{format_interval(found.estimate, found.low, found.high)}, {found.method}, n={found.n}"
 
 

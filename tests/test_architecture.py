@@ -25,7 +25,7 @@ FILES = sorted(
 # but errors, which is free for all; experiment wires everything together.
 SIBLINGS = {
     "claims": {"stats"},
-    "comparison": {"curves", "record", "stats"},
+    "differences": {"curves", "record", "stats"},
     "curves": {"study"},
     "data": {"builders"},
     "effects": {
@@ -44,7 +44,7 @@ SIBLINGS = {
     "sweep": {"train"},
     "tracking": {"record", "claims", "stats", "study"},
     "webpage": {
-        *("claims", "comparison", "curves", "drawings", "forest"),
+        *("claims", "curves", "differences", "drawings", "forest"),
         *("formats", "pages", "record", "report"),
     },
     "transformer": {"losses", "mesh", "models", "moe"},

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from jaxtrends import comparison, record, stats, tracking
-from jaxtrends.comparison import Side
+from jaxtrends import differences, record, stats, tracking
+from jaxtrends.differences import Side
 from jaxtrends.errors import Problem
 from jaxtrends.tracking import LaneHistory, Tracker, Tracking
 from scripts import compare
@@ -34,13 +34,13 @@ def lanes(values, first=0):
 
 def test_only_fields_that_differ_are_shown_and_absent_ones_are_none():
     sides = [
-        side({}, config=comparison.flatten({"a": {"b": 1, "c": [1, 2]}, "d": {}})),
-        side({}, config=comparison.flatten({"a": {"b": 2, "c": [1, 2]}, "e": "x"})),
-        side({}, config=comparison.flatten({"a": {"b": 1, "c": [1, 2]}, "d": {}})),
+        side({}, config=differences.flatten({"a": {"b": 1, "c": [1, 2]}, "d": {}})),
+        side({}, config=differences.flatten({"a": {"b": 2, "c": [1, 2]}, "e": "x"})),
+        side({}, config=differences.flatten({"a": {"b": 1, "c": [1, 2]}, "d": {}})),
     ]
-    found = comparison.differing(sides)
+    found = differences.differing(sides)
     assert found == {"a.b": [1, 2, 1], "d": [{}, None, {}], "e": [None, "x", None]}
-    assert comparison.differing(sides[::2]) == {}
+    assert differences.differing(sides[::2]) == {}
 
 
 # --- outcomes ------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ def test_outcomes_are_lists_with_a_value_a_seed():
         },
         "no seeds": [1.0, 2.0],
     }
-    found = comparison.outcomes(values)
+    found = differences.outcomes(values)
     assert found == {
         "tasks/mlp/tuned/forward/loss": {3: 0.5, 4: math.inf},
         "tasks/mlp/cnn/loss": {7: 1.5},
@@ -71,7 +71,7 @@ def test_a_records_outcomes_have_the_ends_of_its_curves():
     made = example()
     made["results"]["studies"]["training"]["values"] = {"mlp": {"seeds": [5, 6]}}
     arrays = {"training/mlp/tuned/forward/loss": np.array([[3, 2.5], [3, np.inf]], np.float32)}
-    found = comparison.side_of(made, arrays, "", {}).outcomes
+    found = differences.side_of(made, arrays, "", {}).outcomes
     assert found["training/mlp/tuned/forward/loss, last"] == {5: 2.5, 6: math.inf}
 
 
@@ -80,7 +80,7 @@ def test_a_records_outcomes_have_the_ends_of_its_curves():
 
 def test_shared_seeds_on_the_same_data_are_paired():
     first, second = side(lanes([1.0, 2.0, 4.0, 9.0])), side(lanes([2.5, 4.5, 7.0], first=1))
-    found = comparison.difference(first, second, "loss")
+    found = differences.difference(first, second, "loss")
     pairs = {"treatment": [2.5, 4.5, 7.0], "reference": [2.0, 4.0, 9.0]}
     assert found == stats.paired_difference(pairs, 0.95)
     assert found.method == "paired Student t"
@@ -89,14 +89,14 @@ def test_shared_seeds_on_the_same_data_are_paired():
 @pytest.mark.parametrize("data", [None, {}, {"mnist_5k": "e" * 64}, {**DATA, "more": "f" * 64}])
 def test_on_other_or_unknown_data_nothing_is_paired(data):
     first, second = side(lanes([1.0, 2.0, 4.0])), side(lanes([2.5, 4.5, 7.0]), data=data)
-    assert comparison.difference(first, second, "loss").method == "Welch t"
-    assert comparison.difference(second, first, "loss").method == "Welch t"
+    assert differences.difference(first, second, "loss").method == "Welch t"
+    assert differences.difference(second, first, "loss").method == "Welch t"
 
 
 def test_seeds_that_are_not_shared_are_unpaired():
     first, second = side(lanes([1.0, 2.0, 4.0])), side(lanes([2.5, 4.5, 7.0], first=2))
-    assert comparison.shared_seeds(first, second, "loss") == []
-    assert comparison.difference(first, second, "loss").method == "Welch t"
+    assert differences.shared_seeds(first, second, "loss") == []
+    assert differences.difference(first, second, "loss").method == "Welch t"
 
 
 samples = st.lists(st.floats(-100, 100).map(lambda x: round(x, 3)), min_size=2, max_size=12)
@@ -106,7 +106,7 @@ samples = st.lists(st.floats(-100, 100).map(lambda x: round(x, 3)), min_size=2, 
 def test_welch_is_scipys(a, b):
     if np.var(a) + np.var(b) < 1e-6:
         return
-    found = comparison.welch(a, b)
+    found = differences.welch(a, b)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a sample of equal numbers
         expected = scipy_stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
@@ -117,19 +117,19 @@ def test_pairing_by_the_wrong_seeds_would_be_seen():
     random = np.random.default_rng(0)
     base = random.normal(size=10) * 5
     first, second = side(lanes(base)), side(lanes(base + 1 + 0.1 * random.normal(size=10)))
-    paired = comparison.difference(first, second, "loss")
+    paired = differences.difference(first, second, "loss")
     shifted = Side("", {}, DATA, {"loss": lanes(second.outcomes["loss"].values(), first=1)})
     assert paired.low > 0.8
-    assert comparison.difference(first, shifted, "loss").low < 0
+    assert differences.difference(first, shifted, "loss").low < 0
 
 
 def test_lanes_that_diverged_cost_the_mean_its_interval():
     whole, part = side(lanes([1.0, 2.0, 4.0])), side(lanes([2.5, math.inf, 7.0]))
-    assert comparison.difference(whole, part, "loss").method == "median, order statistics"
-    unpaired = comparison.difference(whole, side(part.outcomes["loss"], data=None), "loss")
+    assert differences.difference(whole, part, "loss").method == "median, order statistics"
+    unpaired = differences.difference(whole, side(part.outcomes["loss"], data=None), "loss")
     assert (unpaired.low, unpaired.high) == (-math.inf, math.inf)
-    assert comparison.middle({0: 1.0, 1: math.inf, 2: math.nan}) == math.inf
-    assert comparison.middle({0: 1.0, 1: 3.0}) == 2.0
+    assert differences.middle({0: 1.0, 1: math.inf, 2: math.nan}) == math.inf
+    assert differences.middle({0: 1.0, 1: 3.0}) == 2.0
 
 
 # --- W&B's files ---------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_wandbs_own_command_reads_back_the_records_numbers(run):
     assert len(theirs.outcomes) == 2
     for name, values in theirs.outcomes.items():
         assert values == ours.outcomes[name]
-    found = comparison.difference(ours, theirs, "training/mlp/tuned/forward/loss, last")
+    found = differences.difference(ours, theirs, "training/mlp/tuned/forward/loss, last")
     assert (found.estimate, found.method) == (0.0, "Welch t")
 
 
