@@ -5,14 +5,15 @@ region, *reproduced*; wholly outside, *not reproduced*; otherwise *inconclusive*
 claim is a region with one open end, "matches" is a region around no difference, and an exact
 claim is an interval of width zero. A claim may be tested in several named parts (cells of a grid,
 say); the family is then corrected by Holm's method. Each control is judged by the claim's own
-statistic and region, and a claim whose control comes out wrong is *invalid*.
+statistic and region; a part whose control comes out wrong is *invalid*, and so is a claim of which
+no part is left. What keeps a part from deciding touches that part alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from jaxtrends import stats
@@ -57,8 +58,15 @@ class Evidence:
 
     parts: Mapping[str, stats.Samples]
     controls: Mapping[str, stats.Samples] = field(default_factory=dict)
-    undecided: str = ""
-    """Why the samples may not decide (a tuned rate on its grid's edge, say); "" if they may."""
+    """By name, for all parts together; or by `control_of`, one for each part."""
+    undecided: str | Mapping[str, str] = ""
+    """Why the samples may not decide (a tuned rate on its grid's edge, say): of the whole claim, or
+    part by part; "" where they may."""
+
+
+def control_of(control: str, part: str) -> str:
+    """What a control of one part is called among a claim's controls."""
+    return f"{control}, {part}" if part else control
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,7 @@ class Claim:
     reason:    why this region: the reason for a threshold or margin.
     kind:      ``statistical``, or ``exact`` where the value is deterministic.
     about:     ``results`` (the same bits on every rerun) or ``measurements`` (times, memory).
+    headline:  whether it is one of those for which people cite the paper: one to three of them.
     evidence:  the study's values (or measurements) -> Evidence. A KeyError means that this run
                lacks what the claim needs (a method or size left out): the claim is then not run.
     """
@@ -106,6 +115,7 @@ class Claim:
     about: Literal["results", "measurements"] = "results"
     controls: tuple[Control, ...] = ()
     not_testable: str = ""
+    headline: bool = False
 
     def __post_init__(self) -> None:
         if self.statistic not in stats.STATISTICS:
@@ -244,26 +254,57 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
     """
     if claim.not_testable:
         return Verdict(NOT_TESTABLE, "", {}, note=claim.not_testable)
-    missing = [c.name for c in claim.controls if c.name not in evidence.controls]
+    declared = _controls(claim, evidence)
+    missing = [name for name in declared if name not in evidence.controls]
     if missing or not evidence.parts:
         raise ValueError(f"claim {claim.id}: no samples for {missing or 'any part'}")
     parts = _judge_family(claim, evidence.parts)
-    controls, failures = {}, []
-    for control in claim.controls:
-        samples = evidence.controls[control.name]
+    controls: dict[str, Finding] = {}
+    failures: dict[str, list[str]] = {}
+    for name, (control, part) in declared.items():
+        samples = evidence.controls[name]
         side = _side(stats.STATISTICS[claim.statistic](samples, CONFIDENCE), claim.region)
-        controls[control.name] = _finding(claim, samples, side, None)
+        controls[name] = _finding(claim, samples, side, None)
         if (side == REPRODUCED) != (control.must == "pass"):
-            failures.append(f"{control.name} must {control.must} and came out {side}")
-    order = {NOT_REPRODUCED: 0, INCONCLUSIVE: 1, REPRODUCED: 2}
+            said = f"{name} must {control.must} and came out {side}"
+            failures.setdefault(part, []).append(said)
+    doubts = _doubts(evidence)
+    for part, finding in parts.items():
+        if part in failures:
+            parts[part] = replace(finding, verdict=INVALID)
+        elif part in doubts:
+            parts[part] = _finding(claim, evidence.parts[part], INCONCLUSIVE, finding.holm_p)
+    order = {NOT_REPRODUCED: 0, INVALID: 1, INCONCLUSIVE: 1, REPRODUCED: 2}
     headline = min(parts, key=lambda n: (order[parts[n].verdict], _margin(claim, parts[n])))
-    if failures:
-        return Verdict(INVALID, headline, parts, controls, note="; ".join(failures))
-    note = "" if len(parts) == 1 else _family_note(claim, parts)
-    if evidence.undecided:
-        note = "; ".join(part for part in (evidence.undecided, note) if part)
-        return Verdict(INCONCLUSIVE, headline, parts, controls, note)
-    return Verdict(_combine({f.verdict for f in parts.values()}), headline, parts, controls, note)
+    said = [text for name in failures for text in failures[name]]
+    if WHOLE in failures:
+        return Verdict(INVALID, headline, parts, controls, note="; ".join(said))
+    said += [f"{part}: {why}" if part else why for part, why in doubts.items()]
+    said += [_family_note(claim, parts)] if len(parts) > 1 else []
+    verdict = _combine({finding.verdict for finding in parts.values()})
+    if WHOLE in doubts:
+        verdict = INCONCLUSIVE
+    return Verdict(verdict, headline, parts, controls, note="; ".join(said))
+
+
+WHOLE = ()  # what is said of all parts together; any text may be a part's name
+
+
+def _controls(claim: Claim, evidence: Evidence) -> dict[str, tuple[Control, Any]]:
+    """The controls that the evidence must have: name -> what it is, and the part it belongs to."""
+    found: dict[str, tuple[Control, Any]] = {}
+    for control in claim.controls:
+        if control.name in evidence.controls:
+            found[control.name] = control, WHOLE
+        else:
+            found |= {control_of(control.name, part): (control, part) for part in evidence.parts}
+    return found
+
+
+def _doubts(evidence: Evidence) -> dict[Any, str]:
+    if isinstance(evidence.undecided, str):
+        return {WHOLE: evidence.undecided} if evidence.undecided else {}
+    return {part: why for part, why in evidence.undecided.items() if why}
 
 
 def _family_note(claim: Claim, parts: Mapping[str, Finding]) -> str:
@@ -271,3 +312,48 @@ def _family_note(claim: Claim, parts: Mapping[str, Finding]) -> str:
     said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     correction = "" if claim.kind == "exact" else " (Holm-corrected)"
     return f"{len(parts)} parts{correction}: {said}; shown is the least favourable"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The claims of a record as they came out, for the sentence that answers its headline.
+
+    ``answers["M4"]`` is that claim's part shown in tables, with verdict, estimate, low and high;
+    ``answers["M4", "lookup"]`` another part of it.
+    """
+
+    entries: Sequence[Mapping[str, Any]]
+
+    def __getitem__(self, key: str | tuple[str, str]) -> Answer:
+        """A claim by its id, or one part of it by id and part.
+
+        Raises:
+            KeyError: this record has no such claim, or none that was judged.
+        """
+        id, part = (key, None) if isinstance(key, str) else key
+        for entry in self.entries:
+            verdict = entry["verdict"]
+            if entry["claim"]["id"] == id and verdict["parts"]:
+                shown = verdict["headline"] if part is None else part
+                if shown not in verdict["parts"]:
+                    raise KeyError(f"{id}, {part}")
+                found = verdict["parts"][shown]
+                said = verdict["verdict"] if part is None else found["verdict"]
+                ends = (float(found[name]) for name in ("estimate", "low", "high"))
+                return Answer(said, *ends)
+        raise KeyError(id)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A verdict, and the estimate with its 95% interval."""
+
+    verdict: str
+    estimate: float
+    low: float
+    high: float
+
+    def __format__(self, spec: str) -> str:
+        """The estimate with its interval, each number by ``spec``: ``f"{found:.2f}"``."""
+        numbers = (format(value, spec) for value in (self.estimate, self.low, self.high))
+        return "{} [{}, {}]".format(*numbers)

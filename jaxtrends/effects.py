@@ -87,7 +87,7 @@ class StudyRun:
         methods: Mapping[str, Callable[..., Any]],
         processes: Processes,
     ) -> None:
-        self.methods = methods
+        self.study, self.methods = name, methods
         self.lanes: list[dict[str, Any]] = []
         self.tables: list[tuple[str, Sequence[Mapping[str, Any]]]] = []
         self._name, self._folder, self._devices = name, folder, used
@@ -115,7 +115,7 @@ class StudyRun:
         *,
         steps: int,
         log_every: int,
-        block: int,
+        block: int | None = None,
         test: bool = True,
     ) -> dict[str, np.ndarray]:
         """Train lanes by `sweep.run`, with what a host does around its segments.
@@ -124,6 +124,7 @@ class StudyRun:
         give the same bits however many processes there are.
         """
         here, count = self._processes.index, self._processes.count
+        block = block or 1
         cut = sweep.blocks_of(lanes, block)
         mine = cut[here::count]
         metrics: dict[str, np.ndarray] = {}

@@ -12,15 +12,16 @@ import sys
 import time
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxtrends import claims, devices, distributed, mesh, record
+from jaxtrends import claims, devices, distributed, mesh, record, settings
 from jaxtrends.claims import Claim, Paper
+from jaxtrends.comparison import Comparison
 from jaxtrends.distributed import Lost, Processes
 from jaxtrends.effects import Interrupted, StopSignal, StudyRun
 from jaxtrends.errors import Problem, choose
@@ -40,14 +41,16 @@ class Study:
     about:   what it does, in one line.
     run:     (config, run) -> StudyResult; ``run`` is a `jaxtrends.study.Run`.
     claims:  the claims that its values decide.
-    seconds: preset -> expected time on two CPU cores from a cold start.
+    seconds: preset -> expected time on two CPU cores from a cold start, where it was measured.
     timed:   whether it measures times, so that nothing of the run's own may go on beside it.
+
+    A `jaxtrends.comparison.Comparison` is a study too.
     """
 
     about: str
     run: Callable[[Any, Any], StudyResult]
     claims: tuple[Claim, ...]
-    seconds: Mapping[str, float]
+    seconds: Mapping[str, float] = field(default_factory=dict)
     timed: bool = False
 
 
@@ -62,8 +65,9 @@ class Experiment:
     """One paper's claims, the studies that test them, and what a reader must know of both.
 
     presets:    name -> config, a frozen dataclass with a field ``studies`` of names (none: all).
+    answer:     the claims as they came out -> a sentence that answers the headline claims.
     check:      (config, names of the user's own methods) -> None; raises Problem for a config
-                that cannot be run.
+                that cannot be run. `jaxtrends.settings.check` by default.
     datasets:   config -> names of the data sets it needs, loaded before anything is run.
     spread:     (config, data, expert) -> None; raises Problem for a mesh of so many devices along
                 each axis that the networks cannot be spread over. None: they never are.
@@ -84,16 +88,25 @@ class Experiment:
     paper: Paper
     about: str
     presets: Mapping[str, Any]
-    studies: Mapping[str, Study]
+    studies: Mapping[str, Study | Comparison]
     scale: str
     rigging: str
     departures: tuple[str, ...]
-    check: Callable[[Any, tuple[str, ...]], None] = lambda config, methods: None
+    answer: Callable[[claims.Answers], str] = lambda found: ""
+    check: Callable[[Any, tuple[str, ...]], None] = lambda config, methods: settings.check(config)
     datasets: Callable[[Any], Sequence[str]] = lambda config: ()
     load: Callable[[Any, str, Path | None], Any] = _of_the_library
     spread: Callable[[Any, int, int], None] | None = None
     plan: Callable[[Any, Sequence[str]], Mapping[str, Sequence[Planned]]] = lambda config, own: {}
     operations: Callable[[Any, Sequence[str]], Mapping[str, Any]] = lambda config, own: {}
+
+    def __post_init__(self) -> None:
+        """Tell each claim its study, which need not be written beside it."""
+        named = {
+            name: replace(study, claims=tuple(replace(c, study=name) for c in study.claims))
+            for name, study in self.studies.items()
+        }
+        object.__setattr__(self, "studies", named)
 
     def studies_of(self, config: Any) -> list[str]:
         """The names of the studies that a config asks for, in the experiment's own order.
@@ -107,7 +120,7 @@ class Experiment:
 
     def seconds(self, preset: str, studies: Sequence[str]) -> float:
         """Expected time of some studies in a preset, on two CPU cores from a cold start."""
-        return sum(self.studies[name].seconds[preset] for name in studies)
+        return sum(getattr(self.studies[name], "seconds", {}).get(preset, 0.0) for name in studies)
 
 
 # --- the run -----------------------------------------------------------------------------------
@@ -178,7 +191,7 @@ def _explain(
     machine = plan.MACHINES.get(found[0].platform, plan.CORE)
     planned = experiment.plan(config, own)
     calls = {name: planned.get(name, ()) for name in chosen}
-    measured = {name: experiment.studies[name].seconds[options.preset] for name in chosen}
+    measured = {name: experiment.seconds(options.preset, [name]) for name in chosen}
     count = len(found) * (options.processes or 1)
     terminal.say(f"{experiment.name}, preset {options.preset}: nothing is run.")
     terminal.console.print(plan.explain(calls, measured, machine, count))
@@ -498,7 +511,7 @@ def _record(
     judged: dict[str, list[Any]] = {"results": [], "measurements": []}
     not_run = []
     for name, study in experiment.studies.items():
-        for claim in study.claims:
+        for claim in (*study.claims, *_of_own(study, name, own)):
             reason = f"the study {name} was not run"
             if name in made:
                 try:
@@ -517,6 +530,7 @@ def _record(
         "preset": preset,
         "paper": experiment.paper,
         "about": experiment.about,
+        "answer": _answer(experiment, judged),
         "scale": experiment.scale,
         "rigging": experiment.rigging,
         "departures": experiment.departures,
@@ -549,6 +563,21 @@ def _record(
             "seconds": sum(result["seconds"] for result in results),
         },
     }
+
+
+def _of_own(study: Any, name: str, own: Sequence[str]) -> Sequence[Claim]:
+    """Claims about arms of the user's own, where the study lets them join in."""
+    if not (own and isinstance(study, Comparison) and study.own):
+        return ()
+    return [replace(claim, study=name) for claim in study.claims_of(own)]
+
+
+def _answer(experiment: Experiment, judged: Mapping[str, Sequence[Any]]) -> str:
+    """The experiment's answer; none where this run lacks a claim that the sentence needs."""
+    try:
+        return experiment.answer(claims.Answers([*judged["results"], *judged["measurements"]]))
+    except KeyError:
+        return ""
 
 
 def _with_operations(results: Mapping[str, Any], operations: Any) -> Mapping[str, Any]:

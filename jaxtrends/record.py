@@ -555,11 +555,15 @@ def _contradictions(record: Mapping[str, Any]) -> Iterator[str]:
         claim, evidence, verdict = entry["claim"], entry["evidence"], entry["verdict"]
         if claim["not_testable"]:
             continue
-        declared = {control["name"] for control in claim["controls"]}
         judged = verdict["parts"].keys(), evidence["parts"].keys()
+        shown = verdict["controls"].keys() & evidence["controls"].keys()
         if verdict["headline"] not in judged[0] or judged[0] != judged[1]:
             yield f"claim {claim['id']}: the parts of its verdict are not those of its evidence"
-        if not declared <= verdict["controls"].keys() & evidence["controls"].keys():
+        names = [control["name"] for control in claim["controls"]]
+        if not all(
+            name in shown or {claims.control_of(name, part) for part in judged[1]} <= shown
+            for name in names
+        ):
             yield f"claim {claim['id']}: a control that it declares is missing"
 
 

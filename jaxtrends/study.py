@@ -111,8 +111,13 @@ def thin(points: int, limit: int) -> np.ndarray:
 
 
 class Run(Protocol):
-    """The effects that a study may use; the experiment's main hands it one."""
+    """The effects that a study may use; the experiment's main hands it one.
 
+    What takes more than a moment is done through them, so that a dry run can leave it out.
+    """
+
+    study: str
+    """The study's name, which its part of the config has too."""
     methods: Mapping[str, Callable[..., Any]]
     """Methods that the user added to the experiment's own, by name."""
 
@@ -128,7 +133,7 @@ class Run(Protocol):
         *,
         steps: int,
         log_every: int,
-        block: int,
+        block: int | None = None,
         test: bool = True,
     ) -> dict[str, np.ndarray]:
         """Train every lane; returns metric name -> (lanes, steps // log_every) float array.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 if TYPE_CHECKING:
     import optax
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 PyTree = Any
 Metrics = Mapping[str, jax.Array]
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+"""(outputs, labels) -> scalar."""
+
+KEPT = "kept/"  # begins the names of parameters among metrics
 
 
 @dataclass(frozen=True)
@@ -43,32 +48,43 @@ def streams(seed: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     return tuple(jax.random.fold_in(root, stream) for stream in range(3))
 
 
+@dataclass(frozen=True)
+class PerLane:
+    """A loss with coefficients that are numbers of a lane: lane -> loss."""
+
+    of: Callable[[PyTree], Loss]
+
+
 def supervised(
     model: Model,
-    loss: Callable[[jax.Array, jax.Array], jax.Array],
-    metrics: Mapping[str, Callable[[jax.Array, jax.Array], jax.Array]],
+    loss: Loss | PerLane,
+    metrics: Mapping[str, Loss],
     estimator: Callable[..., tuple[jax.Array, PyTree]],
     optimizer: Callable[[PyTree], optax.GradientTransformation],
     batch_size: int,
 ) -> Trainer:
     """Train a model on labelled data with any gradient estimator.
 
-    A lane is a dict with an integer ``seed`` and whatever ``optimizer`` reads (``learning_rate``).
+    A lane is a dict with an integer ``seed`` and whatever ``optimizer`` and the loss read
+    (``learning_rate``); the parameters in ``start``, where it has them, are where it starts from.
     Data is a dict of splits ``train``, ``validation`` and ``test``, each (inputs, labels). Batches
     are drawn with replacement, so that step t of a seed sees the same batch whatever came before.
 
     Args:
         model:      the network.
-        loss:       (outputs, labels) -> scalar, minimised.
+        loss:       (outputs, labels) -> scalar, minimised; or what makes it for a lane.
         metrics:    name -> (outputs, labels) -> scalar, evaluated beside the loss.
         estimator:  (loss of the parameters, params, key) -> (value, gradient).
         optimizer:  lane -> optax transformation.
         batch_size: rows of a step.
     """
 
+    def loss_of(lane: PyTree) -> Loss:
+        return loss.of(lane) if isinstance(loss, PerLane) else loss
+
     def init(lane: PyTree, data: PyTree) -> PyTree:
         key, _, _ = streams(lane["seed"])
-        params = model.init(key)
+        params = lane["start"] if "start" in lane else model.init(key)
         return {
             "params": params,
             "optimizer": _relaxed(optimizer(lane).init)(params),
@@ -83,7 +99,7 @@ def supervised(
         )
         batch, targets = inputs[rows], labels[rows]
         value, gradient = estimator(
-            lambda params: loss(model.apply(params, batch), targets),
+            lambda params: loss_of(lane)(model.apply(params, batch), targets),
             state["params"],
             jax.random.fold_in(noise, state["step"]),
         )
@@ -99,12 +115,42 @@ def supervised(
         def scores(lane: PyTree, state: PyTree, data: PyTree) -> Metrics:
             inputs, labels = data[name]
             outputs = model.apply(state["params"], inputs)
-            measured = {"loss": loss, **metrics}
+            measured = {"loss": loss_of(lane), **metrics}
             return {f"{name}_{key}": measure(outputs, labels) for key, measure in measured.items()}
 
         return scores
 
     return Trainer(init, step, score("validation"), score("test"))
+
+
+def keeping(trainer: Trainer, *, test: bool = True) -> Trainer:
+    """The same trainer, whose final parameters come back among its metrics; see `kept`.
+
+    Args:
+        trainer: its state is a dict that has ``params``.
+        test:    whether it looks at test data too.
+    """
+
+    def tested(lane: PyTree, state: PyTree, data: PyTree) -> Metrics:
+        paths = jax.tree_util.tree_flatten_with_path(state["params"])[0]
+        found = {KEPT + "/".join(str(part.key) for part in path): leaf for path, leaf in paths}
+        return {**(trainer.test(lane, state, data) if test else {}), **found}
+
+    return replace(trainer, test=tested)
+
+
+def kept(metrics: Mapping[str, np.ndarray]) -> list[PyTree]:
+    """The final parameters of each lane of a trainer that keeps them: nested dicts of arrays."""
+    found = {name.removeprefix(KEPT): v for name, v in metrics.items() if name.startswith(KEPT)}
+    count = len(next(iter(found.values())))
+    lanes: list[PyTree] = [{} for _ in range(count)]
+    for name, leaves in found.items():
+        *branches, last = name.split("/")
+        for lane, leaf in zip(lanes, leaves, strict=True):
+            for branch in branches:
+                lane = lane.setdefault(branch, {})
+            lane[last] = leaf
+    return lanes
 
 
 def _relaxed(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,383 @@
+"""The figures and tables that comparisons share, as data.
+
+Two bands, and each says in its caption which it is: `spread` (median and the middle four fifths of
+the lanes) and `interval` (mean and its 95% interval). A chart is a function of what a comparison
+shows; an experiment adds one of its own only where its paper has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jaxtrends import stats
+from jaxtrends.claims import CONFIDENCE
+from jaxtrends.study import Figure, Map, Panel, Series, Table, thin
+
+MOST_POINTS = 100  # of a curve
+SPREAD = "median and the middle four fifths"
+INTERVAL = "mean and its 95 % interval"
+RANGE = "median and range over seeds"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What charts read of a comparison.
+
+    study:  its name, with which the names of its figures begin.
+    metric: by which it judges, with its unit.
+    size:   what the number of a rung is.
+    tasks:  name -> values.
+    curves: ``task/arm/metric`` -> (seeds, points).
+    """
+
+    study: str
+    metric: str
+    unit: str
+    size: str
+    tasks: Mapping[str, Mapping[str, Any]]
+    curves: Mapping[str, np.ndarray]
+
+    def label(self, metric: str) -> str:
+        """A metric as an axis calls it."""
+        words = metric.replace("_", " ")
+        return f"{words} ({self.unit})" if self.unit and metric.endswith(self.metric) else words
+
+
+Chart = Callable[[Shown], Figure]
+
+
+# --- series --------------------------------------------------------------------------------------
+
+
+def spread(label: str, x: np.ndarray, lanes: np.ndarray) -> Series:
+    """Median of the lanes (lanes, points) and the band of their middle four fifths.
+
+    The line ends where more than a tenth of the lanes are not finite: a method stops in the figure
+    where it diverged.
+    """
+    ranked = np.where(np.isfinite(lanes), lanes, np.inf).astype(np.float64)
+    middle = np.median(ranked, axis=0)
+    low, high = np.quantile(ranked, [0.1, 0.9], axis=0, method="nearest")
+    keep = thin(x.size, MOST_POINTS)
+    keep = keep[np.isfinite(high[keep])]
+    return Series(label, x[keep], middle[keep], low[keep], high[keep])
+
+
+def interval(label: str, x: Sequence[float], lanes: np.ndarray) -> Series:
+    """Mean of the lanes (lanes, points) with its 95% interval (Student's t), if all are finite."""
+    x = np.asarray(x)
+    keep = thin(x.size, MOST_POINTS)
+    keep = keep[np.isfinite(lanes[:, keep]).all(axis=0)]
+    found = [stats.mean({"values": lanes[:, point]}, CONFIDENCE) for point in keep]
+    return Series(
+        label,
+        x[keep],
+        [one.estimate for one in found],
+        [one.low for one in found],
+        [one.high for one in found],
+    )
+
+
+def points(label: str, x: Sequence[float], samples: Sequence[Sequence[float]]) -> Series:
+    """Medians over seeds with their range, a sample a point, where all are finite."""
+    kept = [(at, s) for at, s in zip(x, samples, strict=True) if np.isfinite(s).all()]
+    return Series(
+        label,
+        [at for at, _ in kept],
+        [float(np.median(s)) for _, s in kept],
+        [float(np.min(s)) for _, s in kept],
+        [float(np.max(s)) for _, s in kept],
+        style="points",
+    )
+
+
+def median(samples: Sequence[float]) -> float:
+    """The median, in which a value that is not finite ranks highest."""
+    ranked = np.sort(np.where(np.isfinite(samples), samples, np.inf).astype(np.float64))
+    low, high = ranked[(ranked.size - 1) // 2], ranked[ranked.size // 2]
+    return float(high if np.isinf(high) else (low + high) / 2)
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+
+def over(
+    axis: str = "steps",
+    metric: str = "",
+    arms: Sequence[str] = (),
+    y_scale: str = "linear",
+    **title: str,
+) -> Chart:
+    """Every arm's curve, a panel a task.
+
+    Args:
+        axis:    ``steps``, or a fact of a step that adds up over them: ``flops``, ``examples``.
+        metric:  of the curves; the comparison's own on validation data if empty.
+        arms:    those shown; all if none is named.
+        y_scale: ``linear`` or ``log``.
+        title:   ``title=…`` for the figure.
+    """
+
+    def chart(shown: Shown) -> Figure:
+        what = metric or f"validation_{shown.metric}"
+        panels = []
+        for name, task in shown.tasks.items():
+            series = []
+            for arm, found in task["arms"].items():
+                curve = shown.curves.get(f"{name}/{arm}/{what}")
+                if curve is None or (arms and arm not in arms):
+                    continue
+                steps = np.arange(1, curve.shape[1] + 1) * float(task["log_every"])
+                each = 1.0 if axis == "steps" else float(found["facts"][axis])
+                series.append(spread(_words(arm), steps * each, curve))
+            label = {"steps": "step", "flops": "training FLOPs"}.get(axis, axis)
+            panels.append(Panel(_words(name), label, shown.label(what), series, "linear", y_scale))
+        return Figure(
+            f"{shown.study}-{what}-{axis}".replace("_", "-"),
+            title.get("title", f"{_words(what).capitalize()} against {axis}"),
+            f"{_words(what).capitalize()}, {_seeds(shown)}: {SPREAD}.",
+            panels,
+        )
+
+    return chart
+
+
+def difference(treatment: str, reference: str, metric: str = "") -> Chart:
+    """By how much one arm's curve lies above another's, seed by seed, a panel a task."""
+
+    def chart(shown: Shown) -> Figure:
+        what = metric or f"validation_{shown.metric}"
+        panels = []
+        for name, task in shown.tasks.items():
+            pair = [shown.curves.get(f"{name}/{arm}/{what}") for arm in (treatment, reference)]
+            if any(curve is None for curve in pair):
+                continue
+            count = min(curve.shape[1] for curve in pair)
+            first, second = (curve[:, :count].astype(np.float64) for curve in pair)
+            steps = np.arange(1, count + 1) * float(task["log_every"])
+            words = f"{_words(treatment)} - {_words(reference)}"
+            panels.append(
+                Panel(
+                    _words(name),
+                    "step",
+                    f"difference of {shown.label(what)}",
+                    [interval(words, steps, first - second)],
+                    threshold=0.0,
+                    threshold_label="no difference",
+                )
+            )
+        return Figure(
+            f"{shown.study}-{treatment}-{reference}-difference".replace(" ", "-"),
+            f"{_words(treatment).capitalize()} against {_words(reference)}",
+            f"Difference of the {_words(what)}, paired by seed, {_seeds(shown)}: {INTERVAL}.",
+            panels,
+        )
+
+    return chart
+
+
+def finals(against: str, on: str = "", x_scale: str = "log", **title: str) -> Chart:
+    """Final metrics against a fact of the arms (``parameters``, ``flops``), a panel a task."""
+
+    def chart(shown: Shown) -> Figure:
+        what = on or f"test_{shown.metric}"
+        return Figure(
+            f"{shown.study}-{what}-{against}".replace("_", "-"),
+            title.get("title", f"{_words(what).capitalize()} against {_words(against)}"),
+            f"{_words(what).capitalize()}, {_seeds(shown)}: {RANGE}.",
+            [
+                Panel(
+                    _words(name),
+                    _words(against),
+                    shown.label(what),
+                    [
+                        points(_words(arm), [found["facts"][against]], [found["metrics"][what]])
+                        for arm, found in task["arms"].items()
+                    ],
+                    x_scale,
+                )
+                for name, task in shown.tasks.items()
+            ],
+        )
+
+    return chart
+
+
+def climb(
+    on: str = "",
+    arms: Sequence[str] = (),
+    effect: tuple[str, str] | None = None,
+    x_scale: str = "log",
+    y_scale: str = "linear",
+    **title: str,
+) -> Chart:
+    """A ladder: final metrics against size, and the paired effect of one arm over another.
+
+    Args:
+        on:      the metric; the comparison's own on test data if empty.
+        arms:    those shown; all if none is named.
+        effect:  (treatment, reference): a second panel with their difference.
+        x_scale: of the sizes.
+        y_scale: of the metric.
+        title:   ``title=…`` for the figure.
+    """
+
+    def chart(shown: Shown) -> Figure:
+        what = on or f"test_{shown.metric}"
+        kinds = list(dict.fromkeys(task["task"] for task in shown.tasks.values()))
+        panels = []
+        for kind in kinds:
+            rungs = [task for task in shown.tasks.values() if task["task"] == kind]
+            names = dict.fromkeys(arm for rung in rungs for arm in rung["arms"])
+            series = []
+            for arm in names:
+                if arms and arm not in arms:
+                    continue
+                had = [rung for rung in rungs if arm in rung["arms"]]
+                samples = [rung["arms"][arm]["metrics"][what] for rung in had]
+                sizes = [rung["size"] for rung in had]
+                series.append(interval(_words(arm), sizes, np.transpose(samples)))
+            panels.append(
+                Panel(_words(kind), shown.size, shown.label(what), series, x_scale, y_scale)
+            )
+            if effect:
+                both = [rung for rung in rungs if set(effect) <= set(rung["arms"])]
+                pairs = [
+                    [np.asarray(rung["arms"][arm]["metrics"][what]) for arm in effect]
+                    for rung in both
+                ]
+                differences = [first - second for first, second in pairs]
+                words = f"{_words(effect[0])} - {_words(effect[1])}"
+                panels.append(
+                    Panel(
+                        f"{words}{', ' + kind if kind else ''}",
+                        shown.size,
+                        f"difference of {shown.label(what)}",
+                        [
+                            interval(
+                                words, [rung["size"] for rung in both], np.transpose(differences)
+                            )
+                        ]
+                        if both
+                        else [],
+                        x_scale,
+                        threshold=0.0,
+                        threshold_label="no difference",
+                    )
+                )
+        return Figure(
+            f"{shown.study}-ladder-{what}".replace("_", "-"),
+            title.get("title", f"{_words(what).capitalize()} against {shown.size}"),
+            f"{_words(what).capitalize()}, {_seeds(shown)}: {INTERVAL}; differences are paired by "
+            "seed.",
+            panels,
+        )
+
+    return chart
+
+
+def images(
+    name: str, title: str, caption: str, rows: Mapping[str, np.ndarray], label: str = "brightness"
+) -> Figure:
+    """A grid of grey images on one scale, a row a label: (images, height, width) each."""
+    grids = [np.concatenate(list(np.asarray(row, np.float64)), axis=1) for row in rows.values()]
+    whole = np.concatenate(grids, axis=0)
+    middles = np.cumsum([0, *(grid.shape[0] for grid in grids)])
+    legend = ", ".join(f"row {place + 1} {row}" for place, row in enumerate(rows))
+    return Figure(
+        name,
+        title,
+        f"{caption} From the top: {legend}.",
+        [
+            Panel(
+                "",
+                "pixel",
+                "pixel",
+                [],
+                map=Map(
+                    list(range(whole.shape[1])),
+                    list(range(int(middles[-1]))),
+                    whole[::-1].tolist(),
+                    label,
+                ),
+            )
+        ],
+    )
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def outcomes(shown: Shown) -> Table:
+    """One row an arm and task: its facts, its rate, and its metric on test data with its interval.
+
+    A mean is given only where no lane diverged; a median else.
+    """
+    arms = [arm for task in shown.tasks.values() for arm in task["arms"].values()]
+    facts = dict.fromkeys(
+        name
+        for arm in arms
+        for name, value in arm["facts"].items()
+        if isinstance(value, (int, float, str))
+    )
+    what = f"test_{shown.metric}"
+    rows = []
+    for name, task in shown.tasks.items():
+        for label, arm in task["arms"].items():
+            values = np.asarray(arm["metrics"][what], np.float64)
+            found = stats.mean({"values": values}, CONFIDENCE)
+            kept = arm["diverged"] == 0
+            rows.append(
+                [
+                    _words(name),
+                    _words(label),
+                    *(arm["facts"].get(fact) for fact in facts),
+                    arm["steps"],
+                    arm["learning_rate"],
+                    found.estimate if kept else median(values),
+                    found.low if kept else None,
+                    found.high if kept else None,
+                    f"{arm['diverged']} of {len(task['seeds'])}",
+                ]
+            )
+    return Table(
+        f"{shown.study}-outcomes".replace("_", "-"),
+        f"Outcomes of {_words(shown.study)}",
+        [
+            *("task", "arm", *map(_words, facts), "steps", "learning rate"),
+            *(shown.label(what), "low", "high", "diverged"),
+        ],
+        rows,
+        f"{_words(what).capitalize()}: mean over seeds with its 95 % interval; the median alone "
+        "where a lane diverged. FLOPs are of one training step of one lane, products alone.",
+    )
+
+
+def grids(shown: Shown) -> Table:
+    """One row an arm, task and rate tried: what tuning saw."""
+    rows = [
+        [_words(name), _words(label), rate, median(scores), rate == arm["learning_rate"]]
+        for name, task in shown.tasks.items()
+        for label, arm in task["arms"].items()
+        if "grid" in arm
+        for rate, scores in zip(arm["grid"]["rates"], arm["grid"]["scores"], strict=True)
+    ]
+    return Table(
+        f"{shown.study}-tuning".replace("_", "-"),
+        f"Tuning of {_words(shown.study)}",
+        ["task", "arm", "learning rate", f"final validation {_words(shown.metric)}", "chosen"],
+        rows,
+        "Medians over tuning seeds, none of which is reported.",
+    )
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _seeds(shown: Shown) -> str:
+    return f"{len(next(iter(shown.tasks.values()))['seeds'])} seeds"

@@ -1,0 +1,344 @@
+"""A comparison: arms that are tuned alike, trained anew on shared seeds, and tested once.
+
+An experiment declares the arms; all else is here. On every task each arm's learning rate is chosen
+on tuning seeds and validation data from one common grid, then the arm is trained on the reporting
+seeds, which all arms share, and looks at test data once, when training has ended. A `ladder` is a
+comparison over sizes: its rungs are tasks that differ in one number.
+
+What a comparison finds lies in ``values`` as claims and charts read it (`jaxtrends.declare`,
+`jaxtrends.charts`), and a study that trains in its own way may give the same::
+
+    tasks -> task -> arms -> arm -> metrics -> "test_loss" -> one number a seed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from jaxtrends import charts, declare, flops, train, tuning
+from jaxtrends.claims import Claim
+from jaxtrends.settings import TUNING_SEED_OFFSET, Schedule
+from jaxtrends.study import Figure, Run, StudyResult
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an arm is made for.
+
+    config: the experiment's.
+    part:   of the config, for this study.
+    task:   one of ``part.tasks``; "" where the study has no such field.
+    size:   of this rung, where the comparison is a ladder.
+    data:   what the trainer gets.
+    """
+
+    config: Any
+    part: Any
+    task: str = ""
+    size: float | None = None
+    data: Any = None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of doing it.
+
+    trainer: what a lane does. Arms that differ in numbers alone share one trainer, the same object,
+             and so one compiled program.
+    numbers: what its lanes hold besides a seed and a learning rate: name -> number.
+    facts:   for tables and axes: ``parameters``, ``examples`` of a step and the like. ``flops`` of
+             a step are counted on the program unless they are given.
+    steps:   of its reporting lanes, where they are not the schedule's: at equal FLOPs, say.
+    rate_of: an arm before it whose tuned learning rate it takes, as a control does.
+    after:   an arm before it from whose final parameters it starts, seed by seed: a teacher,
+             pretraining, a warm-up.
+    """
+
+    trainer: train.Trainer
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    steps: int = 0
+    rate_of: str = ""
+    after: str = ""
+
+
+def splits(setting: Setting, run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The task's data set as `jaxtrends.train.supervised` takes it."""
+    found = run.dataset(setting.task)
+    names = ("train", "validation", "test")
+    return {name: (getattr(found, name).inputs, getattr(found, name).labels) for name in names}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A study declared by its arms.
+
+    The config has a part of the study's name, with a `Schedule` in ``schedule``, and where it has
+    ``tasks`` or ``arms``, names to choose from.
+
+    about:   what it does, in one line.
+    arms:    name -> what makes it for a setting; None where a task is not for it.
+    metric:  chooses rates on validation data, and is reported on test data: ``loss`` for what the
+             trainer calls ``validation_loss`` and ``test_loss``.
+    unit:    of the metric.
+    better:  which values are; where higher ones are, a diverged lane counts as ``worst``.
+    data:    (setting, run) -> what the trainer gets.
+    ladder:  the field of the part whose values are the rungs; "" for no ladder.
+    size:    what a rung's number is, with its unit in brackets.
+    claims:  by `jaxtrends.declare`.
+    figures: charts of `jaxtrends.charts`, or functions like them.
+    also:    (values of a task, its curves) -> further values of the task: steps to a target, say.
+    own:     whether arms of the user's own join in, judged against the first arm.
+    """
+
+    about: str
+    arms: Mapping[str, Callable[[Setting], Arm | None]]
+    metric: str = "loss"
+    unit: str = ""
+    better: tuning.Better = "lower"
+    worst: float = 0.0
+    data: Callable[[Setting, Run], Any] = splits
+    ladder: str = ""
+    size: str = ""
+    claims: tuple[Claim, ...] = ()
+    figures: Sequence[Callable[[charts.Shown], Figure]] = ()
+    also: Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Mapping[str, Any]] | None = None
+    own: bool = False
+    timed: bool = False
+
+    def settings(self, config: Any, study: str) -> dict[str, Setting]:
+        """The tasks of a config, by name; each rung of a ladder is one."""
+        part = getattr(config, study)
+        found = {}
+        for task in getattr(part, "tasks", ("",)):
+            for size in getattr(part, self.ladder) if self.ladder else (None,):
+                parts = [task, "" if size is None else f"{size:g}"]
+                found[", ".join(filter(None, parts)) or "all"] = Setting(config, part, task, size)
+        return found
+
+    def run(self, config: Any, run: Run) -> StudyResult:
+        """Tune, train and test every arm on every task."""
+        tasks: dict[str, Any] = {}
+        curves: dict[str, np.ndarray] = {}
+        for name, setting in self.settings(config, run.study).items():
+            data = self.data(setting, run)
+            setting = Setting(setting.config, setting.part, setting.task, setting.size, data)
+            tasks[name], found = self._task(name, setting, run)
+            curves |= {f"{name}/{curve}": values for curve, values in found.items()}
+        values = {
+            "tasks": tasks,
+            "step_flops": {
+                name: {arm: found["facts"]["flops"] for arm, found in task["arms"].items()}
+                for name, task in tasks.items()
+            },
+        }
+        shown = charts.Shown(run.study, self.metric, self.unit, self.size, tasks, curves)
+        return StudyResult(
+            values=values,
+            curves=curves,
+            tables=[charts.outcomes(shown), charts.grids(shown)],
+            figures=[chart(shown) for chart in self.figures],
+        )
+
+    def claims_of(self, own: Sequence[str]) -> tuple[Claim, ...]:
+        """A claim about each arm of the user's own: whether it does better than the first arm."""
+        first = next(iter(self.arms))
+        better = self.better == "lower"
+        return tuple(
+            declare.compare(
+                f"own-{name}",
+                f"{name} has a {self.better} {self.metric.replace('_', ' ')} than {first}.",
+                name,
+                first,
+                on=f"test_{self.metric}",
+                unit=self.unit,
+                region=declare.BELOW_ZERO if better else declare.ABOVE_ZERO,
+                reason="any difference that the seeds can tell from none",
+                fails={first: f"{first} does not differ from itself"},
+                source="derived",
+            )
+            for name in own
+        )
+
+    def _task(
+        self, name: str, setting: Setting, run: Run
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        schedule: Schedule = setting.part.schedule
+        makers = {**self.arms, **(run.methods if self.own else {})}
+        chosen = getattr(setting.part, "arms", None) or tuple(self.arms)
+        wanted = [arm for arm in makers if arm in chosen or arm not in self.arms]
+        made = {arm: makers[arm](setting) for arm in wanted}
+        arms = {arm: found for arm, found in made.items() if found is not None}
+        first = setting.config.reporting[0] + TUNING_SEED_OFFSET
+        task: dict[str, Any] = {
+            "task": setting.task,
+            "size": setting.size,
+            "steps": schedule.steps,
+            "log_every": schedule.log_every,
+            "seeds": setting.config.reporting,
+            "tuning_seeds": [first + lane for lane in range(schedule.tuning_seeds)],
+            "arms": {},
+        }
+        curves: dict[str, np.ndarray] = {}
+        needed = {arm.after for arm in arms.values()}
+        trained: dict[str, _Trained] = {}
+        for arm, found in arms.items():
+            for before in filter(None, (found.after, found.rate_of)):
+                if before not in trained:
+                    raise KeyError(f"arm {before}")
+            lane = _Lanes(self, f"{name} {arm}", found, setting.data, schedule, run)
+            trained[arm] = lane.train(task, trained, keep=arm in needed)
+            task["arms"][arm] = trained[arm].values
+            self._log(name, arm, task, trained[arm], run)
+            curves |= {
+                f"{arm}/{metric}": values
+                for metric, values in trained[arm].metrics.items()
+                if values.ndim == 2 and not metric.startswith("test_")
+            }
+        if self.also:
+            task |= self.also(task, curves)
+        return task, curves
+
+    def _log(
+        self, name: str, arm: str, task: Mapping[str, Any], trained: _Trained, run: Run
+    ) -> None:
+        values = trained.values
+        logged = {
+            metric: curve
+            for metric, curve in trained.metrics.items()
+            if curve.ndim == 2 and not metric.startswith("test_")
+        }
+        points = values["steps"] // task["log_every"]
+        steps = np.arange(1, points + 1) * task["log_every"]
+        told = {"task": name, "learning_rate": values["learning_rate"], "steps": values["steps"]}
+        run.log_lanes(f"{name}/{arm}", task["seeds"], told, steps, logged)
+        if "grid" in values:
+            rows = [
+                {"learning_rate": rate, "seed": seed, f"validation_{self.metric}": float(score)}
+                for rate, scores in zip(
+                    values["grid"]["rates"], values["grid"]["scores"], strict=True
+                )
+                for seed, score in zip(task["tuning_seeds"], scores, strict=True)
+            ]
+            run.log_table(f"{name}/tuning/{arm}", rows)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """An arm that was trained: its values, its metrics, and what others may start from."""
+
+    values: dict[str, Any]
+    metrics: Mapping[str, np.ndarray]
+    finals: Mapping[int, Any] = field(default_factory=dict)  # seed -> parameters
+
+
+@dataclass(frozen=True)
+class _Lanes:
+    """The lanes of one arm on one task."""
+
+    comparison: Comparison
+    label: str
+    arm: Arm
+    data: Any
+    schedule: Schedule
+    run: Run
+
+    def train(
+        self, task: Mapping[str, Any], before: Mapping[str, _Trained], *, keep: bool
+    ) -> _Trained:
+        """Tune the arm unless it takes another's rate, then train it on the reporting seeds."""
+        arm, metric, better = self.arm, self.comparison.metric, self.comparison.better
+        starts = before[arm.after].finals if arm.after else {}
+        steps = arm.steps or self.schedule.steps
+        values: dict[str, Any] = {"steps": steps}
+        apart = task["tuning_seeds"]
+        if arm.rate_of:
+            rate = before[arm.rate_of].values["learning_rate"]
+            values |= {"learning_rate": rate, "rate_of": arm.rate_of}
+        else:
+
+            def scores_at(rates: Sequence[float]) -> np.ndarray:
+                shown = " ".join(f"{rate:.3g}" for rate in rates)
+                found = self._lanes(
+                    f"tuning {shown}", rates, apart, self.schedule.tuned_for, starts, test=False
+                )
+                finals = tuning.final(found[f"validation_{metric}"], better)
+                return finals.reshape(len(rates), len(apart))
+
+            choice = tuning.tune(scores_at, self.schedule.grid, self.schedule.extensions, better)
+            rate = choice.rate
+            values |= {
+                "learning_rate": rate,
+                "grid": {"rates": choice.rates, "scores": choice.scores, "edge": choice.edge},
+            }
+        trainer = train.keeping(arm.trainer) if keep else arm.trainer
+        found = self._lanes("reporting", [rate], task["seeds"], steps, starts, trainer=trainer)
+        finals = dict(zip(task["seeds"], train.kept(found), strict=True)) if keep else {}
+        if keep:  # a later arm is tuned from here too; its test data stay alone
+            alone = train.keeping(arm.trainer, test=False)
+            tuned = self._lanes("for tuning", [rate], apart, steps, starts, trainer=alone)
+            finals |= dict(zip(apart, train.kept(tuned), strict=True))
+        metrics = {name: v for name, v in found.items() if not name.startswith(train.KEPT)}
+        lane = tuning.lanes([rate], task["seeds"][:1], self._numbers(task["seeds"][:1], starts))
+        facts = dict(arm.facts)
+        if "flops" not in facts:
+            facts["flops"] = flops.of_step(arm.trainer, _first(lane), self.data)
+        values |= {"facts": facts, **self._outcome(metrics)}
+        return _Trained(values, metrics, finals)
+
+    def _outcome(self, metrics: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Final metrics seed by seed; a lane that diverged has the worst there is."""
+        better = self.comparison.better
+        last = tuning.final(metrics[f"validation_{self.comparison.metric}"], better)
+        whole = np.isfinite(last)
+        outcome = {}
+        for name, values in metrics.items():
+            shown = values if name.startswith("test_") else values[:, -1:]
+            if name in (f"validation_{self.comparison.metric}", "training_loss"):
+                shown = tuning.final(values, better)
+            shown = shown[:, 0] if shown.ndim == 2 and shown.shape[1] == 1 else shown
+            judged = better == "higher" and name.endswith(f"_{self.comparison.metric}")
+            kept = whole.reshape(-1, *[1] * (shown.ndim - 1)) & np.isfinite(shown)
+            worst = self.comparison.worst if judged else np.inf
+            outcome[name] = np.where(kept, shown.astype(np.float64), worst)
+        return {"metrics": outcome, "diverged": int((~whole).sum())}
+
+    def _numbers(self, seeds: Sequence[int], starts: Mapping[int, Any]) -> dict[str, Any]:
+        import jax
+
+        numbers = dict(self.arm.numbers)
+        if starts:
+            own = [starts[seed] for seed in seeds]
+            numbers["start"] = jax.tree.map(lambda *leaves: np.stack(leaves), *own)
+        return numbers
+
+    def _lanes(
+        self,
+        kind: str,
+        rates: Sequence[float],
+        seeds: Sequence[int],
+        steps: int,
+        starts: Mapping[int, Any],
+        *,
+        test: bool = True,
+        trainer: train.Trainer | None = None,
+    ) -> dict[str, np.ndarray]:
+        return self.run.train(
+            f"{self.label}, {kind}",
+            trainer or self.arm.trainer,
+            tuning.lanes(rates, seeds, self._numbers(seeds, starts)),
+            self.data,
+            steps=steps,
+            log_every=self.schedule.log_every,
+            test=test,
+        )
+
+
+def _first(lanes: Any) -> Any:
+    import jax
+
+    return jax.tree.map(lambda leaf: leaf[0], lanes)

@@ -1,0 +1,419 @@
+"""Claims declared as data: two arms compared, a quantity derived, a fact, and what is untestable.
+
+Each function returns a `jaxtrends.claims.Claim` of a study that gives its values as
+`jaxtrends.comparison` does. Every task that has the arms is a part of the claim, with controls of
+its own; an arm whose learning rate lies on the edge of its grid keeps its task from deciding, and
+a run that left an arm out leaves the claim out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from jaxtrends import stats
+from jaxtrends.claims import Claim, Control, Evidence, control_of
+
+BELOW_ZERO = (-math.inf, 0.0)
+ABOVE_ZERO = (0.0, math.inf)
+STATISTICS = {"paired difference", "paired ratio", "median ratio", "discordant share", "odds ratio"}
+
+
+@dataclass
+class ArmView:
+    """One arm's outcome: ``arm["test_loss"]`` (seeds,) float64, ``arm["parameters"]`` a fact."""
+
+    values: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        """A metric seed by seed, or a fact.
+
+        Raises:
+            KeyError: the run has neither.
+        """
+        if name in self.values["metrics"]:
+            return np.asarray(self.values["metrics"][name], np.float64)
+        if name in self.values["facts"]:
+            return self.values["facts"][name]
+        raise KeyError(f"{name} of an arm")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.values["metrics"] or name in self.values["facts"]
+
+
+@dataclass
+class TaskView(Mapping):
+    """One task's arms: ``task["dense"]["test_loss"]``; remembers which arms were read."""
+
+    name: str
+    values: Mapping[str, Any]
+    read: list[str] = field(default_factory=list)
+
+    def __getitem__(self, arm: str) -> ArmView:
+        """The arm of that name.
+
+        Raises:
+            KeyError: the run left it out.
+        """
+        if arm not in self.values["arms"]:
+            raise KeyError(f"arm {arm}")
+        if arm not in self.read:
+            self.read.append(arm)
+        return ArmView(self.values["arms"][arm])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values["arms"])
+
+    def __len__(self) -> int:
+        return len(self.values["arms"])
+
+    @property
+    def size(self) -> float:
+        """Of this rung of a ladder."""
+        return float(self.values["size"])
+
+    def of(self, name: str) -> Any:
+        """A value of the task itself, ``steps`` say, or one that its study added.
+
+        Raises:
+            KeyError: it has none.
+        """
+        if name not in self.values:
+            raise KeyError(f"{name} of a task")
+        return self.values[name]
+
+    def edges(self) -> str:
+        """What keeps the arms that were read from deciding; "" where nothing does."""
+        on_edge = [
+            arm
+            for arm in self.read
+            for grid in [self.values["arms"][arm].get("grid")]
+            if grid is not None and grid["edge"]
+        ]
+        return "; ".join(f"{arm} is tuned to the edge of its grid" for arm in on_edge)
+
+
+Quantity = Callable[[TaskView], Any]
+"""A task -> one number a seed, or a number."""
+
+
+def tasks_of(values: Mapping[str, Any], chosen: Sequence[str] = ()) -> list[TaskView]:
+    """The tasks of a study's values: those chosen, or all, by their own name or their rung's."""
+    return [
+        TaskView(name, task)
+        for name, task in values["tasks"].items()
+        if not chosen or name in chosen or task.get("task") in chosen
+    ]
+
+
+def compare(
+    id: str,
+    statement: str,
+    treatment: str,
+    reference: str,
+    *,
+    on: str,
+    region: tuple[float, float],
+    reason: str,
+    fails: Mapping[str, str],
+    passes: Mapping[str, str] | None = None,
+    tasks: Sequence[str] = (),
+    statistic: str = "paired difference",
+    quantity: str = "",
+    unit: str = "",
+    **declared: Any,
+) -> Claim:
+    """Two arms, seed by seed, on every task that has both.
+
+    Args:
+        id:        short and stable.
+        statement: what is claimed, in our words.
+        treatment: an arm.
+        reference: the arm that it is compared with.
+        on:        the metric, ``test_loss`` say.
+        region:    what the whole interval must lie in.
+        reason:    why this region.
+        fails:     arm -> why: arms that must fail the test in the treatment's place; the reason
+                   says which fault would let one pass.
+        passes:    likewise, of arms that must pass it.
+        tasks:     the parts; every task with both arms if none is named.
+        statistic: a paired one of `jaxtrends.stats`.
+        quantity:  what is measured, if more is to be said than the arms and the metric.
+        unit:      of the metric, for the sentence that says what is measured.
+        declared:  further fields of the claim: source, reported, where, known, headline.
+    """
+    if statistic not in STATISTICS:
+        raise ValueError(f"claim {id}: {statistic!r} does not compare two samples")
+    sign = "/" if "ratio" in statistic else "-"
+    words = f"{on.replace('_', ' ')} of {treatment} {sign} that of {reference}"
+
+    def sample(task: TaskView, arm: str) -> stats.Samples:
+        return {"treatment": list(task[arm][on]), "reference": list(task[reference][on])}
+
+    swaps = {**dict.fromkeys(fails, "fail"), **dict.fromkeys(passes or {}, "pass")}
+    why = {**fails, **(passes or {})}
+    return _claim(
+        id,
+        statement,
+        part=lambda task: sample(task, treatment),
+        controls={arm: (lambda task, arm=arm: sample(task, arm)) for arm in swaps},
+        tasks=tasks,
+        declarations=tuple(Control(arm, must, why[arm]) for arm, must in swaps.items()),
+        quantity=quantity or words + (f" ({unit})" if unit else ""),
+        statistic=statistic,
+        region=region,
+        reason=reason,
+        **declared,
+    )
+
+
+def derive(
+    id: str,
+    statement: str,
+    value: Quantity,
+    *,
+    quantity: str,
+    region: tuple[float, float],
+    reason: str,
+    fails: Mapping[str, tuple[Quantity, str]],
+    passes: Mapping[str, tuple[Quantity, str]] | None = None,
+    tasks: Sequence[str] = (),
+    statistic: str = "mean",
+    **declared: Any,
+) -> Claim:
+    """A quantity computed from several arms, seed by seed, on every task that has them.
+
+    Args:
+        id:        short and stable.
+        statement: what is claimed, in our words.
+        value:     task -> (seeds,) what is measured.
+        quantity:  what that is, with its unit.
+        region:    what the whole interval must lie in.
+        reason:    why this region.
+        fails:     name -> (task -> what the control measures, why): what must fail the test.
+        passes:    likewise, of what must pass it.
+        tasks:     the parts; every task with the arms that ``value`` reads if none is named.
+        statistic: one of `jaxtrends.stats` that reads a single sample.
+        declared:  further fields of the claim.
+    """
+    both = {**fails, **(passes or {})}
+    must = {**dict.fromkeys(fails, "fail"), **dict.fromkeys(passes or {}, "pass")}
+    return _claim(
+        id,
+        statement,
+        part=lambda task: _single(value(task)),
+        controls={
+            n: (lambda task, f=function: _single(f(task))) for n, (function, _) in both.items()
+        },
+        tasks=tasks,
+        declarations=tuple(Control(name, must[name], why) for name, (_, why) in both.items()),
+        quantity=quantity,
+        statistic=statistic,
+        region=region,
+        reason=reason,
+        **declared,
+    )
+
+
+def slope(
+    id: str,
+    statement: str,
+    effect: Quantity,
+    *,
+    quantity: str,
+    region: tuple[float, float],
+    reason: str,
+    fails: Mapping[str, tuple[Quantity, str]],
+    tasks: Sequence[str] = (),
+    per: float = 2.0,
+    **declared: Any,
+) -> Claim:
+    """How an effect changes over the rungs of a ladder: its slope against log size, seed by seed.
+
+    Args:
+        id:        short and stable.
+        statement: what is claimed, in our words.
+        effect:    rung -> (seeds,); a quantity without a floor or ceiling in the range.
+        quantity:  what the effect is, with its unit; "per doubling of the size" is added.
+        region:    what the whole interval must lie in.
+        reason:    why this region.
+        fails:     name -> (rung -> the control's effect, why): what must fail the test.
+        tasks:     rungs, or tasks all of whose rungs count; all if none is named.
+        per:       the factor in size that the slope is for.
+        declared:  further fields of the claim.
+
+    The claim is not run where fewer than three rungs have the arms.
+    """
+    every = {2.0: "doubling", 10.0: "factor of ten"}.get(per, f"factor of {per:g}")
+
+    def slopes(values: Mapping[str, Any], effect: Quantity) -> tuple[stats.Samples, str]:
+        rungs = [rung for rung in tasks_of(values, tasks) if rung.values.get("size") is not None]
+        found, notes = [], []
+        for rung in rungs:
+            try:
+                found.append((rung.size, np.asarray(effect(rung), np.float64)))
+            except KeyError:
+                continue
+            notes.append(rung.edges())
+        if len(found) < 3:
+            raise KeyError("ladder of three rungs with these arms")
+        return _single(slope_of(*zip(*found, strict=True), per=per)), "; ".join(filter(None, notes))
+
+    def evidence(values: Mapping[str, Any]) -> Evidence:
+        part, edges = slopes(values, effect)
+        controls = {name: slopes(values, function)[0] for name, (function, _) in fails.items()}
+        return Evidence({"": part}, controls, edges)
+
+    return Claim(
+        id=id,
+        study="",
+        statement=statement,
+        quantity=f"{quantity}, per {every} of the size",
+        statistic="mean",
+        region=region,
+        reason=reason,
+        controls=tuple(Control(name, "fail", why) for name, (_, why) in fails.items()),
+        evidence=evidence,
+        **_sourced(declared, "derived"),
+    )
+
+
+def slope_of(sizes: Sequence[float], effects: Sequence[np.ndarray], per: float = 2.0) -> np.ndarray:
+    """Least-squares slope of effects (rungs, seeds) against log size, per factor of ``per``.
+
+    Shape (seeds,); not finite where an effect of the seed is not.
+    """
+    x = np.log(np.asarray(sizes, np.float64)) / math.log(per)
+    x = x - x.mean()
+    with np.errstate(invalid="ignore"):
+        return (x[:, None] * np.stack(effects)).sum(axis=0) / (x**2).sum()
+
+
+def fact(
+    id: str,
+    statement: str,
+    value: Callable[[Mapping[str, Any]], float],
+    *,
+    quantity: str,
+    region: tuple[float, float],
+    reason: str,
+    fails: Mapping[str, tuple[Callable[[Mapping[str, Any]], float], str]],
+    **declared: Any,
+) -> Claim:
+    """What is exact: an identity, or a refit that must round to printed digits.
+
+    Args:
+        id:        short and stable.
+        statement: what is claimed, in our words.
+        value:     the study's values -> the number.
+        quantity:  what it is, with its unit.
+        region:    what it must lie in.
+        reason:    why this region.
+        fails:     name -> (values -> the control's number, why).
+        declared:  further fields of the claim.
+    """
+
+    def evidence(values: Mapping[str, Any]) -> Evidence:
+        controls = {name: _single(function(values)) for name, (function, _) in fails.items()}
+        return Evidence({"": _single(value(values))}, controls)
+
+    return Claim(
+        id=id,
+        study="",
+        statement=statement,
+        quantity=quantity,
+        statistic="exact",
+        kind="exact",
+        region=region,
+        reason=reason,
+        controls=tuple(Control(name, "fail", why) for name, (_, why) in fails.items()),
+        evidence=evidence,
+        **_sourced(declared, "derived"),
+    )
+
+
+def untestable(
+    id: str,
+    statement: str,
+    why: str,
+    *,
+    quantity: str,
+    region: tuple[float, float] = ABOVE_ZERO,
+    reason: str = "the sign is what the paper claims",
+    statistic: str = "mean",
+    **declared: Any,
+) -> Claim:
+    """A claim of the paper that cannot be tested here, with the reason: hardware, scale or data."""
+    return Claim(
+        id=id,
+        study="",
+        statement=statement,
+        quantity=quantity,
+        statistic=statistic,
+        region=region,
+        reason=reason,
+        evidence=None,
+        not_testable=why,
+        **_sourced(declared),
+    )
+
+
+def _sourced(declared: Mapping[str, Any], source: str = "paper") -> dict[str, Any]:
+    """The claim's further fields; one of the paper's was read in its text unless it says more."""
+    source = declared.get("source", source)
+    return {"source": source, "known": "derived" if source == "derived" else "text", **declared}
+
+
+def _single(values: Any) -> stats.Samples:
+    return {"values": [float(value) for value in np.atleast_1d(np.asarray(values, np.float64))]}
+
+
+def _claim(
+    id: str,
+    statement: str,
+    *,
+    part: Callable[[TaskView], stats.Samples],
+    controls: Mapping[str, Callable[[TaskView], stats.Samples]],
+    tasks: Sequence[str],
+    declarations: tuple[Control, ...],
+    **declared: Any,
+) -> Claim:
+    """A claim whose parts are tasks, each with its controls."""
+
+    def evidence(values: Mapping[str, Any]) -> Evidence:
+        parts: dict[str, stats.Samples] = {}
+        tested: dict[str, stats.Samples] = {}
+        undecided: dict[str, str] = {}
+        missing: KeyError | None = None
+        found = tasks_of(values, tasks)
+        for task in found:
+            name = task.name if len(found) > 1 else ""
+            try:
+                parts[name] = part(task)
+                undecided[name] = task.edges()
+                for control, measure in controls.items():
+                    tested[control_of(control, name)] = measure(task)
+            except KeyError as error:
+                parts.pop(name, None)
+                missing = error
+        if not parts:
+            raise missing or KeyError(f"task {' or '.join(tasks)}")
+        kept = {control_of(control, name) for control in controls for name in parts}
+        return Evidence(
+            parts,
+            {name: samples for name, samples in tested.items() if name in kept},
+            {name: why for name, why in undecided.items() if name in parts and why},
+        )
+
+    return Claim(
+        id=id,
+        study="",
+        statement=statement,
+        controls=declarations,
+        evidence=evidence,
+        **_sourced(declared),
+    )

@@ -1,0 +1,143 @@
+"""Tuning apart from reporting: lanes of a grid, the choice of a rate, and steps to a target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Better = Literal["lower", "higher"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What tuning found.
+
+    rates:    learning rates tried, from the smallest up.
+    scores:   (rates, tuning seeds) float64, the final validation metric; the worst there is where
+              a lane diverged.
+    rate:     the one chosen.
+    edge:     whether it still lies on the edge of the grid, extended as it was.
+    """
+
+    rates: tuple[float, ...]
+    scores: np.ndarray
+    rate: float
+    edge: bool
+
+
+def lanes(
+    rates: Sequence[float], seeds: Sequence[int], numbers: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Lanes of every rate with every seed, rates outermost.
+
+    Args:
+        rates:   learning rates.
+        seeds:   of the lanes.
+        numbers: what lanes hold besides: name -> one number for all, or a pytree of arrays with a
+                 leading axis of seeds.
+
+    Returns:
+        ``learning_rate`` (lanes,) float32, ``seed`` (lanes,) uint32 and the numbers, (lanes, …).
+    """
+    import jax
+
+    def spread(value: Any) -> np.ndarray:
+        value = np.asarray(value)
+        if value.ndim == 0:
+            kind = np.float32 if value.dtype.kind == "f" else np.int32
+            return np.full(len(rates) * len(seeds), value, kind)
+        return np.concatenate([value] * len(rates))
+
+    return {
+        "learning_rate": np.repeat(np.asarray(rates, np.float32), len(seeds)),
+        "seed": np.tile(np.asarray(seeds, np.uint32), len(rates)),
+        **jax.tree.map(spread, dict(numbers or {})),
+    }
+
+
+def final(curve: np.ndarray, better: Better = "lower") -> np.ndarray:
+    """Mean over the last tenth of a curve's points (at least one): (…, points) -> (…), float64.
+
+    Where a lane diverged it is the worst there is: infinite, with the sign that loses.
+    """
+    last = curve[..., -max(1, curve.shape[-1] // 10) :].astype(np.float64).mean(axis=-1)
+    return np.where(np.isfinite(last), last, math.inf if better == "lower" else -math.inf)
+
+
+def choose(
+    rates: Sequence[float], scores: np.ndarray, better: Better = "lower"
+) -> tuple[int, bool]:
+    """The tuned point: the best mean over tuning seeds of scores (rates, seeds).
+
+    A rate at which any seed diverged cannot be chosen. Also says whether the choice lies on an end
+    of the grid (or nothing could be chosen): the grid's own ends, not the border of divergence.
+    """
+    sign = 1.0 if better == "lower" else -1.0
+    whole = np.isfinite(scores).all(axis=1)
+    means = np.where(whole, sign * np.where(np.isfinite(scores), scores, 0.0).mean(axis=1), np.inf)
+    best = int(np.argmin(means))
+    return best, best in (0, len(rates) - 1) or not whole[best]
+
+
+def tune(
+    scores_at: Callable[[Sequence[float]], np.ndarray],
+    grid: Sequence[float],
+    extensions: int = 2,
+    better: Better = "lower",
+) -> Choice:
+    """Choose a rate from a grid; a choice on its edge extends it there by its own ratio.
+
+    Args:
+        scores_at:  rates -> (rates, tuning seeds) final validation metrics.
+        grid:       rates to begin with, from the smallest up.
+        extensions: how often it may be extended, a rate at a time.
+        better:     which scores are.
+    """
+    rates, scores = list(grid), scores_at(grid)
+    best, edge = choose(rates, scores, better)
+    for _ in range(extensions if len(rates) > 1 else 0):
+        if best == 0:
+            rates = [rates[0] ** 2 / rates[1], *rates]
+            scores = np.concatenate([scores_at(rates[:1]), scores])
+        elif best == len(rates) - 1:
+            rates = [*rates, rates[-1] ** 2 / rates[-2]]
+            scores = np.concatenate([scores, scores_at(rates[-1:])])
+        else:
+            break
+        best, edge = choose(rates, scores, better)
+    return Choice(tuple(rates), scores, rates[best], edge)
+
+
+def first_reach(
+    curve: np.ndarray, target: np.ndarray, log_every: int, better: Better = "lower"
+) -> np.ndarray:
+    """Steps until each lane's curve (lanes, points) first is at its target (lanes,) or better.
+
+    Infinite where it never is.
+    """
+    reached = curve <= target[:, None] if better == "lower" else curve >= target[:, None]
+    steps = (np.argmax(reached, axis=1) + 1.0) * log_every
+    return np.where(reached.any(axis=1), steps, np.inf)
+
+
+def crossing(curve: Sequence[float], target: float, log_every: int) -> float:
+    """Steps until a loss curve is at its target or below and stays there; infinite if it never is.
+
+    Between two points the curve is a straight line of log loss against log steps. A curve that is
+    below from its first point on counts as there at that point.
+    """
+    points = np.asarray(curve, np.float64)
+    above = ~(points <= target)  # what is not a number is above
+    first = int(np.flatnonzero(above)[-1]) + 1 if above.any() else 0
+    if first == points.size:
+        return math.inf
+    steps = log_every * (first + 1.0)
+    if first == 0 or not np.isfinite(points[first - 1]):
+        return steps
+    before, after = math.log(points[first - 1]), math.log(points[first])
+    share = (before - math.log(target)) / (before - after)
+    return math.exp(math.log(steps - log_every) + share * math.log(steps / (steps - log_every)))

@@ -1,0 +1,261 @@
+"""A comparison of arms: tuned alike, apart from reporting, paired, staged, judged, drawn."""
+
+import dataclasses
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from jaxtrends import claims, flops, settings, sweep, tuning
+from jaxtrends.declare import tasks_of
+from jaxtrends.errors import Problem
+from jaxtrends.settings import TUNING_SEED_OFFSET
+from tests import toy_comparison as toy
+from tests.plain_run import PlainRun
+
+
+def made(methods=None, **changes):
+    config = replace(toy.Config(), **changes)
+    run = PlainRun("fit", methods=methods)
+    return toy.FIT.run(config, run), run
+
+
+@pytest.fixture(scope="module")
+def found():
+    return made()
+
+
+def arm_of(result, task, arm):
+    return result.values["tasks"][task]["arms"][arm]
+
+
+def test_every_rung_of_every_task_has_every_arm(found):
+    result, _ = found
+    assert list(result.values["tasks"]) == [f"{t}, {w}" for t in toy.TASKS for w in (2, 4, 8)]
+    for task in result.values["tasks"].values():
+        assert list(task["arms"]) == ["descent", "still", "further"]
+        assert len(task["arms"]["descent"]["metrics"]["test_error"]) == 4
+
+
+def test_tuning_seeds_are_never_reported_and_tuning_leaves_test_data_alone(found):
+    result, run = found
+    for task in result.values["tasks"].values():
+        assert not set(task["seeds"]) & set(task["tuning_seeds"])
+        assert min(task["tuning_seeds"]) == TUNING_SEED_OFFSET
+    assert all(not test for label, _, _, _, test in run.calls if "tuning 0" in label)
+    for label, trainer, *_ in run.calls:
+        if "for tuning" in label:  # for a later arm: parameters and nothing else
+            lanes = tuning.lanes([0.1], [1], {"weight": 1.0})
+            metrics = sweep.run(
+                trainer,
+                lanes,
+                toy.data(toy.FIT.settings(toy.Config(), "fit")["plain, 2"], run),
+                steps=4,
+                log_every=4,
+                block=1,
+            )
+            assert not [name for name in metrics if name.startswith("test_")]
+            break
+    else:
+        pytest.fail("no lanes for a later arm")
+
+
+def test_values_are_those_of_the_lane_trained_alone(found):
+    """An oracle: gradient descent on least squares, by numpy, with the batches of the seed."""
+    result, run = found
+    arm = arm_of(result, "plain, 4", "descent")
+    setting = toy.FIT.settings(toy.Config(), "fit")["plain, 4"]
+    data = toy.data(setting, run)
+    inputs, labels = data["train"]
+    for seed, reported in zip((0, 1, 2, 3), arm["metrics"]["test_error"], strict=True):
+        root = jax.random.key(np.uint32(seed))
+        start, order = jax.random.fold_in(root, 0), jax.random.fold_in(root, 1)
+        params = toy.models.mlp((4, 1)).init(start)
+        layer = params["layers"]["0"]
+        kernel, bias = (np.array(layer[n], np.float64) for n in ("kernel", "bias"))
+        for step in range(40):
+            key = jax.random.fold_in(order, np.int32(step))
+            rows = np.asarray(jax.random.randint(key, (8,), 0, 64, np.int32))
+            error = inputs[rows] @ kernel[:, 0] + bias[0] - labels[rows]
+            kernel[:, 0] -= arm["learning_rate"] * 2 * inputs[rows].T @ error / 8
+            bias -= arm["learning_rate"] * 2 * error.mean()
+        tests, wanted = data["test"]
+        expected = np.mean((tests @ kernel[:, 0] + bias[0] - wanted) ** 2)
+        np.testing.assert_allclose(reported, expected, rtol=1e-4, atol=1e-9)
+
+
+def test_a_control_takes_the_rate_of_its_arm_and_is_not_tuned(found):
+    result, run = found
+    still, descent = (arm_of(result, "plain, 2", arm) for arm in ("still", "descent"))
+    assert still["learning_rate"] == descent["learning_rate"]
+    assert "grid" not in still
+    assert not [label for label, *_ in run.calls if "still, tuning" in label]
+
+
+def test_an_arm_after_another_starts_where_that_ended(found):
+    """Descent from the end of descent: 80 steps in two stages, better than 40 on every seed."""
+    result, _ = found
+    first, second = (arm_of(result, "plain, 8", arm) for arm in ("descent", "further"))
+    assert (second["metrics"]["test_error"] < first["metrics"]["test_error"]).all()
+    curves = result.curves
+    start = curves["plain, 8/further/validation_error"][:, 0]
+    fresh = curves["plain, 8/descent/validation_error"][:, 0]
+    assert (start < fresh).all()
+
+
+def test_arms_that_differ_in_numbers_share_a_program(found):
+    _, run = found
+    trainers = {
+        label.split(",")[1].split()[-1]: trainer
+        for label, trainer, *_ in run.calls
+        if label.startswith("plain, 2") and "tuning" in label and "for" not in label
+    }
+    assert len(set(map(id, trainers.values()))) == 1
+
+
+def test_a_choice_on_the_edge_extends_the_grid_and_is_noted(found):
+    result, _ = found
+    grid = arm_of(result, "plain, 2", "descent")["grid"]
+    assert len(grid["rates"]) in (3, 4)
+    result, _ = made(
+        fit=replace(
+            toy.Fit(),
+            widths=(2,),
+            schedule=dataclasses.replace(toy.Fit().schedule, grid=(1e-4, 2e-4), extensions=0),
+        )
+    )
+    assert arm_of(result, "plain, 2", "descent")["grid"]["edge"]
+    evidence = toy.FIT.claims[0].evidence(result.values)
+    assert evidence.undecided == {
+        "plain, 2": "descent is tuned to the edge of its grid",
+        "noisy, 2": "descent is tuned to the edge of its grid",
+    }
+
+
+def test_its_claims_are_judged_part_by_part_with_controls_of_their_own(found):
+    result, _ = found
+    claim = toy.FIT.claims[0]
+    evidence = claim.evidence(result.values)
+    assert set(evidence.controls) == {f"still, {part}" for part in evidence.parts}
+    verdict = claims.judge(claim, evidence)
+    # no difference at all between an arm and itself
+    assert {f.estimate for f in verdict.controls.values()} == {0.0}
+    assert verdict.verdict in (claims.REPRODUCED, claims.INCONCLUSIVE)
+
+
+def test_a_ladder_has_the_slope_of_its_effect(found):
+    result, _ = found
+    (claim,) = (claim for claim in toy.FIT.claims if claim.id == "T2")
+    evidence = claim.evidence(result.values)
+    rungs = tasks_of(result.values, ["plain"])
+    logs = np.stack([np.log(rung["still"]["test_error"]) for rung in rungs])
+    expected = [np.polyfit([1.0, 2.0, 3.0], logs[:, seed], 1)[0] for seed in range(4)]
+    np.testing.assert_allclose(evidence.parts[""]["values"], expected, rtol=1e-6)
+    short, _ = made(fit=replace(toy.Fit(), widths=(2, 4)))
+    with pytest.raises(KeyError, match="ladder of three rungs"):
+        claim.evidence(short.values)
+
+
+def test_a_run_without_an_arm_leaves_its_claims_out():
+    result, _ = made(fit=replace(toy.Fit(), arms=("descent",), widths=(2,)))
+    with pytest.raises(KeyError, match="arm still"):
+        toy.FIT.claims[0].evidence(result.values)
+
+
+def test_an_arm_of_the_users_own_is_tuned_paired_judged_and_logged():
+    own = toy.descent(0.5)
+    result, run = made(methods={"half": own}, fit=replace(toy.Fit(), widths=(2,)))
+    half = arm_of(result, "plain, 2", "half")
+    assert half["grid"]["rates"][:3] == (0.01, 0.1, 0.3)
+    (claim,) = toy.FIT.claims_of(["half"])
+    evidence = claim.evidence(result.values)
+    reference = arm_of(result, "plain, 2", "descent")["metrics"]["test_error"]
+    assert evidence.parts["plain, 2"]["reference"] == list(reference)
+    assert "plain, 2/half" in [method for method, *_ in run.lanes]
+
+
+def test_a_lane_that_diverged_has_the_worst_there_is():
+    def explode(setting):
+        return replace(toy.descent()(setting), numbers={"weight": 1e30})
+
+    result, _ = made(methods={"explode": explode}, fit=replace(toy.Fit(), widths=(2,)))
+    arm = arm_of(result, "plain, 2", "explode")
+    assert arm["diverged"] == 4
+    assert np.isinf(arm["metrics"]["test_error"]).all()
+    assert arm["grid"]["edge"]
+
+
+def test_flops_are_counted_where_they_are_not_given(found):
+    result, _ = found
+    # forward 2 x 8 x 4 x 1, and as much again for the gradient of the weights
+    assert arm_of(result, "plain, 4", "descent")["facts"]["flops"] == 2 * 2 * 8 * 4
+
+
+def test_its_figures_and_tables_can_be_drawn(found):
+    result, _ = found
+    assert len({figure.name for figure in result.figures}) == 4
+    for figure in result.figures:
+        assert any(panel.series for panel in figure.panels)
+        for panel in figure.panels:
+            for series in panel.series:
+                assert len(series.x) == len(series.y)
+    for table in result.tables:
+        assert {len(row) for row in table.rows} == {len(table.columns)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"seeds": 0}, None),
+        ({"seed": -1}, "--seed must be at least 0, not -1."),
+        ({"fit": {"tasks": ("plane",)}}, "There is no task 'plane': choose from plain, noisy."),
+        ({"fit": {"widths": (4, 2)}}, "--fit.widths needs 1 or more numbers, from the smallest"),
+        ({"fit": {"schedule": {"steps": 0}}}, "--fit.schedule.steps must be above 0, not 0."),
+        ({"fit": {"schedule": {"steps": 41}}}, "is not a multiple of --fit.schedule.log-every 4."),
+        ({"fit": {"schedule": {"grid": (float("nan"),)}}}, "must be a finite number above 0"),
+        ({"fit": {"schedule": {"grid": (0.1,)}}}, "has no ratio to be extended by"),
+    ],
+)
+def test_what_a_field_does_not_allow_is_refused_by_its_flag(changes, sentence):
+    def changed(config, changes):
+        return replace(
+            config,
+            **{
+                name: changed(getattr(config, name), value) if isinstance(value, dict) else value
+                for name, value in changes.items()
+            },
+        )
+
+    config = changed(toy.Config(), changes)
+    if sentence is None:
+        settings.check(config)  # the toy's own field allows it
+        return
+    with pytest.raises(Problem) as refused:
+        settings.check(config)
+    assert sentence in str(refused.value)
+
+
+def test_flops_of_loops_branches_and_products():
+    def looped(x):
+        def body(carry, _):
+            return carry @ carry, None
+
+        return jax.lax.scan(body, x, None, length=5)[0]
+
+    square = jax.ShapeDtypeStruct((3, 3), np.float32)
+    assert flops.count(looped, square) == 5 * 2 * 27
+    assert flops.count(lambda x: jax.vmap(looped)(x[None])[0], square) == 5 * 2 * 27
+    assert flops.count(lambda x: jax.lax.cond(x[0, 0] > 0, looped, lambda x: x, x), square) == 270
+    assert flops.count(jax.jit(jax.checkpoint(lambda x: x @ x)), square) == 54
+    images = jax.ShapeDtypeStruct((2, 8, 8, 3), np.float32)
+    kernel = jax.ShapeDtypeStruct((3, 3, 3, 5), np.float32)
+
+    def convolve(x, k):
+        return jax.lax.conv_general_dilated(
+            x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    assert flops.count(convolve, images, kernel) == 2 * 2 * 8 * 8 * 5 * 27
+    with pytest.raises(ValueError, match="unknown length"):
+        flops.count(lambda x: jax.lax.while_loop(lambda y: y[0, 0] < 9, lambda y: y @ y, x), square)
