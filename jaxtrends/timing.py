@@ -1,7 +1,15 @@
-"""Seconds, measured so that two programs can be compared: warmed up, waited for, taking turns."""
+"""Seconds, measured so that two programs can be compared: warmed up, waited for, taking turns.
+
+Rounds of one process agree with each other better than with the next process, so a claim about time
+takes its interval over processes: `over_processes`.
+"""
 
 from __future__ import annotations
 
+import importlib
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -64,3 +72,44 @@ def calls(function: Callable[..., Any], *arguments: Any) -> Timed:
         return time.perf_counter() - started
 
     return run
+
+
+def over_processes(target: str, argument: Any, processes: Iterable[Any]) -> list[Any]:
+    """What a function measures, in a fresh process each time, one after the other.
+
+    Args:
+        target:    ``module:function``; it takes ``argument`` and returns what JSON can hold.
+        argument:  what JSON can hold.
+        processes: one item a process; `jaxtrends.study.Run.each` shows progress. Five at the least,
+                   where a claim rests on them.
+
+    Raises:
+        RuntimeError: a process failed; the last line that it wrote says how.
+    """
+    found = []
+    for _ in processes:
+        done = subprocess.run(
+            [sys.executable, "-m", "jaxtrends.timing", target],
+            input=json.dumps(argument),
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise RuntimeError(f"The process that times {target} failed: {said}")
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    return found
+
+
+def main(target: str) -> None:
+    """One process of `over_processes`: the argument on standard input, the answer on the output."""
+    from jaxtrends import devices
+
+    devices.keep_compiled()
+    module, name = target.split(":")
+    measure = getattr(importlib.import_module(module), name)
+    print(json.dumps(measure(json.load(sys.stdin))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

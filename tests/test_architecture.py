@@ -52,6 +52,7 @@ SIBLINGS = {
         *("claims", "curves", "differences", "drawings", "forest"),
         *("formats", "pages", "record", "report"),
     },
+    "timing": {"devices"},
     "transformer": {"losses", "mesh", "models", "moe"},
 }
 

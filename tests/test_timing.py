@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import jax.numpy as jnp
 import pytest
 
@@ -48,3 +51,21 @@ def test_a_chain_goes_on_from_where_it_was():
     assert run(2) > 0
     assert run(1) > 0
     assert seen == [5, 6, 7]
+
+
+def twice(argument):
+    """What `over_processes` runs in the test below, in processes of its own."""
+    return {"pid": os.getpid(), "twice": 2 * argument["number"]}
+
+
+def refuse(argument):
+    raise ValueError(f"not {argument}")
+
+
+def test_processes_are_fresh_and_take_what_json_holds(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+    found = timing.over_processes("tests.test_timing:twice", {"number": 4}, range(2))
+    assert [one["twice"] for one in found] == [8, 8]
+    assert len({one["pid"] for one in found} | {os.getpid()}) == 3
+    with pytest.raises(RuntimeError, match="tests.test_timing:refuse failed: ValueError: not 3"):
+        timing.over_processes("tests.test_timing:refuse", 3, range(1))
