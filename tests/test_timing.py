@@ -67,5 +67,5 @@ def test_processes_are_fresh_and_take_what_json_holds(monkeypatch):
     found = timing.over_processes("tests.test_timing:twice", {"number": 4}, range(2))
     assert [one["twice"] for one in found] == [8, 8]
     assert len({one["pid"] for one in found} | {os.getpid()}) == 3
-    with pytest.raises(RuntimeError, match="tests.test_timing:refuse failed: ValueError: not 3"):
+    with pytest.raises(RuntimeError, match=r"tests\.test_timing:refuse failed: ValueError: not 3"):
         timing.over_processes("tests.test_timing:refuse", 3, range(1))
