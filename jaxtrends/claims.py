@@ -38,14 +38,28 @@ VERDICTS = (
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper as it is cited."""
+    """A paper as it is cited; as an arXiv preprint unless its BibTeX is given.
+
+    authors: surnames, with commas between them.
+    """
 
     key: str
     title: str
     authors: str
     year: int
     arxiv: str
-    bibtex: str
+    bibtex: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.bibtex:
+            lines = {
+                "title": self.title,
+                "author": self.authors.replace(", ", " and "),
+                "journal": f"arXiv preprint arXiv:{self.arxiv}",
+                "year": self.year,
+            }
+            inner = ",\n".join(f"  {name} = {{{value}}}" for name, value in lines.items())
+            object.__setattr__(self, "bibtex", f"@article{{{self.key},\n{inner}\n}}")
 
 
 @dataclass(frozen=True)

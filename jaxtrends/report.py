@@ -124,6 +124,14 @@ def detectable_effect(finding: Mapping[str, Any]) -> str:
     return f" (detectable effect: {format_number(effect, 2)})"
 
 
+def doubts_of(entry: Mapping[str, Any]) -> str:
+    """What keeps a claim of a record, or parts of it, from deciding; "" where nothing does."""
+    said = entry["evidence"]["undecided"]
+    if isinstance(said, str):
+        return said
+    return "; ".join(f"{part}: {why}" if part else why for part, why in said.items())
+
+
 def row_of(entry: Mapping[str, Any]) -> Row:
     """What tables say of a claim of a record."""
     claim, verdict, found = entry["claim"], entry["verdict"], _headline(entry)
@@ -138,7 +146,7 @@ def row_of(entry: Mapping[str, Any]) -> Row:
         diverged = _diverged(entry["evidence"]["parts"][verdict["headline"]])
         if diverged:
             n += f" ({diverged} diverged)"
-    why = entry["evidence"]["undecided"]
+    why = doubts_of(entry) if verdict["verdict"] == claims.INCONCLUSIVE else ""
     return Row(
         claim["id"],
         claim["statement"],

@@ -207,7 +207,7 @@ def _claim(entry: Mapping[str, Any], slug: str, *, brief: bool) -> dict[str, Any
         "statement": report.sentence(claim["statement"]),
         "verdict": verdict["verdict"],
         "key": _slug(verdict["verdict"]),
-        "why": entry["evidence"]["undecided"],
+        "why": report.doubts_of(entry),
         "source": claim["source"],
         "by": report.CLAIMED[claim["source"]],
         "reported": row.reported,

@@ -1,0 +1,70 @@
+"""Begin a paper: a package that runs in smoke, with two arms, one claim and one test."""
+
+from __future__ import annotations
+
+import argparse
+import keyword
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxtrends import record
+from jaxtrends.errors import Problem
+from jaxtrends.formats import showable
+
+TEMPLATE = Path(__file__).with_name("template")
+FILES = {
+    "paper.py.txt": "experiments/NAME/__init__.py",
+    "main.py.txt": "experiments/NAME/__main__.py",
+    "test_paper.py.txt": "tests/test_NAME.py",
+}
+
+
+def write(name: str, root: Path) -> list[Path]:
+    """Write the package and its test into a checkout; the files written.
+
+    Raises:
+        Problem: the name is none of a module, something has it already, or this is no checkout.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+        raise Problem(
+            f"{name!r} cannot be the name of a module: use lower-case letters, digits and _."
+        )
+    if not (root / "pyproject.toml").exists() or not (root / "experiments").is_dir():
+        raise Problem(
+            f"{root} is no checkout of jaxtrends: clone the repository, and run this from there."
+        )
+    targets = {TEMPLATE / source: root / to.replace("NAME", name) for source, to in FILES.items()}
+    taken = [*(path for path in targets.values() if path.exists())]
+    if taken or (root / "experiments" / f"{name}.py").exists():
+        raise Problem(f"There is an experiment {name} already: choose another name.")
+    for source, target in targets.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(source.read_text(encoding="utf-8").replace("NAME", name), "utf-8")
+    return list(targets.values())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        0; 2 where the user has something to mend.
+    """
+    parser = argparse.ArgumentParser(prog="python -m scripts.new_paper", description=__doc__)
+    parser.add_argument("name", help="of the experiment: state_space_audio, say")
+    options = parser.parse_args(arguments)
+    try:
+        for path in write(options.name, record.ROOT):
+            print(path.relative_to(record.ROOT))
+    except Problem as problem:
+        print(f"error: {showable(str(problem))}", file=sys.stderr)
+        return 2
+    print(f"\nRun it:   python -m experiments.{options.name} --preset smoke")
+    print(f"Test it:  python -m pytest tests/test_{options.name}.py")
+    print("Then read CONTRIBUTING.md, and write the claims first.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
