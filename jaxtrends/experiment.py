@@ -302,7 +302,7 @@ def run(
     wired = (used, over, options.blocks_in_flight, terminal, data.load, methods, processes)
     if not processes.first:
         path = Path(processes.tell("folder", None))
-        folder = RunDirectory.joined(path, terminal.warn)
+        folder = RunDirectory.joined(path, description, terminal.warn)
         _beside(experiment, config, code, folder, wired)
         return None
     path = _folder_for(experiment, options)

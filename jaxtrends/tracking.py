@@ -36,6 +36,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxtrends.errors import Problem, choose
+from jaxtrends.names import shortened
 from jaxtrends.study import thin
 
 Mode = Literal["disabled", "offline", "online"]
@@ -44,7 +45,8 @@ MODES = ("disabled", "offline", "online")
 POINTS_PER_LANE = 200
 LANES_PER_STUDY = 64  # a run takes about 0.15 s to write
 
-GROUP_LETTERS = 128  # W&B's limit
+NAME_LETTERS = 128  # W&B's limit, of a group too
+TABLE_LETTERS = 100  # W&B puts "run-" and the run's id before them
 
 WRITE_SECONDS = 60.0  # for one run; the first one starts W&B
 EXIT_SECONDS = 10.0
@@ -254,7 +256,7 @@ def _lane_run(lane: LaneHistory, names: Sequence[str]) -> dict[str, Any]:
         metrics[name] = values.astype(np.float64)[kept].tolist()
     own = {"study": lane.study, "method": lane.method, "seed": lane.seed, "lane": lane.lane}
     return {
-        "name": f"{lane.study}/{lane.method}-s{lane.seed}",
+        "name": shortened(f"{lane.study}/{lane.method}-s{lane.seed}", NAME_LETTERS),
         "job_type": "lane",
         "member": f"{lane.study}/{lane.method}",
         "config": native({**lane.config, **own}),
@@ -265,10 +267,10 @@ def _lane_run(lane: LaneHistory, names: Sequence[str]) -> dict[str, Any]:
 
 def _table_run(study: str, name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
-        "name": f"{study}/{name}",
+        "name": shortened(f"{study}/{name}", NAME_LETTERS),
         "job_type": "table",
         "config": {"study": study, "table": name},
-        "table": (name, *_columns(rows)),
+        "table": (shortened(name, TABLE_LETTERS), *_columns(rows)),
     }
 
 
@@ -384,7 +386,7 @@ class _Writer:
         self.settle()
         told = dict(run)
         group = "/".join(filter(None, (self._common["group"], told.pop("member", ""))))
-        common = self._common | {"group": group[:GROUP_LETTERS]}
+        common = self._common | {"group": shortened(group, NAME_LETTERS)}
         answer = self._answer(json.dumps({"common": common, **told}) + "\n")
         # W&B turns to the system's temporary folder where it may not write, and says nothing.
         if self._folder not in Path(answer["path"]).parents:

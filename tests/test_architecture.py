@@ -34,7 +34,7 @@ SIBLINGS = {
     "data": {"builders"},
     "declare": {"claims", "stats"},
     "effects": {
-        *("checkpoint", "devices", "distributed", "mesh", "rundir", "sweep", "terminal"),
+        *("checkpoint", "devices", "distributed", "mesh", "record", "rundir", "sweep", "terminal"),
         "transformer",  # which of its arrays stack experts
     },
     "figures": {"labels", "record", "study"},
@@ -45,9 +45,9 @@ SIBLINGS = {
     "pages": {"record", "report", "formats"},
     "painter": {"figures", "record"},
     "report": {"record", "claims", "stats", "study", "formats"},
-    "rundir": {"record"},
+    "rundir": {"names", "record"},
     "sweep": {"train"},
-    "tracking": {"record", "claims", "stats", "study"},
+    "tracking": {"record", "claims", "names", "stats", "study"},
     "webpage": {
         *("claims", "curves", "differences", "drawings", "forest"),
         *("formats", "pages", "record", "report"),
