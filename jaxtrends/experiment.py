@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,16 +20,18 @@ from typing import Any
 import numpy as np
 
 from jaxtrends import claims, devices, distributed, mesh, record, settings
+from jaxtrends import command as commands
 from jaxtrends.claims import Claim, Paper
+from jaxtrends.command import Command
 from jaxtrends.comparison import Comparison
 from jaxtrends.distributed import Lost, Processes
 from jaxtrends.effects import Interrupted, StopSignal, StudyRun
 from jaxtrends.errors import Problem, choose
 from jaxtrends.flags import Options, mesh_of, parse, rebuild
-from jaxtrends.formats import showable
+from jaxtrends.formats import UNSHOWABLE, showable
 from jaxtrends.painter import Painter
 from jaxtrends.plan import Planned
-from jaxtrends.rundir import RunDirectory, StudyDirectory
+from jaxtrends.rundir import RunDirectory, StudyDirectory, new_folder
 from jaxtrends.study import StudyResult
 from jaxtrends.terminal import Quiet, Terminal, duration
 
@@ -69,6 +71,7 @@ class Experiment:
     check:      (config, names of the user's own methods) -> None; raises Problem for a config
                 that cannot be run. `jaxtrends.settings.check` by default.
     datasets:   config -> names of the data sets it needs, loaded before anything is run.
+    files:      names of the config's fields that hold the path of a file, "" for none.
     spread:     (config, data, expert) -> None; raises Problem for a mesh of so many devices along
                 each axis that the networks cannot be spread over. None: they never are.
     load:       (config, name, data folder or None) -> a data set, for an experiment that brings its
@@ -96,6 +99,7 @@ class Experiment:
     check: Callable[[Any, tuple[str, ...]], None] = lambda config, methods: settings.check(config)
     datasets: Callable[[Any], Sequence[str]] = lambda config: ()
     load: Callable[[Any, str, Path | None], Any] = _of_the_library
+    files: tuple[str, ...] = ()
     spread: Callable[[Any, int, int], None] | None = None
     plan: Callable[[Any, Sequence[str]], Mapping[str, Sequence[Planned]]] = lambda config, own: {}
     operations: Callable[[Any, Sequence[str]], Mapping[str, Any]] = lambda config, own: {}
@@ -118,6 +122,10 @@ class Experiment:
             choose("study", name, self.studies)
         return [name for name in self.studies if not config.studies or name in config.studies]
 
+    def changes(self, preset: str, config: Any) -> dict[str, dict[str, Any]]:
+        """Where a config differs from the preset that it is called by: field -> both values."""
+        return record.changes(record.plain(self.presets[preset]), record.plain(config))
+
     def seconds(self, preset: str, studies: Sequence[str]) -> float:
         """Expected time of some studies in a preset, on two CPU cores from a cold start."""
         return sum(getattr(self.studies[name], "seconds", {}).get(preset, 0.0) for name in studies)
@@ -135,15 +143,15 @@ def main(
 
     Args:
         experiment: what to run.
-        arguments:  flags; those of the process by default.
+        arguments:  flags; those of the process by default, and in a notebook none.
         methods:    methods of the user's own, by name, run beside the experiment's.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    command = ["python", "-m", f"experiments.{experiment.name}", *given]
+    command = commands.of(f"experiments.{experiment.name}", arguments, tuple(methods or ()))
     processes, terminal = Processes(), None
     status, failure = 1, "it met an error that it does not know"
     try:
-        config, options = parse(experiment, given, tuple(methods or ()))
+        _check_names(methods or ())
+        config, options = parse(experiment, command.flags, tuple(methods or ()))
         if options.explain:
             terminal = Terminal()
             _explain(experiment, config, options, tuple(methods or ()), terminal)
@@ -180,6 +188,20 @@ def main(
     return distributed.exit_status(processes, status)
 
 
+def _check_names(methods: Iterable[str]) -> None:
+    """Refuse names of methods that neither a record nor its curves could hold.
+
+    Raises:
+        Problem: names the method.
+    """
+    for name in methods:
+        if not name.strip() or "/" in name or UNSHOWABLE.search(name) or len(name.split("\n")) > 1:
+            raise Problem(
+                f"A method cannot be called {showable(name)!r}: choose a name of one line, without "
+                "slashes and control characters."
+            )
+
+
 def _explain(
     experiment: Experiment, config: Any, options: Options, own: Sequence[str], terminal: Terminal
 ) -> None:
@@ -193,7 +215,8 @@ def _explain(
     calls = {name: planned.get(name, ()) for name in chosen}
     measured = {name: experiment.seconds(options.preset, [name]) for name in chosen}
     count = len(found) * (options.processes or 1)
-    terminal.say(f"{experiment.name}, preset {options.preset}: nothing is run.")
+    shown = record.preset_in_words(options.preset, experiment.changes(options.preset, config), own)
+    terminal.say(f"{experiment.name}, preset {shown}: nothing is run.")
     terminal.console.print(plan.explain(calls, measured, machine, count))
     terminal.say(
         f"Operations by formula; memory of a block without its activations; {machine.name}s as "
@@ -219,7 +242,7 @@ def _folder_for(experiment: Experiment, options: Options) -> Path:
         return Path(options.output)
     runs = Path("runs") / experiment.name
     if not options.resume:
-        return runs / f"{options.preset}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        return new_folder(runs, options.preset)
     for marker in sorted(runs.glob(f"{options.preset}-*/run.json"), reverse=True):
         if not (marker.parent / "record.json").exists():
             return marker.parent
@@ -242,7 +265,7 @@ def run(
     experiment: Experiment,
     config: Any,
     options: Options,
-    command: Sequence[str],
+    command: Command,
     terminal: Terminal,
     methods: Mapping[str, Callable[..., Any]],
     processes: Processes,
@@ -308,8 +331,11 @@ def run(
     path = _folder_for(experiment, options)
     folder = RunDirectory(path, description, resume=options.resume, report=terminal.warn)
     processes.tell("folder", str(path))
+    changed = experiment.changes(options.preset, config)
     terminal.say(
-        f"{experiment.name}, preset {options.preset}: {', '.join(chosen)}.\n"
+        f"{experiment.name}, preset "
+        f"{record.preset_in_words(options.preset, changed, tuple(methods))}: "
+        f"{', '.join(chosen)}.\n"
         f"About {duration(experiment.seconds(options.preset, chosen))} on two idle CPU cores; here "
         f"{hardware['count']} x {hardware['kind']}, {hardware['cores']} cores.\nOutput: {path}"
     )
@@ -362,7 +388,7 @@ def run(
                     painter.order(result[part]["figures"], path / "figures")
         done = _record(experiment, config, options.preset, made, data.loaded, tuple(methods))
         done["provenance"] = {
-            **record.provenance(_plain_command(command), hardware, started),
+            **record.provenance(command.recorded(), hardware, started),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "code": {name: result["code"] for name, (result, _) in made.items()},
         }
@@ -378,7 +404,7 @@ def run(
         painter.finish()
     except (Interrupted, Lost):
         terminal.clear()
-        terminal.say("To go on with this run:\n  " + _resume_command(command, path))
+        terminal.say("To go on with this run:\n  " + command.to_resume(path))
         raise
     finally:
         painter.close()
@@ -402,36 +428,6 @@ class _Data:
         if name not in self.loaded:
             self.loaded[name] = self._load(name)
         return self.loaded[name]
-
-
-PLACES = {
-    *("--output", "--data-dir", "--profile", "--wandb", "--resume"),
-    *("--devices", "--blocks-in-flight", "--mesh", "--time-limit"),
-    *("--coordinator", "--processes", "--process", "--distributed"),
-}
-
-
-def _plain_command(command: Sequence[str]) -> list[str]:
-    """The command without the flags that change no result and name places of this machine."""
-    kept, skip = [], False
-    for part in command:
-        flag = part.partition("=")[0]
-        if flag in PLACES:
-            skip = flag == part and flag != "--resume"
-        elif skip:
-            skip = False
-        else:
-            kept.append(part)
-    return kept
-
-
-def _resume_command(command: Sequence[str], path: Path) -> str:
-    import shlex
-
-    kept = [part for part in command if part != "--resume"]
-    if not any(part == "--output" or part.startswith("--output=") for part in kept):
-        kept += ["--output", str(path)]
-    return shlex.join([*kept, "--resume"])
 
 
 def _beside(
@@ -528,6 +524,8 @@ def _record(
         "schema": record.SCHEMA_VERSION,
         "experiment": experiment.name,
         "preset": preset,
+        "changed": experiment.changes(preset, config),
+        "own_methods": list(own),
         "paper": experiment.paper,
         "about": experiment.about,
         "answer": _answer(experiment, judged),
@@ -635,24 +633,68 @@ def _conclude(finished: tuple[dict[str, Any], Path], terminal: Terminal) -> None
         terminal.say(f"Not to be published: {reason}.")
 
 
-def rerun(done: Mapping[str, Any], output: Path) -> dict[str, Any]:
+def rerun(
+    done: Mapping[str, Any],
+    output: Path | None,
+    *,
+    beside: Path,
+    command: Command,
+    resume: bool = False,
+) -> dict[str, Any]:
     """Make a record again on this machine, from its own config.
 
+    Args:
+        done:    the record.
+        output:  the folder for the run; None for a new one beside the other runs.
+        beside:  where the record lies: files that its run read are looked for above it too.
+        command: what the user typed.
+        resume:  whether to go on with the run in ``output``.
+
     Raises:
-        Problem: this release has no such experiment, or the config no longer fits it.
+        Problem: this release has no such experiment, or the config no longer fits it; the run had
+            methods of its user's own; a file that it read is not there.
+        Interrupted: a signal came; what was done is saved.
     """
     experiment = discover()[choose("experiment", done["experiment"], discover())]
+    preset = choose("preset", done["preset"], experiment.presets)
+    own = done.get("own_methods", ())
+    if own:
+        raise Problem(
+            f"The run had methods of its user's own ({', '.join(own)}), whose code no record "
+            "holds: run their script again and look at both with scripts.compare, or add "
+            "--judge-only."
+        )
     kind = type(next(iter(experiment.presets.values())))
     try:
         config = rebuild(kind, record.numbers(done["results"]["config"]))
     except (KeyError, TypeError) as error:
         raise Problem(f"The record's config does not fit this release: {error}.") from None
-    options = Options(preset=done["preset"], output=str(output), wandb="disabled")
+    experiment.check(config, ())
+    located = _with_files(experiment, config, beside)
+    there = replace(experiment, load=lambda _, name, folder: experiment.load(located, name, folder))
+    path = output or new_folder(Path("runs") / experiment.name, f"verify-{preset}")
+    options = Options(preset=preset, output=str(path), wandb="disabled", resume=resume)
     terminal = Terminal()
     try:
-        return run(experiment, config, options, ["rerun"], terminal, {}, Processes())[0]
+        return run(there, config, options, command, terminal, {}, Processes())[0]
     finally:
         terminal.clear()
+
+
+def _with_files(experiment: Experiment, config: Any, beside: Path) -> Any:
+    """The config with each file that it names where it is: here, or in a folder above a record."""
+    places = [Path(), *beside.resolve().parents]
+    for setting in experiment.files:
+        name = getattr(config, setting)
+        found = next((place / name for place in places if (place / name).is_file()), None)
+        if name and found is None:
+            raise Problem(
+                f"The run read {name}, which is neither here nor in a folder above {beside}: start "
+                "again in the folder that the run was started in."
+            )
+        if name:
+            config = replace(config, **{setting: str(found)})
+    return config
 
 
 def discover() -> dict[str, Experiment]:

@@ -35,6 +35,7 @@ SCHEMA_FILE = Path(__file__).with_name("record.schema.json")
 ROOT = Path(__file__).resolve().parent.parent
 MOST_BYTES = 64 * 2**20  # of a file that is read, and of the arrays in it: a record has some MB
 DEEPEST = 40  # levels of nesting: a record has some fifteen
+MOST_CHANGES = 3  # of a preset's settings that a title names
 VERSIONED = ("jaxtrends", "jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 
 # --- plain data --------------------------------------------------------------------------------
@@ -282,14 +283,50 @@ def accelerators(done: Mapping[str, Any]) -> str:
     return "-".join(sorted({found["platform"] for found in _devices(done)} - {"cpu"}))
 
 
+def changes(preset: Any, config: Any, path: str = "") -> dict[str, dict[str, Any]]:
+    """Where a config, as plain data, differs from its preset: field -> both of its values."""
+    if isinstance(preset, dict) and isinstance(config, dict):
+        inner = (
+            changes(preset.get(key), config.get(key), f"{path}.{key}" if path else key)
+            for key in {**preset, **config}
+        )
+        return {field: values for found in inner for field, values in found.items()}
+    return {} if preset == config else {path: {"preset": preset, "run": config}}
+
+
+def preset_in_words(preset: str, changed: Mapping[str, Any], own: Sequence[str] = ()) -> str:
+    """A preset, and what a run does otherwise: ``default with seeds 3``."""
+    said = [f"{field} {_briefly(values['run'])}" for field, values in changed.items()]
+    said = said if len(said) <= MOST_CHANGES else [*said[: MOST_CHANGES - 1], "other settings"]
+    said += [f"methods of its user's own ({', '.join(own)})"] * bool(own)
+    if not said:
+        return preset
+    *others, last = said
+    return f"{preset} with {', '.join(others)}{' and ' * bool(others)}{last}"
+
+
+def _briefly(value: Any) -> str:
+    several = value if isinstance(value, list) else [value]
+    text = " ".join(map(str, several)) or "none"
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+def _as_run(done: Mapping[str, Any]) -> str:
+    return preset_in_words(done["preset"], done.get("changed", {}), done.get("own_methods", ()))
+
+
 def edition(done: Mapping[str, Any]) -> str:
-    """A record's preset, with its accelerators if there are any: ``full``, ``full-gpu``."""
-    return "-".join(part for part in (done["preset"], accelerators(done)) if part)
+    """A record's preset and its accelerators, as part of a path: ``full``, ``full-gpu``.
+
+    One whose settings are not those of its preset is another: ``full-changed``.
+    """
+    changed = "changed" if _as_run(done) != done["preset"] else ""
+    return "-".join(part for part in (done["preset"], changed, accelerators(done)) if part)
 
 
 def title(done: Mapping[str, Any]) -> str:
     """A record's experiment and `edition` in words: ``forward_grad, preset full, GPU``."""
-    parts = (done["experiment"], f"preset {done['preset']}", accelerators(done).upper())
+    parts = (done["experiment"], f"preset {_as_run(done)}", accelerators(done).upper())
     return ", ".join(part for part in parts if part)
 
 
@@ -414,13 +451,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def provenance(command: Sequence[str], device: Mapping[str, Any], started: str) -> dict[str, Any]:
+def provenance(command: str, device: Mapping[str, Any], started: str) -> dict[str, Any]:
     """What made a record: commit, dirty or not, command, versions, device, time (UTC, ISO 8601)."""
     head, dirty = commit()
     return {
         "commit": head,
         "dirty": dirty,
-        "command": " ".join(command),
+        "command": command,
         "versions": versions(),
         "device": dict(device),
         "system": f"{platform.system()} {platform.machine()}",
@@ -489,6 +526,8 @@ def publishable(record: Mapping[str, Any]) -> str:
     """Why a record may not be published; "" where it may."""
     if record["preset"] == "smoke":
         return "it is a smoke run"
+    if _as_run(record) != record["preset"]:
+        return f"it is not its preset, but {_as_run(record)}"
     if record["provenance"]["dirty"] is not False:
         return "it was made from code that is not a commit"
     return ""
@@ -535,7 +574,7 @@ def _contradictions(record: Mapping[str, Any]) -> Iterator[str]:
     """Yield what does not fit together in a record of which every part is as it should be."""
     studies = [s for part in ("results", "measurements") for s in record[part]["studies"].values()]
     names = [figure["name"] for study in studies for figure in study["figures"]]
-    if len(set(names)) < len(names):
+    if len({name.casefold() for name in names}) < len(names):  # on some file systems they are one
         yield f"two of the figures {', '.join(sorted(names))} have the same name"
     for study in studies:
         for table in study["tables"]:

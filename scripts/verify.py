@@ -6,7 +6,6 @@ import argparse
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         help="folder for the new run (default: runs/EXPERIMENT/verify-PRESET-TIME)",
     )
+    parser.add_argument("--resume", action="store_true", help="go on with the new run in --output")
     parser.add_argument(
         "--judge-only",
         action="store_true",
@@ -193,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.judge_only:
             text, differ = judge_only(old)
         else:
-            text, differ = compare(old, _make_again(old, options.output))
+            text, differ = compare(old, _make_again(old, options, arguments))
     except Problem as problem:
         print(f"error: {showable(str(problem))}", file=sys.stderr)
         return 2
@@ -201,13 +201,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if differ else 0
 
 
-def _make_again(old: Mapping[str, Any], output: Path | None) -> dict[str, Any]:
-    from jaxtrends.experiment import rerun
+def _make_again(
+    old: Mapping[str, Any], options: argparse.Namespace, arguments: Sequence[str] | None
+) -> dict[str, Any]:
+    from jaxtrends import command, experiment
+    from jaxtrends.effects import Interrupted
 
-    if output is None:
-        time = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        output = Path("runs") / old["experiment"] / f"verify-{old['preset']}-{time}"
-    return rerun(old, output)
+    if options.resume and options.output is None:
+        raise Problem("--resume needs the folder of the new run: name it with --output.")
+    try:
+        return experiment.rerun(
+            old,
+            options.output,
+            beside=options.record,
+            command=command.of("scripts.verify", arguments),
+            resume=options.resume,
+        )
+    except Interrupted as stop:
+        print(f"Stopped by {stop}; the state is saved.", file=sys.stderr)
+        raise SystemExit(128 + stop.number) from None
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ SIBLINGS = {
         "transformer",  # which of its arrays stack experts
     },
     "figures": {"labels", "record", "study"},
-    "flags": {"formats", "mesh", "terminal"},
+    "flags": {"command", "formats", "mesh", "terminal"},
     "forest": {"formats"},
     "moe": {"mesh"},
     "record": {"claims", "formats", "stats"},

@@ -31,7 +31,7 @@ def test_a_run_ends_with_verdicts_and_says_where_all_lies(whole):
     assert "reproduced" in out
     assert "record.json" in out
     assert "figures" in out
-    assert done["provenance"]["command"] == "python -m experiments.toy"
+    assert done["provenance"]["command"] == "python toy_experiment.py"
     assert done["results"]["data"]["digits"]["digest"]
 
 

@@ -9,7 +9,7 @@ import typing
 
 import pytest
 
-from jaxtrends import experiment, flags, plan, record
+from jaxtrends import command, experiment, flags, plan, record
 from jaxtrends.distributed import Processes
 from jaxtrends.errors import Problem
 from jaxtrends.terminal import Quiet
@@ -133,7 +133,8 @@ def test_a_valid_config_runs_to_its_record(name, tmp_path):
     found = EXPERIMENTS[name]
     config = runnable(found)
     options = flags.Options(preset="smoke", output=str(tmp_path / "run"))
-    made, folder = experiment.run(found, config, options, [], Quiet(""), {}, Processes())
+    started = command.Command((), (), "main")
+    made, folder = experiment.run(found, config, options, started, Quiet(""), {}, Processes())
     kept = record.read(folder)["results"]["config"]
     assert kept == record.plain(made["results"]["config"]) == record.plain(config)
 

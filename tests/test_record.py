@@ -276,6 +276,50 @@ def test_an_installed_copy_does_not_claim_the_commit_of_the_project_around_it(
 
 
 @pytest.mark.parametrize(
+    ("changed", "own", "shown"),
+    [
+        ({"seeds": {"preset": 10, "run": 3}}, [], "with seeds 3"),
+        ({"studies": {"preset": ["a"], "run": []}}, [], "with studies none"),
+        (
+            {"studies": {"preset": [], "run": ["a", "b"]}, "mlp.steps": {"preset": 9, "run": 8}},
+            [],
+            "with studies a b and mlp.steps 8",
+        ),
+        (
+            {f"field{n}": {"preset": n, "run": n + 1} for n in range(9)},
+            [],
+            "with field0 1, field1 2 and other settings",
+        ),
+        ({}, ["mine", "甲"], "with methods of its user's own (mine, 甲)"),
+    ],
+)
+def test_a_run_of_other_settings_than_its_presets_does_not_pass_for_it(
+    tmp_path, changed, own, shown
+):
+    made = {**example(), "changed": changed, "own_methods": own}
+    record.write_json(tmp_path / "record.json", made)
+    kept = record.read(tmp_path)
+    assert record.title(kept) == f"slopes, preset default {shown}"
+    assert record.edition(kept) == "default-changed"
+    assert record.publishable(kept) == f"it is not its preset, but default {shown}"
+    same = {**kept, "changed": {}, "own_methods": []}
+    for plain in (same, example()):
+        assert record.title(plain) == "slopes, preset default"
+        assert record.edition(plain) == "default"
+        assert record.publishable(plain) == ""
+
+
+def test_two_figures_of_one_name_are_refused_whatever_a_file_system_makes_of_case(tmp_path):
+    made = example()
+    studies = made["results"]["studies"]
+    (first,), (second,) = (studies[name]["figures"] for name in ("estimators", "training"))
+    second["name"] = first["name"].upper()
+    record.write_json(tmp_path / "record.json", made)
+    with pytest.raises(Problem, match="have the same name"):
+        record.read(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("preset", "dirty", "reason"),
     [
         ("default", False, ""),

@@ -99,6 +99,7 @@ EXPERIMENT = Experiment(
     ),
     check=settings.check,
     datasets=settings.datasets,
+    files=("table",),
     load=settings.load,
 )
 
