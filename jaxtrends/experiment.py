@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxtrends import claims, devices, distributed, mesh, record, settings
+from jaxtrends import backend, claims, devices, distributed, mesh, places, record, settings
 from jaxtrends.claims import Claim, Paper
 from jaxtrends.comparison import Comparison
 from jaxtrends.distributed import Lost, Processes
@@ -31,7 +31,7 @@ from jaxtrends.painter import Painter
 from jaxtrends.plan import Planned
 from jaxtrends.rundir import RunDirectory, StudyDirectory
 from jaxtrends.study import StudyResult
-from jaxtrends.terminal import Quiet, Terminal, duration
+from jaxtrends.terminal import Quiet, Terminal, duration, mend_streams
 
 
 @dataclass(frozen=True)
@@ -138,10 +138,11 @@ def main(
         arguments:  flags; those of the process by default.
         methods:    methods of the user's own, by name, run beside the experiment's.
     """
+    mend_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = ["python", "-m", f"experiments.{experiment.name}", *given]
     processes, terminal = Processes(), None
-    status, failure = 1, "it met an error that it does not know"
+    status, failure = 1, "unexpected error"
     try:
         config, options = parse(experiment, given, tuple(methods or ()))
         if options.explain:
@@ -187,7 +188,7 @@ def _explain(
     from jaxtrends import plan
 
     chosen = experiment.studies_of(config)
-    found = devices.use(_device_count(options))
+    found = backend.use(_device_count(options))
     machine = plan.MACHINES.get(found[0].platform, plan.CORE)
     planned = experiment.plan(config, own)
     calls = {name: planned.get(name, ()) for name in chosen}
@@ -262,11 +263,13 @@ def run(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     chosen = experiment.studies_of(config)
     mode = tracking.mode(options.wandb or None, os.environ, options.preset)
-    used = devices.use(_device_count(options))
+    used = backend.use(_device_count(options))
     if options.compilation_cache:
-        devices.keep_compiled()
+        backend.keep_compiled(terminal.warn)
     data_dir = Path(options.data_dir) if options.data_dir else None
     trace = Path(options.profile) if options.profile else None
+    if trace is not None:
+        places.make(trace, "profile")
     data = _Data(lambda name: experiment.load(config, name, data_dir))
     for name in experiment.datasets(config):
         data.load(name)
@@ -384,6 +387,9 @@ def run(
         painter.close()
         tracker.close()
         folder.close()
+    if painter.undrawn:
+        again = _resume_command(command, path)
+        terminal.warn(f"{painter.complaint}; the record is whole. To draw again: {again}")
     if trace:
         terminal.say(f"Profile: {trace} (perfetto_trace.json.gz in it opens in Perfetto)")
     if address:
@@ -625,11 +631,11 @@ def _conclude(finished: tuple[dict[str, Any], Path], terminal: Terminal) -> None
     terminal.say("")
     terminal.console.print(report.terminal_table(done))
     terminal.say(f"Record:  {path / 'record.json'}")
-    terminal.say(f"Figures: {path / 'figures'}")
-    if (path / "wandb").exists():
-        terminal.say(
-            f"W&B:     {path / 'wandb'} (to upload: wandb sync {path / 'wandb'}/offline-*)"
-        )
+    if (path / "figures").exists():
+        terminal.say(f"Figures: {path / 'figures'}")
+    wandb = path / "wandb"
+    if wandb.exists():
+        terminal.say(f"W&B:     {wandb} (to upload: wandb sync {places.quoted(wandb)}/offline-*)")
     reason = record.publishable(done)
     if reason:
         terminal.say(f"Not to be published: {reason}.")

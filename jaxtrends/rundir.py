@@ -14,7 +14,6 @@ import contextlib
 import json
 import re
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from jaxtrends import record
+from jaxtrends import places, record
 from jaxtrends.errors import Problem
 
 SEAL = "sha256"  # the name of an array that holds the digest of the arrays beside it
@@ -168,10 +167,8 @@ class RunDirectory:
 
 def _writable(path: Path) -> TextIO:
     """Make a run's folder where it is missing, and open its lock."""
+    places.make(path, "output")
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
         return (path / ".lock").open("w")
     except OSError as error:
         raise Problem(
