@@ -93,6 +93,7 @@ ELSEWHERE = {
     "cost_table --check": (2, "in a checkout of it"),
     "fault_campaign --be-killed": (IndexError, ""),
     "import_mnist nowhere": (2, "no directory nowhere"),
+    "new_paper mine": (2, "no checkout"),
     "page RUN --output page.html": (0, ""),
     "render_results": (2, "a checkout of the repository"),
     "render_results --check": (2, "a checkout of the repository"),
