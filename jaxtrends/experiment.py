@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxtrends import claims, devices, distributed, mesh, record, settings
+from jaxtrends import backend, claims, devices, distributed, mesh, places, record, settings
 from jaxtrends import command as commands
 from jaxtrends.claims import Claim, Paper
 from jaxtrends.command import Command
@@ -33,7 +33,7 @@ from jaxtrends.painter import Painter
 from jaxtrends.plan import Planned
 from jaxtrends.rundir import RunDirectory, StudyDirectory, new_folder
 from jaxtrends.study import StudyResult
-from jaxtrends.terminal import Quiet, Terminal, duration
+from jaxtrends.terminal import Quiet, Terminal, duration, mend_streams
 
 
 @dataclass(frozen=True)
@@ -146,9 +146,10 @@ def main(
         arguments:  flags; those of the process by default, and in a notebook none.
         methods:    methods of the user's own, by name, run beside the experiment's.
     """
+    mend_streams()
     command = commands.of(f"experiments.{experiment.name}", arguments, tuple(methods or ()))
     processes, terminal = Processes(), None
-    status, failure = 1, "it met an error that it does not know"
+    status, failure = 1, "unexpected error"
     try:
         _check_names(methods or ())
         config, options = parse(experiment, command.flags, tuple(methods or ()))
@@ -209,7 +210,7 @@ def _explain(
     from jaxtrends import plan
 
     chosen = experiment.studies_of(config)
-    found = devices.use(_device_count(options))
+    found = backend.use(_device_count(options))
     machine = plan.MACHINES.get(found[0].platform, plan.CORE)
     planned = experiment.plan(config, own)
     calls = {name: planned.get(name, ()) for name in chosen}
@@ -285,11 +286,13 @@ def run(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     chosen = experiment.studies_of(config)
     mode = tracking.mode(options.wandb or None, os.environ, options.preset)
-    used = devices.use(_device_count(options))
+    used = backend.use(_device_count(options))
     if options.compilation_cache:
-        devices.keep_compiled()
+        backend.keep_compiled(terminal.warn)
     data_dir = Path(options.data_dir) if options.data_dir else None
     trace = Path(options.profile) if options.profile else None
+    if trace is not None:
+        places.make(trace, "profile")
     data = _Data(lambda name: experiment.load(config, name, data_dir))
     for name in experiment.datasets(config):
         data.load(name)
@@ -410,6 +413,9 @@ def run(
         painter.close()
         tracker.close()
         folder.close()
+    if painter.undrawn:
+        again = command.to_resume(path)
+        terminal.warn(f"{painter.complaint}; the record is whole. To draw again: {again}")
     if trace:
         terminal.say(f"Profile: {trace} (perfetto_trace.json.gz in it opens in Perfetto)")
     if address:
@@ -623,11 +629,11 @@ def _conclude(finished: tuple[dict[str, Any], Path], terminal: Terminal) -> None
     terminal.say("")
     terminal.console.print(report.terminal_table(done))
     terminal.say(f"Record:  {path / 'record.json'}")
-    terminal.say(f"Figures: {path / 'figures'}")
-    if (path / "wandb").exists():
-        terminal.say(
-            f"W&B:     {path / 'wandb'} (to upload: wandb sync {path / 'wandb'}/offline-*)"
-        )
+    if (path / "figures").exists():
+        terminal.say(f"Figures: {path / 'figures'}")
+    wandb = path / "wandb"
+    if wandb.exists():
+        terminal.say(f"W&B:     {wandb} (to upload: wandb sync {places.quoted(wandb)}/offline-*)")
     reason = record.publishable(done)
     if reason:
         terminal.say(f"Not to be published: {reason}.")

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from jaxtrends import mesh
+from jaxtrends import mesh, places
 from jaxtrends.command import flag_of
 from jaxtrends.errors import Problem, choose
 from jaxtrends.formats import UNSHOWABLE, showable
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MINUTES_OF_A_YEAR = 525_600
 MOST_DEVICES = 4096  # along an axis of a mesh
+PATHS = ("output", "profile", "data_dir")  # the options that name a place
 
 
 @dataclass(frozen=True)
@@ -192,12 +193,15 @@ def parse(
     problem = refusal(experiment, parsed.config, config, methods)
     if problem:
         raise Problem(problem)
-    limit = parsed.options.time_limit
+    given = {name: text for name in PATHS if (text := getattr(parsed.options, name))}
+    expanded = {name: str(places.expanded(text)) for name, text in given.items()}
+    options = dataclasses.replace(parsed.options, **expanded)
+    limit = options.time_limit
     if limit is not None and not 0 < limit <= MINUTES_OF_A_YEAR:
         raise Problem(f"--time-limit must lie above 0 and within a year, not {limit} minutes.")
-    if parsed.options.mesh:
-        _check_mesh(experiment, parsed.config, parsed.options)
-    return parsed.config, parsed.options
+    if options.mesh:
+        _check_mesh(experiment, parsed.config, options)
+    return parsed.config, options
 
 
 def _check_mesh(experiment: Experiment, config: Any, options: Options) -> None:

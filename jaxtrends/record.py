@@ -420,7 +420,11 @@ def code_digest(modules: Iterable[str], root: Path = ROOT) -> str:
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10
+            ["git", "-C", str(ROOT), *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -558,7 +562,7 @@ def read(path: Path) -> dict[str, Any]:
             f"{path} has record version {version!r:.40}; this release reads version "
             f"{SCHEMA_VERSION}."
         )
-    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_text()))
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
     error = jsonschema.exceptions.best_match(validator.iter_errors(record))
     if error is not None:
         raise Problem(

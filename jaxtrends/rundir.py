@@ -16,7 +16,6 @@ import contextlib
 import itertools
 import json
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from jaxtrends import names, record
+from jaxtrends import names, places, record
 from jaxtrends.errors import Problem
 
 SEAL = "sha256"  # the name of an array that holds the digest of the arrays beside it
@@ -189,10 +188,8 @@ class RunDirectory:
 
 def _writable(path: Path) -> TextIO:
     """Make a run's folder where it is missing, and open its lock."""
+    places.make(path, "output")
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
         return (path / ".lock").open("w")
     except OSError as error:
         raise _unwritable(path, error) from None

@@ -26,6 +26,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -35,6 +36,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxtrends import places
 from jaxtrends.errors import Problem, choose
 from jaxtrends.names import shortened
 from jaxtrends.study import thin
@@ -224,7 +226,7 @@ class Tracker:
             self._uploader = None
             self._warn(
                 f"W&B: {failure}. The runs stay offline; to upload them later: "
-                f"wandb sync {_folder(self._tracking)}/offline-run-*"
+                f"wandb sync {places.quoted(_folder(self._tracking))}/offline-run-*"
             )
 
     @contextlib.contextmanager
@@ -322,14 +324,27 @@ def _environment(folder: Path) -> dict[str, str]:
     """The environment for W&B's processes: the user's, less what names one particular run."""
     dropped = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SWEEP_ID", "WANDB_SERVICE", "WANDB_MODE")
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
-    return kept | {
-        "PYTHONPATH": os.pathsep.join(
-            filter(None, [str(Path(__file__).resolve().parents[1]), kept.get("PYTHONPATH")])
-        ),
-        "WANDB_ERROR_REPORTING": "false",  # or it calls home, also offline
-        "WANDB_DATA_DIR": str(folder / "staging"),
-        "WANDB_CACHE_DIR": str(folder / "cache"),
-    }
+    return (
+        _home(folder)
+        | kept
+        | {
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, [str(Path(__file__).resolve().parents[1]), kept.get("PYTHONPATH")])
+            ),
+            "WANDB_ERROR_REPORTING": "false",  # or it calls home, also offline
+            "WANDB_DATA_DIR": str(folder / "staging"),
+            "WANDB_CACHE_DIR": str(folder / "cache"),
+        }
+    )
+
+
+def _home(instead: Path) -> dict[str, str]:
+    """The variable that gives W&B a home where the user has none, without which it does nothing."""
+    try:
+        Path.home()
+    except RuntimeError:
+        return {"HOME": str(instead)}
+    return {}
 
 
 def _start(folder: Path, arguments: Sequence[str], log: str, **options: Any) -> subprocess.Popen:
@@ -523,7 +538,13 @@ def read_lanes(runs: Sequence[Path]) -> list[LaneHistory]:
         Problem: W&B cannot read one of them, or they hold no lanes of this suite.
     """
     command = [sys.executable, "-P", "-c", READER, *map(str, runs)]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        encoding="utf-8",
+        env=_home(Path(tempfile.gettempdir())) | os.environ | {"PYTHONIOENCODING": "utf-8"},
+        stdin=subprocess.DEVNULL,
+    )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise Problem(f"W&B cannot read its runs: {lines[-1] if lines else 'it gives no reason'}.")
@@ -605,7 +626,7 @@ class _Uploader:
     def address(self) -> str:
         """The project's page, as the upload named it, or ""."""
         log = self._folder / "sync.log"
-        text = log.read_text(errors="replace") if log.exists() else ""
+        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
         found = re.search(r"View run .* at (http\S+)/runs/", text)
         return found[1] if found else ""
 
@@ -644,7 +665,11 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def _last_line(path: Path) -> str:
-    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [
+        line
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.strip()
+    ]
     return re.sub(r"^(wandb: )?(ERROR |Error: )?", "", lines[-1]).rstrip(".") if lines else ""
 
 

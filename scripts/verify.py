@@ -6,12 +6,12 @@ import argparse
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from jaxtrends import record, report
+from jaxtrends import places, record, report
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
+from jaxtrends.terminal import mend_streams
 
 ABSENT = "not run"
 
@@ -174,11 +174,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0; 1 where a verdict about results differs; 2 where the user has something to mend.
     """
+    mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.verify", description=__doc__)
-    parser.add_argument("record", type=Path, help="a record.json, or the folder it lies in")
+    parser.add_argument(
+        "record", type=places.argument, help="a record.json, or the folder it lies in"
+    )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=places.argument,
         help="folder for the new run (default: runs/EXPERIMENT/verify-PRESET-TIME)",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the new run in --output")

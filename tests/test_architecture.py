@@ -24,6 +24,8 @@ FILES = sorted(
 # What a module of the library may import from the library. One that is not named imports nothing
 # but errors, which is free for all; experiment wires everything together.
 SIBLINGS = {
+    "backend": {"devices", "places"},
+    "builders": {"places"},
     "charts": {"claims", "stats", "study"},
     "claims": {"stats"},
     "differences": {"curves", "record", "stats"},
@@ -31,23 +33,23 @@ SIBLINGS = {
         *("charts", "claims", "declare", "flops", "settings", "study", "train", "tuning"),
     },
     "curves": {"study"},
-    "data": {"builders"},
+    "data": {"builders", "places"},
     "declare": {"claims", "stats"},
     "effects": {
         *("checkpoint", "devices", "distributed", "mesh", "record", "rundir", "sweep", "terminal"),
         "transformer",  # which of its arrays stack experts
     },
-    "figures": {"labels", "record", "study"},
-    "flags": {"command", "formats", "mesh", "terminal"},
+    "figures": {"fonts", "labels", "record", "study"},
+    "flags": {"command", "formats", "mesh", "places", "terminal"},
     "forest": {"formats"},
     "moe": {"mesh"},
     "record": {"claims", "formats", "stats"},
     "pages": {"record", "report", "formats"},
     "painter": {"figures", "record"},
     "report": {"record", "claims", "stats", "study", "formats"},
-    "rundir": {"names", "record"},
+    "rundir": {"names", "places", "record"},
     "sweep": {"train"},
-    "tracking": {"record", "claims", "names", "stats", "study"},
+    "tracking": {"record", "claims", "names", "places", "stats", "study"},
     "webpage": {
         *("claims", "curves", "differences", "drawings", "forest"),
         *("formats", "pages", "record", "report"),

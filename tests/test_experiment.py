@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
-from jaxtrends import experiment, flags, record
+from jaxtrends import experiment, flags, painter, record
 from jaxtrends.errors import Problem
 from tests import toy_experiment
-from tests.toy_run import finish, start
+from tests.toy_run import TOY, finish, start
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +109,7 @@ def test_a_finished_run_resumed_is_kept_as_it_is(tmp_path):
         (["--dataset", "mnist"], "import_mnist"),
         (["--resume"], "There is no unfinished"),
         (["--resume", "--output", "nowhere"], "There is no run to resume"),
-        (["--output", "/dev/null/x"], "cannot be written"),
+        (["--output", "/dev/null/x"], "cannot be written (/dev/null is no folder)"),
         (["--profile", "/dev/null/x"], "choose another with --profile"),
     ],
 )
@@ -178,6 +181,81 @@ def test_a_profile_is_written(tmp_path):
     assert list(trace.rglob("*.xplane.pb"))
     assert f"Profile: {trace}" in out
     assert str(tmp_path) not in (tmp_path / "run" / "record.json").read_text()
+
+
+HOMELESS = """
+import pwd
+
+def nobody(_):
+    raise KeyError("no entry")
+
+pwd.getpwuid = nobody
+"""
+
+
+def test_a_run_needs_no_home_no_backend_no_cache_no_alphabet_and_no_input(tmp_path):
+    """All that a container, a notebook or a cron job may lack, at once."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(HOMELESS)
+    folder = tmp_path / "of mine, größer"
+    environment = {name: text for name, text in os.environ.items() if name != "HOME"} | {
+        "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{record.ROOT}",
+        "PYTHONIOENCODING": "ascii",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "JAX_COMPILATION_CACHE_DIR": "/dev/null/programs",
+    }
+    status, out, err = finish(
+        *("--preset", "smoke", "--output", folder, "--wandb", "offline"), env=environment
+    )
+    assert status == 0
+    assert record.read(folder)["preset"] == "smoke"
+    assert {path.suffix for path in (folder / "figures").iterdir()} == {".svg", ".png"}
+    warnings = err.splitlines()
+    assert len(warnings) == 1
+    assert warnings[0].startswith("warning: Compiled programs are not kept: /dev/null/programs")
+    shown = str(folder).encode("ascii", "backslashreplace").decode()
+    assert f"Output: {shown}\n" in out
+    assert f"wandb sync '{shown}/wandb'/offline-*" in out
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&- <&-"])
+def test_a_run_whose_streams_are_closed_ends_with_its_record(tmp_path, closed):
+    command = [sys.executable, str(TOY), "--preset", "smoke", "--output", str(tmp_path / "run")]
+    done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *command], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert record.read(tmp_path / "run")
+    assert len(list((tmp_path / "run" / "figures").iterdir())) == 2
+
+
+def test_a_figure_that_cannot_be_drawn_costs_a_warning_and_no_record(tmp_path, monkeypatch, capsys):
+    def fail(figure, directory):
+        raise MemoryError("no room for a picture.")
+
+    folder = tmp_path / "of mine"
+    arguments = ["--preset", "smoke", "--output", str(folder)]
+    with monkeypatch.context() as broken:
+        broken.setattr(painter.sys, "executable", "/nowhere/python")
+        broken.setattr(painter.figures, "draw", fail)
+        assert experiment.main(toy_experiment.EXPERIMENT, arguments) == 0
+    out, err = capsys.readouterr()
+    assert record.read(folder)["results"]["claims"]
+    (warning,) = err.splitlines()
+    assert "toy.svg could not be drawn (no room for a picture); the record is whole" in warning
+    assert "Figures:" not in out
+    again = shlex.split(warning.partition("To draw again: ")[2])
+    assert again[3:] == [*arguments, "--resume"]
+    assert experiment.main(toy_experiment.EXPERIMENT, again[3:]) == 0
+    assert len(list((folder / "figures").iterdir())) == 2
+
+
+def test_a_run_on_a_platform_that_is_not_here_is_one_sentence(tmp_path):
+    status, _, err = finish(
+        *("--preset", "smoke", "--output", tmp_path / "run"),
+        env=os.environ | {"JAX_PLATFORMS": "nonsense"},
+    )
+    assert status == 2
+    assert err.startswith("error: JAX_PLATFORMS=nonsense asks for what JAX does not find here")
+    assert not (tmp_path / "run").exists()
 
 
 def test_smoke_writes_no_wandb_and_default_writes_offline(tmp_path, whole):

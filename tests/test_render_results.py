@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxtrends import record
+from jaxtrends import painter, record
 from scripts import cite, render_results
 from tests.example_record import write_example
 
@@ -185,8 +185,29 @@ def test_a_readme_without_marks_is_left_alone(results):
 
 def test_no_records_are_no_fault(tmp_path):
     results = tmp_path / "results"
+    results.mkdir()
     assert render_results.main(["--results", str(results)]) == 0
     assert check(results) == 0
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path, capsys):
+    results = tmp_path / "results"
+    assert render_results.main(["--results", str(results)]) == 2
+    assert check(results) == 2
+    assert capsys.readouterr().err.count(f"error: There is no folder {results}") == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_figure_that_cannot_be_drawn_is_a_problem(results, capsys, monkeypatch):
+    def fail(figure, directory):
+        raise ValueError("no ink")
+
+    monkeypatch.setattr(painter.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(painter.figures, "draw", fail)
+    for path in results.rglob("*.svg"):
+        path.unlink()
+    assert render_results.main(["--results", str(results)]) == 2
+    assert "could not be drawn (no ink): mend that, and render again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

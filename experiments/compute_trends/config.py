@@ -20,6 +20,7 @@ from experiments.compute_trends.projection import ProjectionConfig
 from experiments.compute_trends.rules import Rules
 from experiments.compute_trends.selection import SelectionConfig
 from experiments.compute_trends.sensitivity import SensitivityConfig
+from jaxtrends import places
 from jaxtrends.errors import Problem
 from jaxtrends.formats import UNSHOWABLE, showable
 
@@ -73,7 +74,7 @@ def load(config: Config, name: str, folder: Path | None) -> systems.Systems:
     Raises:
         Problem: the table cannot be used.
     """
-    found = systems.read(Path(config.table) if config.table else systems.PAPER)
+    found = systems.read(places.expanded(config.table) if config.table else systems.PAPER)
     for text in (*found.names, *found.domains):
         if UNSHOWABLE.search(text):
             raise Problem(f"{name}: {showable(text)!r} holds a control character: remove it.")
