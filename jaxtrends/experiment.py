@@ -19,7 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from jaxtrends import backend, claims, devices, distributed, mesh, places, record, settings
+from jaxtrends import (
+    backend,
+    claims,
+    devices,
+    distributed,
+    golden,
+    mesh,
+    places,
+    record,
+    settings,
+    source,
+)
 from jaxtrends import command as commands
 from jaxtrends.claims import Claim, Paper
 from jaxtrends.command import Command
@@ -304,8 +315,8 @@ def run(
         "data": {name: found.digest for name, found in data.loaded.items()},
     }
     head, dirty = record.commit()
-    modules = {n: sorted({experiment.studies[n].run.__module__, "jaxtrends.sweep"}) for n in chosen}
-    code = {name: record.code_digest(names) for name, names in modules.items()}
+    code = {name: source.digest(source.modules_of(experiment.studies[name])) for name in chosen}
+    editions = golden.editions(experiment.name)
     hardware = devices.describe(used)
     versions = record.versions()
     distributed.agree(
@@ -365,13 +376,9 @@ def run(
         with StopSignal(processes, limit) as stop, devices.profiled(trace):
             for name in chosen:
                 study = experiment.studies[name]
-                origin = {
-                    "modules": modules[name],
-                    "digest": code[name],
-                    "commit": head,
-                    "dirty": dirty,
-                    "device": hardware,
-                }
+                origin = {"commit": head, "dirty": dirty, "device": hardware}
+                if name in editions:
+                    origin["golden"] = editions[name]
                 place = folder.study(name, code[name])
                 result = place.result()
                 processes.tell(f"{name}, done before", result is not None)

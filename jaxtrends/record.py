@@ -7,10 +7,8 @@ written as the texts "nan", "inf" and "-inf", so that the file is JSON by the st
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import importlib.metadata
 import io
@@ -20,7 +18,7 @@ import os
 import platform
 import stat
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -330,90 +328,6 @@ def title(done: Mapping[str, Any]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-# --- the code that made it ---------------------------------------------------------------------
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            node.body = [
-                statement
-                for statement in node.body
-                if not (
-                    isinstance(statement, ast.Expr)
-                    and isinstance(statement.value, ast.Constant)
-                    and isinstance(statement.value.value, str)
-                )
-            ]
-    return tree
-
-
-def _shape(node: Any) -> str:
-    """A syntax tree as text that is the same on every Python (`ast.dump`'s is not).
-
-    Versions add fields (3.12: type parameters); one that is empty says nothing and is left out.
-    """
-    if isinstance(node, ast.AST):
-        fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
-        inner = ", ".join(f"{name}={_shape(value)}" for name, value in fields)
-        return f"{type(node).__name__}({inner})"
-    if isinstance(node, list):
-        return f"[{', '.join(map(_shape, node))}]"
-    return repr(node)
-
-
-def _imports(tree: ast.Module, package: str) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parent = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
-                base = f"{parent}.{base}" if base else parent
-            names.add(base)
-            names.update(f"{base}.{alias.name}" for alias in node.names)
-    return names
-
-
-@functools.lru_cache(maxsize=256)
-def _understood(source: str, package: str) -> tuple[str, tuple[str, ...]]:
-    """What a module's source does, as text without its prose, and the names that it imports."""
-    tree = _without_docstrings(ast.parse(source))
-    return _shape(tree), tuple(sorted(_imports(tree, package)))
-
-
-def _module_file(name: str, root: Path) -> Path | None:
-    path = root.joinpath(*name.split("."))
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def code_digest(modules: Iterable[str], root: Path = ROOT) -> str:
-    """SHA-256 of the named modules and of all that they import from this project.
-
-    Comments, docstrings and layout do not count: the syntax trees are compared, so that better
-    prose does not make a result stale. A package's ``__init__``, which may import every study, is
-    not followed into unless it is named.
-    """
-    named = list(modules)
-    pending, seen = list(named), {}
-    while pending:
-        name = pending.pop()
-        file = _module_file(name, root)
-        if name in seen or file is None or not name.startswith(("jaxtrends.", "experiments.")):
-            continue
-        if file.name == "__init__.py" and name not in named:
-            continue
-        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-        seen[name], imported = _understood(file.read_text(encoding="utf-8"), package)
-        pending.extend(imported)
-    return digest(seen)
-
-
 # --- provenance --------------------------------------------------------------------------------
 
 
@@ -440,7 +354,7 @@ def commit() -> tuple[str, bool | None]:
     head = _git("rev-parse", "HEAD")
     if head is None or not _git("ls-files", "--", "jaxtrends/record.py"):
         return "", None
-    code = ("jaxtrends/*.py", "experiments/*.py")
+    code = ("jaxtrends/*.py", "experiments/*.py", "results/*/golden.json")
     return head, bool(_git("status", "--porcelain", "--untracked-files=all", "--", *code))
 
 
@@ -515,15 +429,6 @@ def _declared(entry: Mapping[str, Any]) -> claims.Claim:
 def entries(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All claims of a record: those about results, then those about measurements."""
     return [*record["results"]["claims"], *record["measurements"]["claims"]]
-
-
-def stale_studies(record: Mapping[str, Any]) -> list[str]:
-    """The studies whose code has changed since the record was made (see `code_digest`)."""
-    return [
-        name
-        for name, code in record["provenance"]["code"].items()
-        if code_digest(code["modules"]) != code["digest"]
-    ]
 
 
 def publishable(record: Mapping[str, Any]) -> str:

@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         records = pages.read_records(options.results)
         for place, studies in pages.stale_marks(records).items():
-            print(f"warning: {place} is stale: the code of {', '.join(studies)} has changed since.")
+            print(f"warning: {place} is stale: {', '.join(studies)} changed behaviour since.")
         if not options.check:
             render(options.results, records)
         found = faults(options.results, records)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jaxtrends import places, record, report
+from jaxtrends import golden, places, record, report
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
 from jaxtrends.terminal import mend_streams
@@ -120,6 +120,7 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, int]:
     config = old["results"]["config_digest"] == new["results"]["config_digest"]
     lines.append(f"  configuration: {'same digest' if config else 'ANOTHER DIGEST'}")
     lines += [f"  {line}" for line in _environment(_made(old), _made(new))]
+    lines += [f"  {line}" for line in _changed_on_purpose(old)]
     lines.append(f"About results {_agreement(judged, differ)}.")
     if measured:
         lines.append(f"About time and memory {_agreement(measured, measured_differ)}.")
@@ -142,6 +143,15 @@ def _environment(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
     for field in ("commit", "system", "device"):
         if old[field] != new[field]:
             yield f"{field} {_short(old[field])} then, {_short(new[field])} now"
+
+
+def _changed_on_purpose(old: Mapping[str, Any]) -> Iterator[str]:
+    then, now = golden.editions_of(old), golden.editions(old["experiment"])
+    for name in golden.stale_studies(old):
+        yield (
+            f"behaviour of {name}: golden edition {then[name]} then, {now.get(name, 'none')} now; "
+            f"{golden.path_of(old['experiment'])} says why"
+        )
 
 
 def _short(value: Any) -> str:

@@ -548,7 +548,7 @@ def test_the_index_says_all_that_a_reader_must_know(made):
 def test_marks_of_staleness_can_be_added_and_taken_away(made):
     clean = pages.index_page([made], {})
     marked = pages.index_page([made], {"slopes/default": ["cost", "training"]})
-    assert "> **Stale.** The code of cost, training has changed since this run.\n" in marked
+    assert "> **Stale.** The behaviour of cost, training has changed since this run.\n" in marked
     assert pages.without_stale_marks(marked) == clean == pages.without_stale_marks(clean)
 
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxtrends import claims, experiment, record
+from jaxtrends import claims, experiment, golden, record
 from jaxtrends.effects import Interrupted
 from jaxtrends.errors import Problem
 from jaxtrends.record import ROOT
 from scripts import verify
-from tests.example_record import example, write_example
+from tests.example_record import example, write_example, write_golden
 
 INF, NAN = math.inf, math.nan
 
@@ -170,6 +170,14 @@ def test_other_data_and_other_settings_are_told(run):
     _, text, _ = run(change)
     assert "data set mnist_5k: ANOTHER DIGEST" in text
     assert "configuration: ANOTHER DIGEST" in text
+
+
+def test_what_changed_on_purpose_since_is_told(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(golden, "RESULTS", tmp_path)
+    write_golden(tmp_path, training=3)
+    _, text, _ = run(lambda again: None)
+    assert "behaviour of training: golden edition 1 then, 3 now" in text
+    assert "behaviour of cost" not in text
 
 
 def test_judging_only_runs_nothing(run):
