@@ -160,6 +160,20 @@ def mesh_of(text: str) -> tuple[int, int]:
     return sizes[mesh.DATA], sizes[mesh.EXPERT]
 
 
+def changed(config: Any, usual: Any, flag: str = "--") -> list[str]:
+    """The settings of a config that are not the usual ones, as flags: ``--eras.fewest 4``."""
+    found = []
+    for field in dataclasses.fields(config):
+        mine, theirs = getattr(config, field.name), getattr(usual, field.name)
+        name = flag + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(mine) and type(mine) is type(theirs):
+            found += changed(mine, theirs, name + ".")
+        elif mine != theirs:
+            values = (mine or ("(none)",)) if isinstance(mine, tuple) else (mine,)
+            found.append(" ".join([name, *(str(value) for value in values)]))
+    return found
+
+
 def rebuild(kind: type, plain: Mapping[str, Any]) -> Any:
     """A config dataclass from a record's plain data: lists become tuples, dicts nested configs."""
     hints = typing.get_type_hints(kind)
