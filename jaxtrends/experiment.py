@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -67,6 +67,10 @@ class Study:
     timed: bool = False
 
 
+Text = TypeVar("Text")
+Telling = Callable[[Any, Mapping[str, Any]], Text]  # (config, name -> data set) -> what is told
+
+
 def _of_the_library(config: Any, name: str, folder: Path | None) -> Any:
     from jaxtrends import data
 
@@ -96,6 +100,12 @@ class Experiment:
     scale:      what was shrunk against the paper, one sentence.
     rigging:    how the toy could have been rigged, and what keeps it honest.
     departures: where the runs leave the paper's settings, one sentence each.
+    other_data: (config, name -> data set) -> what the data are, where they are not those that the
+                claims are written for; "" where they are. No reported figure then stands beside
+                ours, and what only those data can decide is not judged.
+
+    ``scale``, ``rigging`` and ``departures`` are functions of the config and of the data sets where
+    a flag could make a fixed sentence untrue.
     """
 
     name: str
@@ -103,9 +113,9 @@ class Experiment:
     about: str
     presets: Mapping[str, Any]
     studies: Mapping[str, Study | Comparison]
-    scale: str
-    rigging: str
-    departures: tuple[str, ...]
+    scale: str | Telling[str]
+    rigging: str | Telling[str]
+    departures: tuple[str, ...] | Telling[tuple[str, ...]]
     answer: Callable[[claims.Answers], str] = lambda found: ""
     check: Callable[[Any, tuple[str, ...]], None] = lambda config, methods: settings.check(config)
     datasets: Callable[[Any], Sequence[str]] = lambda config: ()
@@ -114,6 +124,7 @@ class Experiment:
     spread: Callable[[Any, int, int], None] | None = None
     plan: Callable[[Any, Sequence[str]], Mapping[str, Sequence[Planned]]] = lambda config, own: {}
     operations: Callable[[Any, Sequence[str]], Mapping[str, Any]] = lambda config, own: {}
+    other_data: Telling[str] = lambda config, data: ""
 
     def __post_init__(self) -> None:
         """Tell each claim its study, which need not be written beside it."""
@@ -142,7 +153,23 @@ class Experiment:
         return sum(getattr(self.studies[name], "seconds", {}).get(preset, 0.0) for name in studies)
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A run that came to its end.
+
+    record:   as plain data.
+    folder:   where it lies.
+    unjudged: claim id -> what its judging raised, where it raised what nobody foresaw.
+    """
+
+    record: dict[str, Any]
+    folder: Path
+    unjudged: Mapping[str, str]
+
+
 # --- the run -----------------------------------------------------------------------------------
+
+UNJUDGED = 3  # the exit status of a run whose record is written, some claims of it not judged
 
 
 def main(
@@ -151,6 +178,10 @@ def main(
     methods: Mapping[str, Callable[..., Any]] | None = None,
 ) -> int:
     """Run an experiment from the command line; the exit status.
+
+    It is 0 where all went well; 1 after an unexpected error; 2 after one that the user can mend; 3
+    where the record is written and some claims could not be judged, which says why; 128 and the
+    signal's number after a signal.
 
     Args:
         experiment: what to run.
@@ -175,7 +206,7 @@ def main(
         finished = run(experiment, config, options, command, terminal, methods or {}, processes)
         if finished is not None:
             _conclude(finished, terminal)
-        status, failure = 0, ""
+        status, failure = UNJUDGED if finished and finished.unjudged else 0, ""
     except Problem as problem:
         status, failure = 2, str(problem)
         print(f"{processes.name}error: {showable(failure)}", file=sys.stderr)
@@ -281,11 +312,11 @@ def run(
     terminal: Terminal,
     methods: Mapping[str, Callable[..., Any]],
     processes: Processes,
-) -> tuple[dict[str, Any], Path] | None:
+) -> Finished | None:
     """Run the studies that are not done yet, and write the record.
 
     Returns:
-        The record as plain data, and the folder it lies in; None in a process beside the first.
+        The record, and the folder it lies in; None in a process beside the first.
 
     Raises:
         Problem: data, the output folder or a flag is at fault; found out before any training.
@@ -396,7 +427,9 @@ def run(
                 made[name] = (result, place)
                 for part in ("results", "measurements"):
                     painter.order(result[part]["figures"], path / "figures")
-        done = _record(experiment, config, options.preset, made, data.loaded, tuple(methods))
+        done, unjudged = _record(
+            experiment, config, options.preset, made, data.loaded, tuple(methods)
+        )
         done["provenance"] = {
             **record.provenance(command.recorded(), hardware, started),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -427,7 +460,7 @@ def run(
         terminal.say(f"Profile: {trace} (perfetto_trace.json.gz in it opens in Perfetto)")
     if address:
         terminal.say(f"W&B: {address}")
-    return done, path
+    return Finished(done, path, unjudged)
 
 
 class _Data:
@@ -514,26 +547,44 @@ def _record(
     made: Mapping[str, tuple[dict[str, Any], StudyDirectory]],
     loaded: Mapping[str, Any],
     own: Sequence[str],
-) -> dict[str, Any]:
-    """Results and measurements of the studies, their claims judged."""
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Results and measurements of the studies, their claims judged; and what could not be judged.
+
+    Claim id, or "The answer" -> what it raised, of those that raised what nobody foresaw: the
+    studies are done by then, and no claim may cost their record.
+    """
     operations = experiment.operations(config, own)
+    other = experiment.other_data(config, loaded)
     judged: dict[str, list[Any]] = {"results": [], "measurements": []}
-    not_run = []
+    not_run, unjudged = [], {}
     for name, study in experiment.studies.items():
-        for claim in (*study.claims, *_of_own(study, name, own)):
+        for declared in (*study.claims, *_of_own(study, name, own)):
+            claim = replace(declared, reported="") if other else declared
             reason = f"the study {name} was not run"
-            if name in made:
+            if other and claim.not_testable:
+                reason = f"it is about the paper's own data, and these are {other}"
+            elif name in made:
                 try:
                     values = made[name][0][claim.about]["values"]
-                    judged[claim.about].append(_judge(claim, values))
+                    judged[claim.about].append(_judge(claim, values, other))
                     continue
                 except KeyError as missing:
-                    reason = f"the run has no {missing.args[0]}"
+                    reason = f"the run has no {', '.join(map(str, missing.args))}"
+                except Exception as error:
+                    unjudged[claim.id] = f"{type(error).__name__}: {record.first_line(error)}"
+                    why = f"judging it from what this run found ended with {unjudged[claim.id]}"
+                    judged[claim.about].append(_not_testable(claim, why))
+                    continue
             not_run.append(
                 {"id": claim.id, "study": name, "statement": claim.statement, "reason": reason}
             )
+    answer = ""
+    try:
+        answer = _answer(experiment, judged)
+    except Exception as error:
+        unjudged["The answer"] = f"{type(error).__name__}: {record.first_line(error)}"
     results = [result for result, _ in made.values()]
-    return {
+    done = {
         "schema": record.SCHEMA_VERSION,
         "experiment": experiment.name,
         "preset": preset,
@@ -541,10 +592,10 @@ def _record(
         "own_methods": list(own),
         "paper": experiment.paper,
         "about": experiment.about,
-        "answer": _answer(experiment, judged),
-        "scale": experiment.scale,
-        "rigging": experiment.rigging,
-        "departures": experiment.departures,
+        "answer": answer,
+        "scale": _told(experiment.scale, config, loaded),
+        "rigging": _told(experiment.rigging, config, loaded),
+        "departures": list(_told(experiment.departures, config, loaded)),
         "results": {
             "config": config,
             "config_digest": record.digest(config),
@@ -574,6 +625,12 @@ def _record(
             "seconds": sum(result["seconds"] for result in results),
         },
     }
+    return done, unjudged
+
+
+def _told(said: Any, config: Any, data: Mapping[str, Any]) -> Any:
+    """A sentence, or what a function of the config and of the data makes of it."""
+    return said(config, data) if callable(said) else said
 
 
 def _of_own(study: Any, name: str, own: Sequence[str]) -> Sequence[Claim]:
@@ -597,8 +654,29 @@ def _with_operations(results: Mapping[str, Any], operations: Any) -> Mapping[str
     return {**results, "values": {**results["values"], "step_flops": operations}}
 
 
-def _judge(claim: Claim, values: Mapping[str, Any]) -> dict[str, Any]:
-    evidence = claims.Evidence({}) if claim.not_testable else claim.evidence(values)
+def _judge(claim: Claim, values: Mapping[str, Any], other: str) -> dict[str, Any]:
+    """A claim as the record keeps it; ``other`` names data that it was not written for.
+
+    Raises:
+        KeyError: the values lack what the claim needs.
+        Exception: anything else is an error of the claim's.
+    """
+    if claim.not_testable:
+        return _not_testable(claim, claim.not_testable)
+    evidence = claim.evidence(values)
+    try:
+        verdict = claims.judge(claim, evidence)
+    except KeyError as missing:
+        raise ValueError(f"its evidence has no {missing}") from missing
+    if other and verdict.verdict == claims.INVALID:
+        # The controls are sized for the claim's own data: on others it is they that do not fit.
+        why = f"its controls cannot do their work on {other}: {verdict.note}"
+        return _not_testable(claim, why)
+    return record.claim_entry(claim, evidence, verdict)
+
+
+def _not_testable(claim: Claim, why: str) -> dict[str, Any]:
+    claim, evidence = replace(claim, not_testable=why), claims.Evidence({})
     return record.claim_entry(claim, evidence, claims.judge(claim, evidence))
 
 
@@ -629,12 +707,14 @@ def _claim_rows(done: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _conclude(finished: tuple[dict[str, Any], Path], terminal: Terminal) -> None:
+def _conclude(finished: Finished, terminal: Terminal) -> None:
     from jaxtrends import report
 
-    done, path = finished
+    done, path = finished.record, finished.folder
     terminal.say("")
     terminal.console.print(report.terminal_table(done))
+    for claim, why in finished.unjudged.items():
+        terminal.warn(f"{claim} could not be judged ({why}); the record has the values.")
     terminal.say(f"Record:  {path / 'record.json'}")
     if (path / "figures").exists():
         terminal.say(f"Figures: {path / 'figures'}")
@@ -689,7 +769,7 @@ def rerun(
     options = Options(preset=preset, output=str(path), wandb="disabled", resume=resume)
     terminal = Terminal()
     try:
-        return run(there, config, options, command, terminal, {}, Processes())[0]
+        return run(there, config, options, command, terminal, {}, Processes()).record
     finally:
         terminal.clear()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shlex
@@ -10,9 +11,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from jaxtrends import experiment, flags, painter, record
+from jaxtrends.claims import Claim, Control, Evidence
 from jaxtrends.errors import Problem
 from tests import toy_experiment
 from tests.toy_run import TOY, finish, start
@@ -283,3 +286,123 @@ def test_flags_fill_in_over_the_preset():
 
 def test_experiments_are_discovered():
     assert "forward_grad" in experiment.discover()
+
+
+# --- what a claim may do, and what a record says of what ran -------------------------------------
+
+
+def claim(name, evidence, **changed):
+    """A claim of the toy's counting study."""
+    return Claim(
+        **{
+            **{"id": name, "study": "counting", "statement": "A toy.", "source": "paper"},
+            **{"reported": "7", "where": "Table 1", "quantity": "numbers", "statistic": "mean"},
+            **{"region": (10.0, 20.0), "reason": "a toy", "evidence": evidence, **changed},
+        }
+    )
+
+
+def numbers(values, factor=1.0):
+    return {"values": [factor * number for number in values["numbers"]]}
+
+
+def counting(*claims, **changed):
+    """The toy with its counting study alone, and claims of one's own."""
+    study = dataclasses.replace(toy_experiment.EXPERIMENT.studies["counting"], claims=claims)
+    return dataclasses.replace(
+        toy_experiment.EXPERIMENT,
+        studies={"counting": study},
+        datasets=lambda config: (),
+        **changed,
+    )
+
+
+def run_of(found, folder, *flags):
+    """The exit status of a run in this process, and its record."""
+    status = experiment.main(found, ["--output", str(folder), "--wandb", "disabled", *flags])
+    return status, record.read(folder)
+
+
+FAILING = {
+    "division": lambda values: 1 / 0,
+    "index": lambda values: values["numbers"][99],
+    "value": lambda values: np.zeros(0).min(),
+    "type": lambda values: values["numbers"] + 1,
+    "no part": lambda values: Evidence({}),
+    "no samples": lambda values: Evidence({"": {"values": []}}),
+    "not the statistic's": lambda values: Evidence({"": {"treatment": [1.0]}}),
+}
+
+
+@pytest.mark.parametrize("kind", FAILING)
+def test_what_a_claim_raises_costs_neither_the_record_nor_another_claim(kind, tmp_path, capsys):
+    good = claim("T2", lambda values: Evidence({"": numbers(values)}))
+    found = counting(claim("T1", FAILING[kind]), good)
+    for flags_ in ([], ["--resume"]):
+        status, done = run_of(found, tmp_path / "run", *flags_)
+        assert status == experiment.UNJUDGED == 3
+        bad, fine = record.entries(done)
+        assert bad["verdict"]["verdict"] == "not testable here"
+        assert "Error" in bad["claim"]["not_testable"]
+        assert record.judge_again(bad) == bad["verdict"]
+        assert fine["verdict"]["verdict"] == "not reproduced"
+        assert "warning: T1 could not be judged (" in capsys.readouterr().err
+
+
+def test_what_a_run_lacks_is_no_failure(tmp_path):
+    def bare(values):
+        raise KeyError
+
+    found = counting(claim("T1", lambda values: values["more"]), claim("T2", bare))
+    status, done = run_of(found, tmp_path / "run")
+    assert status == 0
+    assert [missing["id"] for missing in done["results"]["not_run"]] == ["T1", "T2"]
+
+
+WRONG_CONTROL = {
+    "evidence": lambda values: Evidence(
+        {"": numbers(values)}, {"ten": {"values": [15.0, 15.0, 15.1]}}
+    ),
+    "controls": (Control("ten", "fail", "a toy"),),
+}
+
+
+def test_a_control_that_comes_out_wrong_on_other_data_is_not_for_them(tmp_path):
+    usual = counting(claim("T1", **WRONG_CONTROL))
+    other = dataclasses.replace(usual, other_data=lambda config, data: "the digits of a friend")
+    status, done = run_of(usual, tmp_path / "usual")
+    (entry,) = record.entries(done)
+    assert (status, entry["verdict"]["verdict"]) == (0, "invalid")
+    assert entry["claim"]["reported"] == "7"
+    status, done = run_of(other, tmp_path / "other")
+    (entry,) = record.entries(done)
+    assert (status, entry["verdict"]["verdict"]) == (0, "not testable here")
+    assert (
+        "cannot do their work on the digits of a friend: ten must fail"
+        in (entry["claim"]["not_testable"])
+    )
+
+
+def test_no_reported_figure_stands_beside_other_data(tmp_path):
+    judged = claim("T1", lambda values: Evidence({"": numbers(values)}))
+    untestable = claim("T2", None, not_testable="Its table is of other data.")
+    found = counting(judged, untestable, other_data=lambda config, data: "others")
+    _, done = run_of(found, tmp_path / "run")
+    (entry,) = record.entries(done)
+    assert entry["claim"]["reported"] == ""
+    assert entry["verdict"]["verdict"] == "not reproduced"
+    (missing,) = done["results"]["not_run"]
+    assert missing["reason"] == "it is about the paper's own data, and these are others"
+
+
+def test_a_record_tells_what_ran(tmp_path):
+    found = counting(
+        claim("T1", lambda values: Evidence({"": numbers(values)})),
+        scale=lambda config, data: f"{config.seeds} seeds.",
+        departures=lambda config, data: (f"{config.steps} steps.",),
+    )
+    _, done = run_of(found, tmp_path / "usual")
+    assert (done["scale"], done["departures"]) == ("3 seeds.", ["400 steps."])
+    _, done = run_of(found, tmp_path / "other", "--seeds", "2", "--studies", "counting")
+    assert done["scale"] == "2 seeds."
+    assert set(done["changed"]) == {"seeds", "studies"}

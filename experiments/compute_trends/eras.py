@@ -216,7 +216,8 @@ def run(config: Any, run: Run) -> StudyResult:
     rules: Rules = config.rules
     systems: Systems = run.dataset(DATASET)
     data, labels = kept(systems, rules)
-    if len(data.x) < 3 * settings.fewest:
+    steps = (settings.step / 12, settings.coarse_step / 12)
+    if not all(segments.has_three_pieces(data.x, Search(step, settings.fewest)) for step in steps):
         return StudyResult({"systems": len(data.x)})
     generator = np.random.default_rng((config.seed, STREAM))
     values: dict[str, Any] = {
@@ -239,6 +240,6 @@ def run(config: Any, run: Run) -> StudyResult:
     return StudyResult(
         values=values,
         curves={"kink": dates.astype(np.float32)},
-        tables=drawn.tables(values),
+        tables=drawn.tables(values, rules),
         figures=drawn.figures(systems, labels, values, dates, rules),
     )

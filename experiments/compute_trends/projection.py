@@ -36,6 +36,7 @@ CONFIDENCE = 0.95
 STEP = 1 / 12  # of break dates, in years
 WORSE = 5.0  # orders of magnitude by which one line is moved down, to be predicted worse by
 FEWEST = 3  # systems for a line
+FLAT = 1e-6  # a deviation below this, in orders of magnitude, is rounding
 
 
 @dataclass(frozen=True)
@@ -102,16 +103,25 @@ class Component(NamedTuple):
 def component(
     model: str, x: np.ndarray, y: np.ndarray, how: Search, share: float = 1.0
 ) -> Component | None:
-    """Fit a model of `segments` to systems in order of date; None where they are too few."""
+    """Fit a model of `segments` to systems in order of date.
+
+    None where they are too few, of too few dates, or lie on the trend to the last digit: there is
+    no telling then how far others scatter.
+    """
     pieces = 1 + {"one line": 0, "two kinks": 2, "three segments": 2}.get(model, 1)
     if len(x) < max(FEWEST, how.fewest * pieces if pieces > 1 else 0) or x[0] == x[-1]:
         return None
-    breaks = MODELS[model].search(x, y[None], np.ones((1, len(x))), how).breaks[0]
+    found = MODELS[model].search(x, y[None], np.ones((1, len(x))), how)
+    if not np.isfinite(found.rss[0]):
+        return None
+    breaks = found.breaks[0]
     columns = segments.design(model, x, breaks, x.mean())
     fitted = segments.coefficients(model, x, y, breaks, x.mean())
     # A searched break costs a degree of freedom as a coefficient does; k counts the variance too.
     freedom = len(x) - (MODELS[model].parameters - 1)
     sd = float(np.sqrt(((y - columns @ fitted) ** 2).sum() / freedom))
+    if sd < FLAT:
+        return None
     unscaled = np.linalg.pinv(columns.T @ columns)
     return Component(model, breaks, float(x.mean()), fitted, unscaled, sd, freedom, share)
 
