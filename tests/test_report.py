@@ -46,7 +46,11 @@ def without(text, *parts):
 
 @pytest.mark.parametrize(
     ("values", "whole", "orders"),
-    [([16, 4, 64], "4 to 64", "10^1 to 10^2"), ({8}, "8", "10^1"), ([1.25, 1], "1 to 1.25", "10^0")],
+    [
+        ([16, 4, 64], "4 to 64", "10^1 to 10^2"),
+        ({8}, "8", "10^1"),
+        ([1.25, 1], "1 to 1.25", "10^0"),
+    ],
 )
 def test_numbers_are_told_from_the_least_to_the_greatest(values, whole, orders):
     assert span(values) == whole
