@@ -349,6 +349,14 @@ def test_what_a_claim_raises_costs_neither_the_record_nor_another_claim(kind, tm
         assert "warning: T1 could not be judged (" in capsys.readouterr().err
 
 
+def test_an_answer_that_fails_costs_no_record(tmp_path, capsys):
+    good = claim("T1", lambda values: Evidence({"": numbers(values)}))
+    found = counting(good, answer=lambda found: f"{found['T1'].low / 0:.2f}")
+    status, done = run_of(found, tmp_path / "run")
+    assert (status, done["answer"]) == (experiment.UNJUDGED, "")
+    assert "The answer could not be judged (ZeroDivisionError" in capsys.readouterr().err
+
+
 def test_what_a_run_lacks_is_no_failure(tmp_path):
     def bare(values):
         raise KeyError

@@ -228,11 +228,13 @@ def run(config: Any, run: Run) -> StudyResult:
     }
     how = Search(settings.step / 12, settings.fewest)
     dates, slopes = resample_kink(generator, data, settings.resamples, how)
+    with np.errstate(invalid="ignore"):  # between an infinite doubling time and the next
+        before, after = (np.quantile(months(of, rules), TAILS).tolist() for of in slopes.T)
     values["kink"] = {
         "earlier than": {date: float((dates < year(day(date))).mean()) for date in STARTS},
         "dates": np.quantile(dates, TAILS).tolist(),
-        "months before": np.quantile(months(slopes[:, 0], rules), TAILS).tolist(),
-        "months after": np.quantile(months(slopes[:, 1], rules), TAILS).tolist(),
+        "months before": before,
+        "months after": after,
     }
     known = worlds(data, values["models"], rules)
     for name in run.each("simulated trends", list(known)):

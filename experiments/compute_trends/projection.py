@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.compute_trends import fits, segments
 from experiments.compute_trends import projection_figures as drawn
-from experiments.compute_trends import segments
 from experiments.compute_trends.rules import Labels, Rules, label
 from experiments.compute_trends.segments import MODELS, Search
 from experiments.compute_trends.systems import DATASET, Systems, day, iso, year
@@ -36,7 +36,6 @@ CONFIDENCE = 0.95
 STEP = 1 / 12  # of break dates, in years
 WORSE = 5.0  # orders of magnitude by which one line is moved down, to be predicted worse by
 FEWEST = 3  # systems for a line
-FLAT = 1e-6  # a deviation below this, in orders of magnitude, is rounding
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def component(
     # A searched break costs a degree of freedom as a coefficient does; k counts the variance too.
     freedom = len(x) - (MODELS[model].parameters - 1)
     sd = float(np.sqrt(((y - columns @ fitted) ** 2).sum() / freedom))
-    if sd < FLAT:
+    if sd < fits.FLAT:
         return None
     unscaled = np.linalg.pinv(columns.T @ columns)
     return Component(model, breaks, float(x.mean()), fitted, unscaled, sd, freedom, share)

@@ -183,10 +183,12 @@ def measure(scene: Scene, y: np.ndarray) -> dict[str, np.ndarray]:
     """
     large, regular = select(scene, y)
     upper, lower = lines(scene.x, y, large), lines(scene.x, y, regular)
+    with np.errstate(invalid="ignore"):  # lines through a single date
+        gap = upper.level - lower.level
     return {
         "doubling": -upper.slope,
         "number": upper.n,
-        "gap": upper.level - lower.level,
+        "gap": gap,
         "r_squared": upper.r_squared,
         "regular_sd": lower.residual_sd,
     }
@@ -303,7 +305,8 @@ def as_slow(null: Mapping[str, np.ndarray], doubling: float) -> list[int]:
 def quantiles(values: np.ndarray) -> np.ndarray:
     """2.5%, 50% and 97.5% of what is a number, (3,); nan where nothing is."""
     known = values[~np.isnan(values)]
-    return np.quantile(known, (0.025, 0.5, 0.975)) if known.size else np.full(3, np.nan)
+    with np.errstate(invalid="ignore"):  # between an infinite value and the next
+        return np.quantile(known, (0.025, 0.5, 0.975)) if known.size else np.full(3, np.nan)
 
 
 def describe(
@@ -340,8 +343,9 @@ def run(config: Any, run: Run) -> StudyResult:
     set_up = scene(systems, labels, rules)
     generator = np.random.default_rng((config.seed, STREAM))
     observed = measure(set_up, set_up.y[None])
-    if not all(np.isfinite(found).all() for found in observed.values()):
-        # Both lines need two dates, and the large-scale systems more than one compute.
+    told = all(np.isfinite(found).all() for found in observed.values())
+    if not told or observed["regular_sd"][0] < FLAT:
+        # Lines need dates, R squared needs more than one compute, and simulations a scatter.
         return StudyResult({"large-scale systems": int(labels.large.sum())})
     values: dict[str, Any] = {
         "observed": {name: float(found[0]) for name, found in observed.items()},
