@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -245,8 +244,8 @@ def test_a_figure_that_cannot_be_drawn_costs_a_warning_and_no_record(tmp_path, m
     (warning,) = err.splitlines()
     assert "toy.svg could not be drawn (no room for a picture); the record is whole" in warning
     assert "Figures:" not in out
-    again = shlex.split(warning.partition("To draw again: ")[2])
-    assert again[3:] == [*arguments, "--resume"]
+    again = warning.partition("To draw again: ")[2]
+    assert again == f"experiments.{toy_experiment.EXPERIMENT.name}.main({[*arguments, '--resume']})"
     assert experiment.main(toy_experiment.EXPERIMENT, again[3:]) == 0
     assert len(list((folder / "figures").iterdir())) == 2
 

@@ -42,11 +42,6 @@ class Shape:
     area: np.float32
 
 
-def test_a_command_is_kept_as_it_can_be_typed_again():
-    kept = record.provenance(["python", "-m", "x", "--table", "a b.csv"], {}, "")["command"]
-    assert kept == "python -m x --table 'a b.csv'"
-
-
 def test_numpy_tuples_and_dataclasses_become_plain():
     value = {
         1: Shape((3, 4), np.float32(0.5)),

@@ -221,7 +221,7 @@ def asked(monkeypatch):
     def run(found, config, options, started, *_):
         data = {name: found.load(config, name, None) for name in found.datasets(config)}
         seen.append((config, options, started, data))
-        return example(), None
+        return experiment.Finished(example(), None, {})
 
     monkeypatch.setattr(experiment, "run", run)
     return seen

@@ -158,7 +158,8 @@ def worlds(data: Data, found: Mapping[str, Any], rules: Rules) -> dict[str, dict
         return segments.design(name, x, breaks, x.mean()) @ fitted
 
     def spread(name: str) -> float:
-        return float(np.sqrt(found[name]["rss"] / (len(x) - found[name]["parameters"] + 1)))
+        left = max(found[name]["rss"], 0.0)  # rounding may leave less than nothing
+        return float(np.sqrt(left / (len(x) - found[name]["parameters"] + 1)))
 
     breaks = np.array([PAPERS_KINK, float(year(day(rules.large_from)))])
     early, deep, large = (
