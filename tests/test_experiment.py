@@ -246,7 +246,7 @@ def test_a_figure_that_cannot_be_drawn_costs_a_warning_and_no_record(tmp_path, m
     assert "Figures:" not in out
     again = warning.partition("To draw again: ")[2]
     assert again == f"experiments.{toy_experiment.EXPERIMENT.name}.main({[*arguments, '--resume']})"
-    assert experiment.main(toy_experiment.EXPERIMENT, again[3:]) == 0
+    assert experiment.main(toy_experiment.EXPERIMENT, [*arguments, "--resume"]) == 0
     assert len(list((folder / "figures").iterdir())) == 2
 
 
