@@ -7,7 +7,6 @@ jitted function. The fastest of them, in each process anew, is what the compiled
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -162,6 +161,8 @@ class _Two:
     """The NumPy loop on two processes, which hold half of the members each."""
 
     def __init__(self, population: int, hidden: int, batch: int) -> None:
+        import multiprocessing  # which lists itself among the modules that are loaded
+
         context = multiprocessing.get_context("spawn")
         self._pipes, self._processes = [], []
         for half in np.array_split(members(population, hidden), 2):
