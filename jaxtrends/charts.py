@@ -110,14 +110,17 @@ def over(
     metric: str = "",
     arms: Sequence[str] = (),
     y_scale: str = "linear",
+    x_scale: str = "linear",
     **title: str,
 ) -> Chart:
     """Every arm's curve, a panel a task.
 
     Args:
-        axis:    ``steps``, or a fact of a step that adds up over them: ``flops``, ``examples``.
+        axis:    ``steps``, or a fact of a step that adds up over them: ``flops``, ``examples``. An
+                 arm without that fact is left out.
         metric:  of the curves; the comparison's own on validation data if empty.
         arms:    those shown; all if none is named.
+        x_scale: ``linear`` or ``log``.
         y_scale: ``linear`` or ``log``.
         title:   ``title=…`` for the figure.
     """
@@ -129,13 +132,14 @@ def over(
             series = []
             for arm, found in task["arms"].items():
                 curve = shown.curves.get(f"{name}/{arm}/{what}")
-                if curve is None or (arms and arm not in arms):
+                known = axis == "steps" or axis in found["facts"]
+                if curve is None or not known or (arms and arm not in arms):
                     continue
                 steps = np.arange(1, curve.shape[1] + 1) * float(task["log_every"])
                 each = 1.0 if axis == "steps" else float(found["facts"][axis])
                 series.append(spread(_words(arm), steps * each, curve))
             label = {"steps": "step", "flops": "training FLOPs"}.get(axis, axis)
-            panels.append(Panel(_words(name), label, shown.label(what), series, "linear", y_scale))
+            panels.append(Panel(_words(name), label, shown.label(what), series, x_scale, y_scale))
         return Figure(
             f"{shown.study}-{what}-{axis}".replace("_", "-"),
             title.get("title", f"{_words(what).capitalize()} against {axis}"),
@@ -324,6 +328,7 @@ def outcomes(shown: Shown) -> Table:
         for name, value in arm["facts"].items()
         if isinstance(value, (int, float, str))
     )
+    tuned = dict.fromkeys(name for arm in arms for name in arm.get("tuned", {}))
     what = f"test_{shown.metric}"
     rows = []
     for name, task in shown.tasks.items():
@@ -338,6 +343,7 @@ def outcomes(shown: Shown) -> Table:
                     *(arm["facts"].get(fact) for fact in facts),
                     arm["steps"],
                     arm["learning_rate"],
+                    *(arm.get("tuned", {}).get(name) for name in tuned),
                     found.estimate if kept else median(values),
                     found.low if kept else None,
                     found.high if kept else None,
@@ -348,7 +354,7 @@ def outcomes(shown: Shown) -> Table:
         f"{shown.study}-outcomes".replace("_", "-"),
         f"Outcomes of {_words(shown.study)}",
         [
-            *("task", "arm", *map(_words, facts), "steps", "learning rate"),
+            *("task", "arm", *map(_words, facts), "steps", "learning rate", *map(_words, tuned)),
             *(shown.label(what), "low", "high", "diverged"),
         ],
         rows,
@@ -357,19 +363,36 @@ def outcomes(shown: Shown) -> Table:
     )
 
 
+def points_tried(grid: Mapping[str, Any]) -> list[dict[str, float]]:
+    """The rows of an arm's ``grid``: what was tried, by name."""
+    beside = grid.get("beside", {})
+    return [
+        {"learning_rate": rate, **{name: tried[row] for name, tried in beside.items()}}
+        for row, rate in enumerate(grid["rates"])
+    ]
+
+
 def grids(shown: Shown) -> Table:
-    """One row an arm, task and rate tried: what tuning saw."""
+    """One row an arm, task and point tried: what tuning saw."""
+    arms = [arm for task in shown.tasks.values() for arm in task["arms"].values()]
+    beside = dict.fromkeys(name for arm in arms for name in arm.get("grid", {}).get("beside", {}))
+    names = ["learning_rate", *beside]
     rows = [
-        [_words(name), _words(label), rate, median(scores), rate == arm["learning_rate"]]
+        [
+            *(_words(name), _words(label)),
+            *(point.get(number) for number in names),
+            median(scores),
+            point == {"learning_rate": arm["learning_rate"], **arm.get("tuned", {})},
+        ]
         for name, task in shown.tasks.items()
         for label, arm in task["arms"].items()
         if "grid" in arm
-        for rate, scores in zip(arm["grid"]["rates"], arm["grid"]["scores"], strict=True)
+        for point, scores in zip(points_tried(arm["grid"]), arm["grid"]["scores"], strict=True)
     ]
     return Table(
         f"{shown.study}-tuning".replace("_", "-"),
         f"Tuning of {_words(shown.study)}",
-        ["task", "arm", "learning rate", f"final validation {_words(shown.metric)}", "chosen"],
+        ["task", "arm", *map(_words, names), f"final validation {_words(shown.metric)}", "chosen"],
         rows,
         "Medians over tuning seeds, none of which is reported.",
     )

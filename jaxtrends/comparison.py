@@ -13,8 +13,10 @@ What a comparison finds lies in ``values`` as claims and charts read it (`jaxtre
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ from jaxtrends import charts, declare, flops, train, tuning
 from jaxtrends.claims import Claim
 from jaxtrends.settings import TUNING_SEED_OFFSET, Schedule
 from jaxtrends.study import Figure, Run, StudyResult
+
+RATE = "learning_rate"
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,11 @@ class Arm:
     facts:   for tables and axes: ``parameters``, ``examples`` of a step and the like. ``flops`` of
              a step are counted on the program unless they are given.
     steps:   of its reporting lanes, where they are not the schedule's: at equal FLOPs, say.
-    rate_of: an arm before it whose tuned learning rate it takes, as a control does.
+    rate_of: an arm before it whose tuned numbers it takes, as a control does.
     after:   an arm before it from whose final parameters it starts, seed by seed: a teacher,
              pretraining, a warm-up.
+    grids:   numbers of its lanes that are tuned beside the learning rate: name -> values.
+    rate:    its learning rate, where it has none to tune; tuned on the schedule's grid if 0.
     """
 
     trainer: train.Trainer
@@ -64,6 +70,8 @@ class Arm:
     steps: int = 0
     rate_of: str = ""
     after: str = ""
+    grids: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    rate: float = 0.0
 
 
 def splits(setting: Setting, run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -93,6 +101,7 @@ class Comparison:
     figures: charts of `jaxtrends.charts`, or functions like them.
     also:    (values of a task, its curves) -> further values of the task: steps to a target, say.
     own:     whether arms of the user's own join in, judged against the first arm.
+    timed:   as in `jaxtrends.experiment.Study`, and ``seconds`` too.
     """
 
     about: str
@@ -109,6 +118,7 @@ class Comparison:
     also: Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Mapping[str, Any]] | None = None
     own: bool = False
     timed: bool = False
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def settings(self, config: Any, study: str) -> dict[str, Setting]:
         """The tasks of a config, by name; each rung of a ladder is one."""
@@ -214,13 +224,14 @@ class Comparison:
         }
         points = values["steps"] // task["log_every"]
         steps = np.arange(1, points + 1) * task["log_every"]
-        told = {"task": name, "learning_rate": values["learning_rate"], "steps": values["steps"]}
+        tuned = {"learning_rate": values["learning_rate"], **values["tuned"]}
+        told = {"task": name, **tuned, "steps": values["steps"]}
         run.log_lanes(f"{name}/{arm}", task["seeds"], told, steps, logged)
         if "grid" in values:
             rows = [
-                {"learning_rate": rate, "seed": seed, f"validation_{self.metric}": float(score)}
-                for rate, scores in zip(
-                    values["grid"]["rates"], values["grid"]["scores"], strict=True
+                {**point, "seed": seed, f"validation_{self.metric}": float(score)}
+                for point, scores in zip(
+                    charts.points_tried(values["grid"]), values["grid"]["scores"], strict=True
                 )
                 for seed, score in zip(task["tuning_seeds"], scores, strict=True)
             ]
@@ -251,44 +262,75 @@ class _Lanes:
         self, task: Mapping[str, Any], before: Mapping[str, _Trained], *, keep: bool
     ) -> _Trained:
         """Tune the arm unless it takes another's rate, then train it on the reporting seeds."""
-        arm, metric, better = self.arm, self.comparison.metric, self.comparison.better
+        arm = self.arm
         starts = before[arm.after].finals if arm.after else {}
         steps = arm.steps or self.schedule.steps
         values: dict[str, Any] = {"steps": steps}
         apart = task["tuning_seeds"]
         if arm.rate_of:
-            rate = before[arm.rate_of].values["learning_rate"]
-            values |= {"learning_rate": rate, "rate_of": arm.rate_of}
-        else:
-
-            def scores_at(rates: Sequence[float]) -> np.ndarray:
-                shown = " ".join(f"{rate:.3g}" for rate in rates)
-                found = self._lanes(
-                    f"tuning {shown}", rates, apart, self.schedule.tuned_for, starts, test=False
-                )
-                finals = tuning.final(found[f"validation_{metric}"], better)
-                return finals.reshape(len(rates), len(apart))
-
-            choice = tuning.tune(scores_at, self.schedule.grid, self.schedule.extensions, better)
-            rate = choice.rate
             values |= {
-                "learning_rate": rate,
-                "grid": {"rates": choice.rates, "scores": choice.scores, "edge": choice.edge},
+                name: before[arm.rate_of].values[name] for name in ("learning_rate", "tuned")
             }
+            values["rate_of"] = arm.rate_of
+        else:
+            values |= self._tuned(apart, starts)
+        rate, tuned = values["learning_rate"], values["tuned"]
         trainer = train.keeping(arm.trainer) if keep else arm.trainer
-        found = self._lanes("reporting", [rate], task["seeds"], steps, starts, trainer=trainer)
+        lanes = partial(self._lanes, rates=[rate], tuned=tuned, steps=steps, starts=starts)
+        found = lanes("reporting", seeds=task["seeds"], trainer=trainer)
         finals = dict(zip(task["seeds"], train.kept(found), strict=True)) if keep else {}
         if keep:  # a later arm is tuned from here too; its test data stay alone
             alone = train.keeping(arm.trainer, test=False)
-            tuned = self._lanes("for tuning", [rate], apart, steps, starts, trainer=alone)
-            finals |= dict(zip(apart, train.kept(tuned), strict=True))
+            found_apart = lanes("for tuning", seeds=apart, trainer=alone)
+            finals |= dict(zip(apart, train.kept(found_apart), strict=True))
         metrics = {name: v for name, v in found.items() if not name.startswith(train.KEPT)}
-        lane = tuning.lanes([rate], task["seeds"][:1], self._numbers(task["seeds"][:1], starts))
+        first = task["seeds"][:1]
+        lane = tuning.lanes([rate], first, self._numbers(first, tuned, starts))
         facts = dict(arm.facts)
         if "flops" not in facts:
             facts["flops"] = flops.of_step(arm.trainer, _first(lane), self.data)
         values |= {"facts": facts, **self._outcome(metrics)}
         return _Trained(values, metrics, finals)
+
+    def _tuned(self, seeds: Sequence[int], starts: Mapping[int, Any]) -> dict[str, Any]:
+        """The numbers chosen on tuning seeds, and the grid that they were chosen from."""
+        arm, metric, better = self.arm, self.comparison.metric, self.comparison.better
+
+        def beside(point: Mapping[str, float]) -> dict[str, float]:
+            return {name: value for name, value in point.items() if name != RATE}
+
+        def scores_at(points: Sequence[Mapping[str, float]]) -> np.ndarray:
+            finals = []
+            for numbers, same in itertools.groupby(points, beside):
+                rates = [point.get(RATE, arm.rate) for point in same]
+                shown = [f"{name} {value:.3g}," for name, value in numbers.items()]
+                shown += [f"{rate:.3g}" for rate in rates]
+                found = self._lanes(
+                    f"tuning {' '.join(shown)}",
+                    seeds=seeds,
+                    rates=rates,
+                    tuned=numbers,
+                    steps=self.schedule.tuned_for,
+                    starts=starts,
+                    test=False,
+                )
+                final = tuning.final(found[f"validation_{metric}"], better)
+                finals.append(final.reshape(len(rates), len(seeds)))
+            return np.concatenate(finals)
+
+        grids = dict(arm.grids) if arm.rate else {**arm.grids, RATE: self.schedule.grid}
+        found = tuning.tune_all(scores_at, grids, self.schedule.extensions, better)
+        tried = {name: [point[name] for point in found.tried] for name in beside(found.best)}
+        return {
+            "learning_rate": found.best.get(RATE, arm.rate),
+            "tuned": beside(found.best),
+            "grid": {
+                "rates": tuple(point.get(RATE, arm.rate) for point in found.tried),
+                **({"beside": tried} if tried else {}),
+                "scores": found.scores,
+                "edge": found.edge,
+            },
+        }
 
     def _outcome(self, metrics: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Final metrics seed by seed; a lane that diverged has the worst there is."""
@@ -307,10 +349,12 @@ class _Lanes:
             outcome[name] = np.where(kept, shown.astype(np.float64), worst)
         return {"metrics": outcome, "diverged": int((~whole).sum())}
 
-    def _numbers(self, seeds: Sequence[int], starts: Mapping[int, Any]) -> dict[str, Any]:
+    def _numbers(
+        self, seeds: Sequence[int], tuned: Mapping[str, float], starts: Mapping[int, Any]
+    ) -> dict[str, Any]:
         import jax
 
-        numbers = dict(self.arm.numbers)
+        numbers = {**self.arm.numbers, **tuned}
         if starts:
             own = [starts[seed] for seed in seeds]
             numbers["start"] = jax.tree.map(lambda *leaves: np.stack(leaves), *own)
@@ -319,18 +363,19 @@ class _Lanes:
     def _lanes(
         self,
         kind: str,
+        *,
         rates: Sequence[float],
         seeds: Sequence[int],
+        tuned: Mapping[str, float],
         steps: int,
         starts: Mapping[int, Any],
-        *,
         test: bool = True,
         trainer: train.Trainer | None = None,
     ) -> dict[str, np.ndarray]:
         return self.run.train(
             f"{self.label}, {kind}",
             trainer or self.arm.trainer,
-            tuning.lanes(rates, seeds, self._numbers(seeds, starts)),
+            tuning.lanes(rates, seeds, self._numbers(seeds, tuned, starts)),
             self.data,
             steps=steps,
             log_every=self.schedule.log_every,

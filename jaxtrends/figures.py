@@ -358,8 +358,8 @@ def _ticks(axes: Any, panel: Mapping[str, Any]) -> None:
         if scale == "log":
             axis.set_major_formatter(FuncFormatter(_power_of_ten))
             axis.set_minor_formatter(NullFormatter())
-    if panel["x_scale"] == "log" and panel["series"]:
-        x = np.unique(np.concatenate([_array(series["x"]) for series in panel["series"]]))
+    x = np.unique(np.concatenate([[], *(_array(series["x"]) for series in panel["series"])]))
+    if panel["x_scale"] == "log" and x.size:  # series may be empty: no lane was finite
         apart = x.size == 1 or (x[1:] / x[:-1]).min() > 1.5
         if x.size <= 8 and (x > 0).all() and apart and x[-1] < 1e5:
             if x.size == 1:  # of which a log axis makes nothing

@@ -29,6 +29,22 @@ class Choice:
     edge: bool
 
 
+@dataclass(frozen=True)
+class Point:
+    """What tuning found of several numbers at once.
+
+    tried:  a row a point: the numbers by name.
+    scores: (points, tuning seeds) float64, as in `Choice`.
+    best:   the numbers chosen.
+    edge:   whether one of them still lies on the edge of its grid, extended as it was.
+    """
+
+    tried: tuple[Mapping[str, float], ...]
+    scores: np.ndarray
+    best: Mapping[str, float]
+    edge: bool
+
+
 def lanes(
     rates: Sequence[float], seeds: Sequence[int], numbers: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -110,6 +126,53 @@ def tune(
             break
         best, edge = choose(rates, scores, better)
     return Choice(tuple(rates), scores, rates[best], edge)
+
+
+def tune_all(
+    scores_at: Callable[[Sequence[Mapping[str, float]]], np.ndarray],
+    grids: Mapping[str, Sequence[float]],
+    extensions: int = 2,
+    better: Better = "lower",
+) -> Point:
+    """Choose several numbers: each value of the first with the best that it allows the others.
+
+    Every grid is extended as in `tune`, the inner ones for each value of the outer ones.
+
+    Args:
+        scores_at:  points, which differ in the innermost number alone -> (points, tuning seeds)
+                    final validation metrics.
+        grids:      name -> values to begin with, from the smallest up; the outermost first.
+        extensions: how often each may be extended, a value at a time.
+        better:     which scores are.
+    """
+
+    def search(outer: Mapping[str, float], names: Sequence[str]) -> Point:
+        name, *inner = names
+        if not inner:
+
+            def points(values: Sequence[float]) -> list[Mapping[str, float]]:
+                return [{**outer, name: value} for value in values]
+
+            found = tune(lambda v: scores_at(points(v)), grids[name], extensions, better)
+            best = {**outer, name: found.rate}
+            return Point(tuple(points(found.rates)), found.scores, best, found.edge)
+        below: dict[float, Point] = {}
+
+        def best_of(values: Sequence[float]) -> np.ndarray:
+            below.update({value: search({**outer, name: value}, inner) for value in values})
+            return np.stack([_chosen(below[value]) for value in values])
+
+        found = tune(best_of, grids[name], extensions, better)
+        rows = tuple(row for value in found.rates for row in below[value].tried)
+        scores = np.concatenate([below[value].scores for value in found.rates])
+        chosen = below[found.rate]
+        return Point(rows, scores, chosen.best, found.edge or chosen.edge)
+
+    return search({}, list(grids))
+
+
+def _chosen(point: Point) -> np.ndarray:
+    return point.scores[point.tried.index(point.best)]
 
 
 def first_reach(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxtrends import claims, flops, settings, sweep, tuning
+from jaxtrends.comparison import Arm
 from jaxtrends.declare import tasks_of
 from jaxtrends.errors import Problem
 from jaxtrends.settings import TUNING_SEED_OFFSET
@@ -259,3 +260,39 @@ def test_flops_of_loops_branches_and_products():
     assert flops.count(convolve, images, kernel) == 2 * 2 * 8 * 8 * 5 * 27
     with pytest.raises(ValueError, match="unknown length"):
         flops.count(lambda x: jax.lax.while_loop(lambda y: y[0, 0] < 9, lambda y: y @ y, x), square)
+
+
+def test_an_arm_may_have_numbers_that_are_tuned_beside_its_rate():
+    """A weight of the loss and a rate act as their product: the pair chosen learns best."""
+
+    def weighted(setting):
+        return Arm(toy.trainer(2), facts={"parameters": 3}, grids={"weight": (0.01, 0.1, 1.0)})
+
+    def fixed(setting):
+        return Arm(toy.trainer(2), grids={"weight": (0.01, 0.1)}, rate=0.5)
+
+    def control(setting):
+        return Arm(toy.trainer(2), rate_of="weighted")
+
+    study = replace(
+        toy.FIT, arms={"weighted": weighted, "fixed": fixed, "control": control}, figures=()
+    )
+    run = PlainRun("fit")
+    config = toy.Config(fit=replace(toy.Fit(), tasks=("plain",), widths=(2,)))
+    result = study.run(config, run)
+    arm = arm_of(result, "plain, 2", "weighted")
+    points = list(zip(arm["grid"]["beside"]["weight"], arm["grid"]["rates"], strict=True))
+    assert len(set(points)) == len(points) >= 9
+    best = np.asarray(arm["grid"]["scores"]).mean(axis=1).argmin()
+    assert points[best] == (arm["tuned"]["weight"], arm["learning_rate"])
+    lone = arm_of(result, "plain, 2", "fixed")
+    assert set(lone["grid"]["rates"]) == {lone["learning_rate"]} == {0.5}
+    assert lone["tuned"]["weight"] in lone["grid"]["beside"]["weight"]
+    assert lone["grid"]["edge"]  # the weight was extended twice and still is the highest
+    same = arm_of(result, "plain, 2", "control")
+    assert same["tuned"] == arm["tuned"]
+    assert np.array_equal(same["metrics"]["test_error"], arm["metrics"]["test_error"])
+    outcomes, grids = result.tables
+    assert outcomes.columns[outcomes.columns.index("learning rate") + 1] == "weight"
+    assert sum(row[-1] for row in grids.rows) == 2
+    assert run.tables[0][1][0].keys() >= {"learning_rate", "weight", "seed"}

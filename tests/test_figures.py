@@ -250,3 +250,9 @@ def test_a_log_axis_within_a_decade_has_numbers(compose):
     low, high = axes.get_xlim()
     told = [float(tick.get_text()) for tick in axes.get_xticklabels() if tick.get_text()]
     assert sum(low < value < high for value in told) >= 2
+
+
+@pytest.mark.parametrize("series", [[], [Series("diverged", [], [])]])
+def test_a_log_axis_without_a_point_is_drawn(compose, series):
+    """No lane was finite, or none reached a target."""
+    compose(Panel("", "population", "y", series, x_scale="log", y_scale="log"))

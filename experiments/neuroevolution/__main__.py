@@ -1,0 +1,7 @@
+"""``python -m experiments.neuroevolution``."""
+
+import sys
+
+from experiments.neuroevolution import main
+
+sys.exit(main())

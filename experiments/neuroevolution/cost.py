@@ -1,0 +1,278 @@
+"""What a population costs: one evaluation of all members, by a loop over them or as one program.
+
+All ways do the same arithmetic: the cross-entropy of every member, an MLP on one batch of digits.
+Loops over members are the fair baseline on a CPU: in NumPy, in NumPy on two processes, and of a
+jitted function. The fastest of them, in each process anew, is what the compiled programs must beat.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.neuroevolution.tasks import digits
+from jaxtrends import timing
+from jaxtrends.settings import PositiveInt, Sizes
+from jaxtrends.study import Figure, Panel, Run, StudyResult, Table
+
+LOOPS = ("numpy_loop", "numpy_loop_on_two_processes", "jitted_loop")
+PROGRAMS = ("vmap", "scan_over_vmap", "vmap_again")
+CHUNK = 16  # members at a time of the scan
+GENERATIONS = 4  # evaluations in one program of the scan
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What is timed."""
+
+    populations: Sizes = (16, 64, 256, 1024)
+    """Members."""
+    hidden: PositiveInt = 32
+    """Hidden units of a member."""
+    batch: PositiveInt = 256
+    """Images that each member sees."""
+    processes: PositiveInt = 5
+    """Processes, over which the interval is taken."""
+    rounds: PositiveInt = 20
+    """Rounds in each process; its median counts."""
+
+
+def images(batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """A batch of the size and the kind of the digits: (batch, 64) float32, (batch,) int32."""
+    random = np.random.default_rng(0)
+    return (
+        random.random((batch, 64), np.float32),
+        random.integers(0, 10, batch).astype(np.int32),
+    )
+
+
+def members(population: int, hidden: int) -> np.ndarray:
+    """Parameters (population, d) float32, in the order of `jax.flatten_util.ravel_pytree`."""
+    count = (64 + 1) * hidden + (hidden + 1) * 10
+    return 0.1 * np.random.default_rng(1).standard_normal((population, count), np.float32)
+
+
+def layers(member: np.ndarray, hidden: int) -> tuple[np.ndarray, ...]:
+    """Two kernels and their biases as views of a member: bias and kernel, layer by layer."""
+    ends = np.cumsum([hidden, 64 * hidden, 10, hidden * 10])
+    bias, kernel, last_bias, last_kernel = np.split(member, ends[:-1])
+    return kernel.reshape(64, hidden), bias, last_kernel.reshape(hidden, 10), last_bias
+
+
+def numpy_scores(population: np.ndarray, hidden: int, batch: int) -> np.ndarray:
+    """Scores (n,) of members (n, d), one after the other: minus the cross-entropy of the batch."""
+    inputs, labels = images(batch)
+    return _numpy_scores(population, hidden, inputs, labels)
+
+
+def _numpy_scores(
+    population: np.ndarray, hidden: int, inputs: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    rows = np.arange(labels.size)
+    scores = np.empty(len(population), np.float32)
+    for place, member in enumerate(population):
+        kernel, bias, last_kernel, last_bias = layers(member, hidden)
+        logits = np.maximum(inputs @ kernel + bias, 0) @ last_kernel + last_bias
+        logits -= logits.max(axis=1, keepdims=True)
+        normaliser = np.log(np.exp(logits).sum(axis=1))
+        scores[place] = (logits[rows, labels] - normaliser).mean()
+    return scores
+
+
+def _worker(pipe: Any, population: np.ndarray, hidden: int, batch: int) -> None:
+    """Half of the members, scored anew for each message until there are none."""
+    inputs, labels = images(batch)
+    while pipe.recv():
+        pipe.send(_numpy_scores(population, hidden, inputs, labels))
+
+
+def ways(population: int, hidden: int, batch: int) -> dict[str, Callable[[], Any]]:
+    """Every way to score the members once (a list of so many scores for the scan), by name."""
+    task, everyone = digits(hidden, batch), members(population, hidden)
+    inputs, labels = images(batch)
+    _, parameters = jax.flatten_util.ravel_pytree(task.init(jax.random.key(0)))
+    drawn = jax.device_put((inputs, labels))
+    stacked = jax.device_put(everyone)
+    each = list(stacked)
+
+    def score(member: jax.Array, drawn: Any) -> jax.Array:
+        return task.score(parameters(member), drawn)
+
+    one = jax.jit(score)
+    together = jax.vmap(score, in_axes=(0, None))
+
+    def scanned(stacked: jax.Array, drawn: Any) -> jax.Array:
+        chunks = stacked.reshape(-1, min(CHUNK, population), stacked.shape[1])
+
+        def generation(last: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
+            moved = chunks + 0 * last  # what comes next waits for the scores, as in a search
+            scores = jax.lax.map(lambda chunk: together(chunk, drawn), moved).reshape(-1)
+            return scores[0], scores
+
+        return jax.lax.scan(generation, jnp.zeros(()), None, length=GENERATIONS)[1]
+
+    whole, again = jax.jit(together), jax.jit(lambda *given: together(*given))
+    scan = jax.jit(scanned)
+    return {
+        "numpy_loop": lambda: _numpy_scores(everyone, hidden, inputs, labels),
+        "jitted_loop": lambda: jax.block_until_ready([one(member, drawn) for member in each]),
+        "vmap": lambda: jax.block_until_ready(whole(stacked, drawn)),
+        "vmap_again": lambda: jax.block_until_ready(again(stacked, drawn)),
+        "scan_over_vmap": lambda: jax.block_until_ready(scan(stacked, drawn)),
+    }
+
+
+def measure(argument: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """In one process: population -> way -> median seconds of one evaluation of all members."""
+    found = {}
+    for population in argument["populations"]:
+        sizes = int(population), int(argument["hidden"]), int(argument["batch"])
+        functions = ways(*sizes)
+        with _Two(*sizes) as two:
+            timed = {
+                name: _repeated(function, GENERATIONS if name == "scan_over_vmap" else 1)
+                for name, function in functions.items()
+            }
+            timed["numpy_loop_on_two_processes"] = _repeated(two)
+            seconds = timing.interleaved(timed, range(int(argument["rounds"])))
+        found[str(population)] = {name: float(np.median(s)) for name, s in seconds.items()}
+    return found
+
+
+def _repeated(function: Callable[[], Any], evaluations: int = 1) -> timing.Timed:
+    """Seconds of so many repetitions, over the evaluations that each of them does."""
+
+    def run(count: int) -> float:
+        started = time.perf_counter()
+        for _ in range(count):
+            function()
+        return (time.perf_counter() - started) / evaluations
+
+    return run
+
+
+class _Two:
+    """The NumPy loop on two processes, which hold half of the members each."""
+
+    def __init__(self, population: int, hidden: int, batch: int) -> None:
+        import multiprocessing  # which lists itself among the modules that are loaded
+
+        context = multiprocessing.get_context("spawn")
+        self._pipes, self._processes = [], []
+        for half in np.array_split(members(population, hidden), 2):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_worker, args=(theirs, half, hidden, batch))
+            process.start()
+            self._pipes.append(ours)
+            self._processes.append(process)
+
+    def __call__(self) -> np.ndarray:
+        for pipe in self._pipes:
+            pipe.send(True)
+        return np.concatenate([pipe.recv() for pipe in self._pipes])
+
+    def __enter__(self) -> _Two:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for pipe, process in zip(self._pipes, self._processes, strict=True):
+            pipe.send(False)
+            process.join()
+
+
+def run(config: Any, run: Run) -> StudyResult:
+    """Time every way at every population, in several processes."""
+    chosen: Cost = config.cost
+    argument = {
+        name: getattr(chosen, name) for name in ("populations", "hidden", "batch", "rounds")
+    }
+    found = timing.over_processes(
+        "experiments.neuroevolution.cost:measure",
+        argument,
+        run.each("processes", range(chosen.processes)),
+    )
+    tasks = {str(n): _task(n, [process[str(n)] for process in found]) for n in chosen.populations}
+    each = 2.0 * chosen.batch * (64 + 10) * chosen.hidden
+    return StudyResult(
+        values={"member_flops": each},
+        measurements={"tasks": tasks},
+        measured_tables=[_table(tasks)],
+        measured_figures=[_figure(tasks)],
+    )
+
+
+def _task(population: int, processes: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """As a comparison gives it: seconds of each way, process by process."""
+    names = [*LOOPS, *PROGRAMS]
+    arms = {name: [process[name] for process in processes] for name in names}
+    for fastest, among in (("fastest_loop", LOOPS), ("fastest_program", PROGRAMS[:2])):
+        arms[fastest] = [min(process[name] for name in among) for process in processes]
+    return {
+        "size": population,
+        "arms": {
+            name: {"metrics": {"seconds": seconds}, "facts": {}, "diverged": 0}
+            for name, seconds in arms.items()
+        },
+    }
+
+
+def _table(tasks: Mapping[str, Any]) -> Table:
+    names = [*LOOPS, *PROGRAMS]
+    rows = []
+    for population, task in tasks.items():
+        seconds = {name: np.median(task["arms"][name]["metrics"]["seconds"]) for name in names}
+        rows.append([int(population), *(1e3 * seconds[name] for name in names)])
+    return Table(
+        "cost-milliseconds",
+        "Time of one evaluation of the population (ms)",
+        ["population", *(name.replace("_", " ") for name in names)],
+        rows,
+        "Medians over processes, of each the median over rounds in which the ways take turns. "
+        "Compiling is left out. All do the same arithmetic.",
+    )
+
+
+def _figure(tasks: Mapping[str, Any]) -> Figure:
+    from jaxtrends import charts
+
+    sizes = [float(task["size"]) for task in tasks.values()]
+
+    def seconds(name: str) -> np.ndarray:
+        return np.transpose([task["arms"][name]["metrics"]["seconds"] for task in tasks.values()])
+
+    names = [*LOOPS, *PROGRAMS[:2]]
+    return Figure(
+        "cost-seconds-population",
+        "Time of one evaluation of the population",
+        f"Seconds, and how many times the seconds of the fastest program the fastest loop takes, "
+        f"{len(seconds('vmap'))} processes: {charts.INTERVAL}.",
+        [
+            Panel(
+                "time",
+                "population",
+                "seconds",
+                [charts.interval(name.replace("_", " "), sizes, seconds(name)) for name in names],
+                "log",
+                "log",
+            ),
+            Panel(
+                "fastest loop / fastest program",
+                "population",
+                "ratio of seconds",
+                [
+                    charts.interval(
+                        "ratio", sizes, seconds("fastest_loop") / seconds("fastest_program")
+                    )
+                ],
+                "log",
+                threshold=1.0,
+                threshold_label="equal",
+            ),
+        ],
+    )
