@@ -52,10 +52,13 @@ class Arm:
     numbers: what its lanes hold besides a seed and a learning rate: name -> number.
     facts:   for tables and axes: ``parameters``, ``examples`` of a step and the like. ``flops`` of
              a step are counted on the program unless they are given.
-    steps:   of its reporting lanes, where they are not the schedule's: at equal FLOPs, say.
+    steps:   of its reporting lanes, where they are not the schedule's: at equal FLOPs, say. Its
+             tuning lanes are then shorter or longer in the same proportion.
     rate_of: an arm before it whose tuned learning rate it takes, as a control does.
     after:   an arm before it from whose final parameters it starts, seed by seed: a teacher,
              pretraining, a warm-up.
+    metric:  on validation data, by which its rate is chosen, where it is not the comparison's: of a
+             stage that learns something else.
     """
 
     trainer: train.Trainer
@@ -64,6 +67,7 @@ class Arm:
     steps: int = 0
     rate_of: str = ""
     after: str = ""
+    metric: str = ""
 
 
 def splits(setting: Setting, run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -93,6 +97,7 @@ class Comparison:
     figures: charts of `jaxtrends.charts`, or functions like them.
     also:    (values of a task, its curves) -> further values of the task: steps to a target, say.
     own:     whether arms of the user's own join in, judged against the first arm.
+    timed:   whether it measures times; seconds: what a preset takes. As in an experiment's `Study`.
     """
 
     about: str
@@ -109,6 +114,7 @@ class Comparison:
     also: Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Mapping[str, Any]] | None = None
     own: bool = False
     timed: bool = False
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def settings(self, config: Any, study: str) -> dict[str, Setting]:
         """The tasks of a config, by name; each rung of a ladder is one."""
@@ -251,11 +257,15 @@ class _Lanes:
         self, task: Mapping[str, Any], before: Mapping[str, _Trained], *, keep: bool
     ) -> _Trained:
         """Tune the arm unless it takes another's rate, then train it on the reporting seeds."""
-        arm, metric, better = self.arm, self.comparison.metric, self.comparison.better
+        arm, better = self.arm, self.comparison.better
+        metric = arm.metric or self.comparison.metric
         starts = before[arm.after].finals if arm.after else {}
         steps = arm.steps or self.schedule.steps
         values: dict[str, Any] = {"steps": steps}
         apart = task["tuning_seeds"]
+        log_every = self.schedule.log_every
+        share = self.schedule.tuned_for * steps / self.schedule.steps
+        tuned_for = log_every * max(1, round(share / log_every))
         if arm.rate_of:
             rate = before[arm.rate_of].values["learning_rate"]
             values |= {"learning_rate": rate, "rate_of": arm.rate_of}
@@ -263,9 +273,7 @@ class _Lanes:
 
             def scores_at(rates: Sequence[float]) -> np.ndarray:
                 shown = " ".join(f"{rate:.3g}" for rate in rates)
-                found = self._lanes(
-                    f"tuning {shown}", rates, apart, self.schedule.tuned_for, starts, test=False
-                )
+                found = self._lanes(f"tuning {shown}", rates, apart, tuned_for, starts, test=False)
                 finals = tuning.final(found[f"validation_{metric}"], better)
                 return finals.reshape(len(rates), len(apart))
 
