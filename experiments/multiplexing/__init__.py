@@ -105,7 +105,7 @@ EXPERIMENT = Experiment(
             "products at the paper's size, and sequences a second over processes",
             throughput.run,
             throughput.CLAIMS,
-            {"smoke": 6, "default": 0, "full": 150},
+            {"smoke": 6, "full": 150},
             timed=True,
         ),
     },

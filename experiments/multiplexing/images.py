@@ -30,8 +30,8 @@ TESTED = 200  # images of the test set
 BACKBONES = ("mlp", "cnn")
 
 ARMS: dict[str, dict[str, Any]] = {
-    "plain": {"kind": "identity"},  # one input, no map: the network as it is
     "orthogonal": {"kind": "orthogonal"},
+    "plain": {"kind": "identity"},  # one input, no map: the network as it is
     "equal_images": {"kind": "orthogonal"},
     "hadamard": {"kind": "hadamard"},
     "learned": {"kind": "orthogonal", "learned": True},
@@ -474,4 +474,5 @@ STUDY = Comparison(
         charts.over("steps", arms=("plain", "orthogonal", "equal_images", "narrow")),
     ),
     own=True,
+    seconds={"smoke": 6, "default": 120, "full": 800},
 )

@@ -318,13 +318,16 @@ def no_slope(task: declare.TaskView) -> np.ndarray:
     return 0 * odds(task["warmed"])
 
 
-def small_loss(id: str, base: str, words: str, reported: str, headline: bool) -> declare.Claim:
-    """M4, against either baseline."""
+def small_loss(
+    id: str, name: str, base: str, words: str, reported: str = "", headline: bool = False
+) -> declare.Claim:
+    """M4, of one arm at N = 10 against a baseline at N = 1."""
+    told = FIGURE if reported else {"source": "derived"}
     return declare.across(
         id,
         f"Ten sequences in a pass lose less than 4 points to {words}.",
-        points("warmed", base, 10),
-        quantity=f"accuracy at N = 10 - of {base} at N = 1 (points)",
+        points(name, base, 10),
+        quantity=f"accuracy of {name} at N = 10 - of {base} at N = 1 (points)",
         region=(-4.0, np.inf),
         reason="the paper's own words for a small loss at 40: less than 4 %",
         fails={
@@ -335,7 +338,7 @@ def small_loss(id: str, base: str, words: str, reported: str, headline: bool) ->
         },
         reported=reported,
         headline=headline,
-        **FIGURE,
+        **told,
     )
 
 
@@ -343,17 +346,20 @@ CLAIMS = (
     small_loss(
         "M4",
         "warmed",
+        "warmed",
         "one sequence after the same warm-up",
         "64.5 at N = 1; at 10 Hadamard 59.4, orthogonal 56.3 (MNLI, %)",
-        True,
+        headline=True,
     ),
     small_loss(
         "M4b",
+        "warmed",
         "scratch",
         "one sequence from scratch",
         "59.6 at N = 1; at 10 Hadamard 59.4, orthogonal 56.3 (MNLI, %)",
-        False,
     ),
+    small_loss("M4h", "hadamard", "scratch", "one, with Hadamard maps and no warm-up"),
+    small_loss("M4e", "equal_sequences", "scratch", "one, at equal sequences and no warm-up"),
     declare.slope(
         "M4s",
         "The loss grows with the sequences in a pass.",
@@ -381,6 +387,7 @@ CLAIMS = (
                 "the warm-up alone has never seen the task: test data that leak would let it pass",
             ),
         },
+        tasks=tuple(f"{task}, {n}" for task in CLASSES for n in (2, 5, 10)),
         where="restated by others",
         known="secondary",
     ),
@@ -444,4 +451,5 @@ STUDY = Comparison(
         charts.over("steps", metric="validation_retrieval", arms=("retrieval", "scratch")),
     ),
     own=True,
+    seconds={"smoke": 8, "default": 220, "full": 1200},
 )
