@@ -98,7 +98,7 @@ class TaskView(Mapping):
 
 
 Quantity = Callable[[TaskView], Any]
-"""A task -> one number a seed, or a number."""
+"""A task -> one number a seed, or a number; or a pair of such, (treatment, reference)."""
 
 
 @dataclass
@@ -236,14 +236,15 @@ def derive(
     Args:
         id:        short and stable.
         statement: what is claimed, in our words.
-        value:     task -> (seeds,) what is measured.
+        value:     task -> (seeds,) what is measured, or a pair of such, which a paired statistic
+                   compares.
         quantity:  what that is, with its unit.
         region:    what the whole interval must lie in.
         reason:    why this region.
         fails:     name -> (task -> what the control measures, why): what must fail the test.
         passes:    likewise, of what must pass it.
         tasks:     the parts; every task with the arms that ``value`` reads if none is named.
-        statistic: one of `jaxtrends.stats` that reads a single sample.
+        statistic: one of `jaxtrends.stats`.
         declared:  further fields of the claim.
     """
     declared |= {"quantity": quantity, "region": region, "reason": reason, "statistic": statistic}
@@ -386,6 +387,57 @@ def fact(
     )
 
 
+def parts(
+    id: str,
+    statement: str,
+    of: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    *,
+    quantity: str,
+    region: tuple[float, float],
+    reason: str,
+    fails: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], str]],
+    passes: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], str]] | None = None,
+    statistic: str = "mean",
+    **declared: Any,
+) -> Claim:
+    """Parts of a study whose values are no tasks with arms, with controls for all of them together.
+
+    Args:
+        id:        short and stable.
+        statement: what is claimed, in our words.
+        of:        the study's values -> part -> what is measured: a number, one a sample, or a pair
+                   of such, (treatment, reference). A KeyError means that the run lacks it.
+        quantity:  what that is, with its unit.
+        region:    what the whole interval must lie in.
+        reason:    why this region.
+        fails:     name -> (values -> what the control measures, why): what must fail the test.
+        passes:    likewise, of what must pass it.
+        statistic: one of `jaxtrends.stats`.
+        declared:  further fields of the claim.
+    """
+    both = {**fails, **(passes or {})}
+    must = {**dict.fromkeys(fails, "fail"), **dict.fromkeys(passes or {}, "pass")}
+
+    def evidence(values: Mapping[str, Any]) -> Evidence:
+        measured = {name: _samples(found) for name, found in of(values).items()}
+        controls = {name: _samples(function(values)) for name, (function, _) in both.items()}
+        return Evidence(measured, controls)
+
+    return Claim(
+        id=id,
+        study="",
+        statement=statement,
+        quantity=quantity,
+        statistic=statistic,
+        kind="exact" if statistic == "exact" else "statistical",
+        region=region,
+        reason=reason,
+        controls=tuple(Control(name, must[name], why) for name, (_, why) in both.items()),
+        evidence=evidence,
+        **_sourced(declared),
+    )
+
+
 def untestable(
     id: str,
     statement: str,
@@ -418,6 +470,13 @@ def _sourced(declared: Mapping[str, Any], source: str = "paper") -> dict[str, An
     return {"source": source, "known": "derived" if source == "derived" else "text", **declared}
 
 
+def _samples(values: Any) -> stats.Samples:
+    if isinstance(values, tuple):
+        treatment, reference = (_single(sample)["values"] for sample in values)
+        return {"treatment": treatment, "reference": reference}
+    return _single(values)
+
+
 def _single(values: Any) -> stats.Samples:
     return {"values": [float(value) for value in np.atleast_1d(np.asarray(values, np.float64))]}
 
@@ -437,9 +496,9 @@ def _derived(
     return _claim(
         id,
         statement,
-        part=lambda view: _single(value(view)),
+        part=lambda view: _samples(value(view)),
         controls={
-            n: (lambda view, f=function: _single(f(view))) for n, (function, _) in both.items()
+            n: (lambda view, f=function: _samples(f(view))) for n, (function, _) in both.items()
         },
         tasks=tasks,
         declarations=tuple(Control(name, must[name], why) for name, (_, why) in both.items()),
