@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MINUTES_OF_A_YEAR = 525_600
 MOST_DEVICES = 4096  # along an axis of a mesh
 PATHS = ("output", "profile", "data_dir")  # the options that name a place
+GONE = {"block": 1}  # fields that configs had, with what they were in every record
 
 
 @dataclass(frozen=True)
@@ -241,16 +242,16 @@ def mesh_of(text: str) -> tuple[int, int]:
     return sizes[mesh.DATA], sizes[mesh.EXPERT]
 
 
-GONE = {"block"}  # fields that configs had, and whose default is what is done now
-
-
 def rebuild(kind: type, plain: Mapping[str, Any]) -> Any:
     """A config dataclass from a record's plain data: lists become tuples, dicts nested configs.
 
+    Fields that are `GONE`, and were then what all records have, are left out.
+
     Raises:
-        KeyError: the config has no field of a name, and never had.
+        KeyError, TypeError: the fields are not those of the config.
     """
     hints = typing.get_type_hints(kind)
+    plain = {n: v for n, v in plain.items() if n in hints or (n, v) not in GONE.items()}
 
     def convert(hint: Any, value: Any) -> Any:
         if dataclasses.is_dataclass(hint):
@@ -260,5 +261,4 @@ def rebuild(kind: type, plain: Mapping[str, Any]) -> Any:
             return tuple(convert(inner[0], item) for item in value)
         return value
 
-    kept = {name: value for name, value in plain.items() if name in hints or name not in GONE}
-    return kind(**{name: convert(hints[name], value) for name, value in kept.items()})
+    return kind(**{name: convert(hints[name], value) for name, value in plain.items()})
