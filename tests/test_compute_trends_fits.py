@@ -12,11 +12,11 @@ import pytest
 from hypothesis import strategies
 from scipy import stats as scipy_stats
 
-from experiments.compute_trends import fits, rows, systems
+from experiments.compute_trends import fits, rows, rules, systems
 from experiments.compute_trends.rules import Rules
 
 PAPER = systems.read()
-LABELS = rows.labels_of(PAPER, Rules())
+LABELS = rules.labels_of(PAPER, Rules())
 EVERY_ROW = {row.key: row.systems for row in rows.rows(PAPER, Rules())}
 
 
