@@ -171,10 +171,11 @@ def test_rules_and_resamples_of_ones_own_are_told():
         ("--selection.data-sets", "0", "--selection.data-sets must be"),
         ("--projection.cutoffs", "later", "--projection.cutoffs 'later' is not a date"),
         ("--projection.years", "12", "--projection.years must be at least 1,900"),
+        ("--projection.years", "", "--projection.years needs one or more years"),
     ],
 )
 def test_what_cannot_be_run_is_refused_by_its_flag(flag, value, said, capsys):
-    assert main([flag, value]) == 2
+    assert main([flag, *value.split()]) == 2
     assert said in capsys.readouterr().err
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 
 import numpy as np
 import pytest
@@ -120,12 +119,6 @@ def test_leaving_one_out_is_fitting_the_others(cloud):
         design = segments.design("kink", x, np.array([date]), 0.0)
         fitted = np.linalg.lstsq(design[rest], y[0][rest], rcond=None)[0]
         assert errors[out] == pytest.approx(y[0][out] - design[out] @ fitted, rel=1e-6)
-
-
-def test_the_criterion_is_its_closed_form():
-    assert fits.bic(np.array([10.0]), 118, 5)[0] == pytest.approx(
-        118 * math.log(10 / 118) + 5 * math.log(118)
-    )
 
 
 def simulated(slope_after, break_date=2005.0, spread=0.3):

@@ -32,6 +32,7 @@ from experiments.compute_trends.segments import MODELS, Search
 from experiments.compute_trends.systems import DATASET, Dates, Systems, day, iso, year
 from jaxtrends import charts, declare
 from jaxtrends.claims import Claim
+from jaxtrends.errors import Problem
 from jaxtrends.settings import PositiveInt
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
@@ -52,6 +53,11 @@ class ProjectionConfig:
     """Dates from which on systems are scored, the trends being fitted to those before."""
     fewest: PositiveInt = 10
     """Systems that a piece between breaks must have."""
+
+    def check(self, flag: str) -> None:
+        """Refuse a projection to no year."""
+        if not self.years:
+            raise Problem(f"--{flag}.years needs one or more years, such as 2024.")
 
 
 class Component(NamedTuple):
