@@ -99,6 +99,28 @@ def points(label: str, x: Sequence[float], samples: Sequence[Sequence[float]]) -
     )
 
 
+def histogram(
+    label: str,
+    values: np.ndarray,
+    bins: int | np.ndarray,
+    within: tuple[float, float] | None = None,
+    density: bool = False,
+) -> Series:
+    """Shares of the values a bin, or their density; the last step ends at zero.
+
+    Args:
+        label:   of the series.
+        values:  (n,) finite.
+        bins:    edges (bins + 1,), or how many of one width.
+        within:  the ends of so many; those of the values by default.
+        density: of probability, in 1 over the unit of the values.
+    """
+    heights, edges = np.histogram(values, bins, within, density=density)
+    if not density:
+        heights = heights / len(values)
+    return Series(label, edges.tolist(), [*heights.tolist(), 0.0], style="steps")
+
+
 def median(samples: Sequence[float]) -> float:
     """The median, in which a value that is not finite ranks highest."""
     ranked = np.sort(np.where(np.isfinite(samples), samples, np.inf).astype(np.float64))
@@ -401,6 +423,18 @@ def outcomes(shown: Shown) -> Table:
         "where a lane diverged. FLOPs are of one training step of one lane, products alone."
         + (" Other metrics are medians over seeds." if shown.more else ""),
     )
+
+
+def table(name: str, title: str, rows: Sequence[Mapping[str, Any]], note: str = "") -> Table:
+    """A table of rows that say for themselves what stands in each column; at least one row.
+
+    Raises:
+        ValueError: the rows have not the same columns.
+    """
+    columns = list(rows[0])
+    if any(list(row) != columns for row in rows):
+        raise ValueError(f"table {name}: rows of other columns than {columns}")
+    return Table(name, title, columns, [list(row.values()) for row in rows], note)
 
 
 def points_tried(grid: Mapping[str, Any]) -> list[dict[str, float]]:

@@ -157,6 +157,9 @@ class LadderView(Mapping):
 Climbing = Callable[[LadderView], Any]
 """A ladder -> one number a seed, or a number."""
 
+Measured = Callable[[Mapping[str, Any]], Any]
+"""A study's values -> a number, a sample, or a pair of samples, (treatment, reference)."""
+
 
 def tasks_of(values: Mapping[str, Any], chosen: Sequence[str] = ()) -> list[TaskView]:
     """The tasks of a study's values: those chosen, or all, by their own name or their rung's."""
@@ -383,41 +386,57 @@ def slope_of(sizes: Sequence[float], effects: Sequence[np.ndarray], per: float =
 def fact(
     id: str,
     statement: str,
-    value: Callable[[Mapping[str, Any]], float],
+    value: Measured,
     *,
     quantity: str,
     region: tuple[float, float],
     reason: str,
-    fails: Mapping[str, tuple[Callable[[Mapping[str, Any]], float], str]],
+    fails: Mapping[str, tuple[Measured, str]],
+    passes: Mapping[str, tuple[Measured, str]] | None = None,
+    doubt: Callable[[Mapping[str, Any]], str] = lambda values: "",
+    statistic: str = "exact",
     **declared: Any,
 ) -> Claim:
-    """What is exact: an identity, or a refit that must round to printed digits.
+    """What a study's values say as they stand: an identity, a refit that must round to digits.
 
     Args:
         id:        short and stable.
         statement: what is claimed, in our words.
-        value:     the study's values -> the number.
+        value:     the study's values -> what is measured, or part -> what is measured.
         quantity:  what it is, with its unit.
         region:    what it must lie in.
         reason:    why this region.
-        fails:     name -> (values -> the control's number, why).
+        fails:     name -> (values -> what the control measures, why): what must fail the test. A
+                   control is of all parts together.
+        passes:    likewise, of what must pass it.
+        doubt:     values -> what keeps them from deciding; "" for nothing.
+        statistic: ``exact`` for one number a part, else one of `jaxtrends.stats`.
         declared:  further fields of the claim.
     """
+    both = {**fails, **(passes or {})}
 
     def evidence(values: Mapping[str, Any]) -> Evidence:
-        controls = {name: _single(function(values)) for name, (function, _) in fails.items()}
-        return Evidence({"": _single(value(values))}, controls)
+        found = value(values)
+        parts = found if isinstance(found, Mapping) else {"": found}
+        return Evidence(
+            {part: _samples(measured) for part, measured in parts.items()},
+            {name: _samples(function(values)) for name, (function, _) in both.items()},
+            doubt(values),
+        )
 
     return Claim(
         id=id,
         study="",
         statement=statement,
         quantity=quantity,
-        statistic="exact",
-        kind="exact",
+        statistic=statistic,
+        kind="exact" if statistic == "exact" else "statistical",
         region=region,
         reason=reason,
-        controls=tuple(Control(name, "fail", why) for name, (_, why) in fails.items()),
+        controls=tuple(
+            Control(name, "fail" if name in fails else "pass", why)
+            for name, (_, why) in both.items()
+        ),
         evidence=evidence,
         **_sourced(declared, "derived"),
     )
@@ -492,6 +511,7 @@ def untestable(
         statement=statement,
         quantity=quantity,
         statistic=statistic,
+        kind="exact" if statistic == "exact" else "statistical",
         region=region,
         reason=reason,
         evidence=None,

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import replace
+from datetime import date
 from typing import Annotated
 
 import jax
@@ -387,6 +388,59 @@ def test_a_study_without_a_task_is_refused():
         made(fit=replace(toy.Fit(), tasks=()))
 
 
+@pytest.mark.parametrize(("dates", "refused"), [(("2015-09-01",), ""), (("2015", "soon"), "soon")])
+def test_a_text_that_cannot_be_read_is_refused_by_its_flag(dates, refused):
+    day = settings.Readable(date.fromisoformat, "a date", "2015-09-01")
+    kind = dataclasses.make_dataclass("Part", [("cut_offs", Annotated[tuple[str, ...], day])])
+    if not refused:
+        settings.check(kind(dates), "part")
+        return
+    with pytest.raises(Problem, match=r"--part\.cut-offs .2015. is not a date: write it as"):
+        settings.check(kind(dates), "part")
+
+
+def stated(value, doubt="", **changed):
+    """A fact whose control that must fail is -1, and whose other is 1."""
+    claim = declare.fact(
+        "A",
+        "It is above zero.",
+        lambda values: value,
+        quantity="number",
+        region=declare.ABOVE_ZERO,
+        reason="a sign",
+        fails={"minus": (lambda values: changed.get("minus", -1), "it is below")},
+        passes={"plus": (lambda values: changed.get("plus", 1.0), "it is above")},
+        doubt=lambda values: doubt,
+        statistic=changed.get("statistic", "exact"),
+    )
+    return claims.judge(claim, claim.evidence({}))
+
+
+def test_a_fact_may_have_parts_that_share_their_controls():
+    found = stated({"one": 1, "two": -2.0})
+    assert {name: part.verdict for name, part in found.parts.items()} == {
+        "one": claims.REPRODUCED,
+        "two": claims.NOT_REPRODUCED,
+    }
+    assert set(found.controls) == {"minus", "plus"}
+    assert stated(1).parts[""].verdict == claims.REPRODUCED
+    for wrong in ({"minus": 1}, {"plus": -1}):
+        assert stated({"one": 1, "two": 1}, **wrong).verdict == claims.INVALID
+    assert stated(1, "no power").verdict == claims.INCONCLUSIVE
+
+
+def test_a_fact_may_be_a_sample_or_two():
+    many, few = [0, 1] * 50, [-1] * 9
+    means = stated(many, statistic="mean", minus=few, plus=[1] * 9)
+    assert means.parts[""].estimate == 0.5
+    pair = [2.0, 3.0, 2.5], [1.0, 2.0, 1.25]
+    turned = pair[::-1]
+    for value in (pair, {"one": pair, "two": pair}):
+        found = stated(value, statistic="paired difference", minus=turned, plus=pair)
+        assert {part.estimate for part in found.parts.values()} == {3.25 / 3}
+        assert found.verdict == claims.REPRODUCED
+
+
 def test_flops_of_loops_branches_and_products():
     def looped(x):
         def body(carry, _):
@@ -631,3 +685,18 @@ def test_steps_are_timed_and_a_claim_may_be_about_their_seconds(timed):
 def test_an_arm_that_needs_one_left_out_is_refused():
     with pytest.raises(Problem, match="Arm further of fit needs arm descent: name it as well"):
         made(fit=replace(toy.Fit(), arms=("further",), widths=(2,)))
+
+
+def test_a_histogram_has_shares_or_a_density_and_ends_at_zero():
+    values = np.array([0.1, 0.2, 0.7, 3.0])
+    shares = charts.histogram("all", values, np.array([0.0, 0.5, 1.0]))
+    assert (shares.x, shares.y) == ([0.0, 0.5, 1.0], [0.5, 0.25, 0.0])
+    dense = charts.histogram("all", values, 2, (0.0, 1.0), density=True)
+    assert dense.y == pytest.approx([4 / 3, 2 / 3, 0.0])
+
+
+def test_a_table_takes_its_columns_from_its_rows():
+    made = charts.table("t", "T", [{"a": 1, "b": 2}, {"a": 3, "b": 4}], "note")
+    assert (made.columns, made.rows, made.note) == (["a", "b"], [[1, 2], [3, 4]], "note")
+    with pytest.raises(ValueError, match="other columns"):
+        charts.table("t", "T", [{"a": 1, "b": 2}, {"b": 4, "a": 3}])
