@@ -237,7 +237,7 @@ def test_a_quantity_may_be_a_pair_that_a_paired_statistic_compares(found):
 
 @pytest.mark.parametrize(("share", "expected"), [(0.4, claims.REPRODUCED), (0.6, claims.INVALID)])
 def test_parts_of_values_without_arms_are_judged_with_controls_for_all(share, expected):
-    claim = declare.parts(
+    claim = declare.fact(
         "P",
         "Everything is small.",
         lambda values: values["sizes"],

@@ -283,7 +283,7 @@ def not_kept(measurements: Values) -> float:
 
 
 CLAIMS = (
-    declare.parts(
+    declare.fact(
         "F5a",
         "A forward gradient takes much less time than backprop.",
         lambda found: {
@@ -311,8 +311,9 @@ CLAIMS = (
         where="Figure 4, upper and lower row",
         known="figure",
         about="measurements",
+        source="paper",
     ),
-    declare.parts(
+    declare.fact(
         "F5b",
         "A directional derivative in all weights takes as many operations as backprop.",
         lambda values: {
@@ -333,7 +334,7 @@ CLAIMS = (
         },
         source="derived",
     ),
-    declare.parts(
+    declare.fact(
         "F6a",
         "The forward gradient's saving of time shrinks as networks get deeper.",
         lambda found: {
@@ -354,8 +355,9 @@ CLAIMS = (
         where="Figure 6",
         known="figure",
         about="measurements",
+        source="paper",
     ),
-    declare.parts(
+    declare.fact(
         "F6b",
         "A directional derivative keeps no activations: its temporary memory does not grow with "
         "depth as backprop's does.",

@@ -337,7 +337,7 @@ def wrong(of: Callable[[Values], Any], name: str = "10% too long") -> Callable[[
 
 TOO_LONG = "an estimate multiplied by 1.1 is wrong by 10%"
 CLAIMS = (
-    declare.parts(
+    declare.fact(
         "F1a",
         "Forward gradients are unbiased, whatever the law of their tangents.",
         biases,
@@ -354,8 +354,10 @@ CLAIMS = (
         reported="unbiased",
         where="abstract",
         known="abstract",
+        statistic="mean",
+        source="paper",
     ),
-    declare.parts(
+    declare.fact(
         "F1b",
         "The relative mean squared error of a forward gradient is (d - 2 + κ) / k for independent "
         "components of kurtosis κ, (d - 1) / k for the sphere and for coordinates, and d / k - 1 "
@@ -366,8 +368,9 @@ CLAIMS = (
         reason="an equivalence within 2%; an estimate 10% too long is off by 21%",
         fails={"10% too long": (wrong(over_closed_form), TOO_LONG)},
         source="derived",
+        statistic="mean",
     ),
-    declare.parts(
+    declare.fact(
         "F1c",
         "With as many orthogonal tangents as parameters, a forward gradient is the gradient "
         "itself.",
@@ -384,7 +387,7 @@ CLAIMS = (
         },
         source="derived",
     ),
-    declare.parts(
+    declare.fact(
         "F2a",
         "Along its tangent a forward gradient is exact: forward-mode differentiation has no error "
         "but rounding.",
@@ -402,8 +405,9 @@ CLAIMS = (
         reported="exact",
         where="abstract",
         known="abstract",
+        source="paper",
     ),
-    declare.parts(
+    declare.fact(
         "F2b",
         "No size of a finite difference comes near to forward-mode differentiation.",
         lambda values: {found: best(values, found, "jvp") for found in values["differences"]},
@@ -419,7 +423,7 @@ CLAIMS = (
         },
         source="derived",
     ),
-    declare.parts(
+    declare.fact(
         "F2c",
         "Finite differences have a best size, far from which they fail either way.",
         lambda values: {

@@ -420,7 +420,7 @@ def over_recursion(values: Values) -> dict[str, tuple[list[float], list[float]]]
 
 
 CLAIMS = (
-    declare.parts(
+    declare.fact(
         "F8a",
         "On an isotropic quadratic at the best step, forward gradients multiply the mean loss by "
         "(d + 1) / (k + d + 1) a step.",
@@ -445,7 +445,7 @@ CLAIMS = (
         },
         source="derived",
     ),
-    declare.parts(
+    declare.fact(
         "F8b",
         "At a fixed rank, however it is turned, the number of parameters does not slow forward "
         "gradients down.",
@@ -460,8 +460,9 @@ CLAIMS = (
             )
         },
         source="derived",
+        statistic="mean",
     ),
-    declare.parts(
+    declare.fact(
         "F10a",
         "In linear regression the excess risk of the forward gradient exceeds that of stochastic "
         "gradient descent by a factor that grows like d log(d).",
@@ -487,8 +488,9 @@ CLAIMS = (
         reported="d² log(d) / n against d / n after n samples, for n ≳ d² log(d)",
         where="abstract of Bos and Schmidt-Hieber (arXiv 2309.15001), an upper bound",
         known="abstract",
+        statistic="mean",
     ),
-    declare.parts(
+    declare.fact(
         "F10b",
         "In linear regression at the best steps the excess-risk factor between forward gradient "
         "and stochastic gradient descent is that of the exact recursion, which tends to d + 2.",

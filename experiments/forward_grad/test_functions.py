@@ -239,7 +239,7 @@ def control(values: Values, arm: str) -> Values:
 
 
 CLAIMS = (
-    declare.parts(
+    declare.fact(
         "F3a",
         "The starts read off the paper's plots, with its rates and iterations, give final losses "
         "of 5.560e-5 (Beale) and 5.322e-6 (Rosenbrock) by backpropagation.",
@@ -255,7 +255,7 @@ CLAIMS = (
         fails={},
         source="derived",
     ),
-    declare.parts(
+    declare.fact(
         "F3b",
         "On Beale and Rosenbrock forward gradients match backpropagation per iteration.",
         lambda values: {name: over_backprop(found) for name, found in values.items()},
@@ -272,8 +272,9 @@ CLAIMS = (
         reported="final f about 5e-5 on Beale and about 5e-6 on Rosenbrock",
         where="Figure 2",
         known="figure",
+        source="paper",
     ),
-    declare.parts(
+    declare.fact(
         "F3c",
         "At the paper's rates forward gradients do not diverge on Beale and Rosenbrock.",
         lambda values: {name: found["gaussian"]["diverged"] for name, found in values.items()},
@@ -289,7 +290,7 @@ CLAIMS = (
         },
         source="derived",
     ),
-    declare.parts(
+    declare.fact(
         "F3d",
         "On Beale and Rosenbrock forward gradients take a little less time than backpropagation "
         "for the same iterations.",
@@ -303,6 +304,7 @@ CLAIMS = (
         where="Figure 2",
         known="figure",
         about="measurements",
+        source="paper",
     ),
 )
 
