@@ -423,6 +423,57 @@ def fact(
     )
 
 
+def parts(
+    id: str,
+    statement: str,
+    of: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    *,
+    quantity: str,
+    region: tuple[float, float],
+    reason: str,
+    fails: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], str]],
+    passes: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], str]] | None = None,
+    statistic: str = "mean",
+    **declared: Any,
+) -> Claim:
+    """Parts of a study whose values are no tasks with arms, with controls for all of them together.
+
+    Args:
+        id:        short and stable.
+        statement: what is claimed, in our words.
+        of:        the study's values -> part -> what is measured: a number, one a sample, or a pair
+                   of such, (treatment, reference). A KeyError means that the run lacks it.
+        quantity:  what that is, with its unit.
+        region:    what the whole interval must lie in.
+        reason:    why this region.
+        fails:     name -> (values -> what the control measures, why): what must fail the test.
+        passes:    likewise, of what must pass it.
+        statistic: one of `jaxtrends.stats`.
+        declared:  further fields of the claim.
+    """
+    both = {**fails, **(passes or {})}
+    must = {**dict.fromkeys(fails, "fail"), **dict.fromkeys(passes or {}, "pass")}
+
+    def evidence(values: Mapping[str, Any]) -> Evidence:
+        measured = {name: _samples(found) for name, found in of(values).items()}
+        controls = {name: _samples(function(values)) for name, (function, _) in both.items()}
+        return Evidence(measured, controls)
+
+    return Claim(
+        id=id,
+        study="",
+        statement=statement,
+        quantity=quantity,
+        statistic=statistic,
+        kind="exact" if statistic == "exact" else "statistical",
+        region=region,
+        reason=reason,
+        controls=tuple(Control(name, must[name], why) for name, (_, why) in both.items()),
+        evidence=evidence,
+        **_sourced(declared),
+    )
+
+
 def untestable(
     id: str,
     statement: str,

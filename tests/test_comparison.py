@@ -217,6 +217,44 @@ def test_a_claim_across_rungs_reads_each_and_is_left_out_where_one_is_missing(fo
     }
 
 
+def test_a_quantity_may_be_a_pair_that_a_paired_statistic_compares(found):
+    claim = declare.derive(
+        "P",
+        "Descent learns.",
+        lambda rung: (rung["descent"]["test_error"], rung["still"]["test_error"]),
+        quantity="ratio of errors",
+        statistic="paired ratio",
+        region=(-np.inf, 1.0),
+        reason="the sign",
+        fails={"itself": (lambda rung: (rung["still"]["test_error"],) * 2, "no difference")},
+        tasks=("plain, 8",),
+    )
+    evidence = claim.evidence(found[0].values)
+    assert set(evidence.parts[""]) == {"treatment", "reference"}
+    assert claims.judge(claim, evidence).verdict == claims.REPRODUCED
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.4, claims.REPRODUCED), (0.6, claims.INVALID)])
+def test_parts_of_values_without_arms_are_judged_with_controls_for_all(share, expected):
+    claim = declare.parts(
+        "P",
+        "Everything is small.",
+        lambda values: values["sizes"],
+        quantity="size",
+        statistic="exact",
+        region=(-np.inf, 0.5),
+        reason="a half",
+        fails={"large": (lambda values: values["large"], "one that is large must not pass")},
+        passes={"nothing": (lambda values: 0.0 if share < 0.5 else share, "0 is small")},
+        source="derived",
+    )
+    assert (claim.kind, claim.known) == ("exact", "derived")
+    evidence = claim.evidence({"sizes": {"a": 0.1, "b": 0.2}, "large": 0.7})
+    assert claims.judge(claim, evidence).verdict == expected
+    with pytest.raises(KeyError):
+        claim.evidence({})
+
+
 def test_an_arm_of_other_steps_is_tuned_for_as_large_a_share_of_them():
     def half(setting):
         return replace(toy.descent()(setting), steps=20)
