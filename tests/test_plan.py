@@ -32,7 +32,7 @@ class MadeUp:
     def each(self, label, items):
         return iter(items)
 
-    def train(self, label, trainer, lanes, data, *, steps, log_every, block, test=True):
+    def train(self, label, trainer, lanes, data, *, steps, log_every, block=1, test=True):
         count, points = sweep.lane_count(lanes), steps // log_every
         if trainer not in self._shapes:
             self._shapes[trainer] = self._outputs(trainer, lanes, data)
@@ -75,7 +75,7 @@ def untimed(monkeypatch):
     def ones(names, *_):
         return {name: [1.0] for name in names}
 
-    monkeypatch.setattr(training, "time_steps", ones)
+    monkeypatch.setattr(training, "steps_of", lambda *_: None)
     monkeypatch.setattr(timing, "interleaved", ones)
 
 
