@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -25,23 +25,28 @@ Timed = Callable[[int], float]
 """Runs something so many times and returns the seconds that all of it took."""
 
 
-def interleaved(programs: Mapping[str, Timed], rounds: Iterable[Any]) -> dict[str, list[float]]:
+def interleaved(
+    programs: Mapping[Hashable, Timed],
+    rounds: Iterable[Any],
+    sample_seconds: float = SAMPLE_SECONDS,
+) -> dict[Hashable, list[float]]:
     """Seconds of one repetition, per program and round.
 
-    Each sample repeats its program for about `SAMPLE_SECONDS`. Programs take turns, and each round
-    starts with the next of them, so that whatever else the machine does falls on all alike.
+    Each sample repeats its program for so long, about. Programs take turns, and each round starts
+    with the next of them, so that whatever else the machine does falls on all alike.
 
     Args:
-        programs: each runs once unmeasured first, to be compiled and warm.
-        rounds:   one item a round; `jaxtrends.study.Run.each` shows progress.
+        programs:       each runs once unmeasured first, to be compiled and warm.
+        rounds:         one item a round; `jaxtrends.study.Run.each` shows progress.
+        sample_seconds: least duration of a sample, about.
     """
     for program in programs.values():
         program(1)
     lengths = {
-        name: max(1, min(MOST_REPETITIONS, round(SAMPLE_SECONDS / program(1))))
+        name: max(1, min(MOST_REPETITIONS, round(sample_seconds / program(1))))
         for name, program in programs.items()
     }
-    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    seconds: dict[Hashable, list[float]] = {name: [] for name in programs}
     for number, _ in enumerate(rounds):
         first = number % len(programs)
         for name in [*programs][first:] + [*programs][:first]:

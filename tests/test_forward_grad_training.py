@@ -12,8 +12,9 @@ import pytest
 
 from experiments import forward_grad
 from experiments.forward_grad import plan, training, training_claims
-from jaxtrends import claims, flops, losses
+from jaxtrends import claims, data, flops, losses
 from jaxtrends.errors import Problem
+from tests.plain_run import PlainRun
 
 CLAIMS = {claim.id: claim for claim in training_claims.CLAIMS}
 SEEDS = 10
@@ -121,6 +122,16 @@ def test_a_task_that_cannot_be_run_is_refused(changes, message):
     bad = dataclasses.replace(smoke, training=dataclasses.replace(smoke.training, mlp=mlp))
     with pytest.raises(Problem, match=message):
         forward_grad.check(bad)
+
+
+def test_a_task_without_the_methods_asked_for_has_no_arms_and_no_figure():
+    digits = data.load("digits", None)
+    smoke = dataclasses.replace(forward_grad.SMOKE, methods=("central",))
+    found = training.run(smoke, PlainRun("training", {"digits": digits}))
+    assert found.values["tasks"]["mlp"]["arms"] == {}
+    assert (found.figures, found.measurements) == ([], {"step_seconds": {}, "tasks": {}})
+    with pytest.raises(KeyError, match="arm"):
+        CLAIMS["F4a"].evidence(found.values)
 
 
 def test_methods_of_ones_own_have_names_of_their_own():

@@ -8,14 +8,10 @@ from typing import Any
 
 from experiments.forward_grad import (
     cost,
-    cost_claims,
     estimators,
-    estimators_claims,
     plan,
     scaling,
-    scaling_claims,
     test_functions,
-    test_functions_claims,
     training,
     training_claims,
 )
@@ -39,17 +35,17 @@ class Config(Settings):
     """Data of the training study: mnist_5k (5,000 real MNIST images), digits or mnist."""
     methods: tuple[str, ...] = ()
     """Arms of the training study; all that its tasks name if none is."""
-    estimators: estimators.EstimatorsConfig = field(default_factory=estimators.EstimatorsConfig)
+    estimators: estimators.Estimators = field(default_factory=estimators.Estimators)
     """Bias and variance of the estimators; finite differences."""
-    test_functions: test_functions.TestFunctionsConfig = field(
-        default_factory=test_functions.TestFunctionsConfig
+    test_functions: test_functions.TestFunctions = field(
+        default_factory=test_functions.TestFunctions
     )
     """Beale and Rosenbrock."""
     training: Training = field(default_factory=Training)
     """Networks, at shared and at tuned rates."""
-    cost: cost.CostConfig = field(default_factory=cost.CostConfig)
+    cost: cost.Cost = field(default_factory=cost.Cost)
     """Arithmetic, memory and time of one gradient."""
-    scaling: scaling.ScalingConfig = field(default_factory=scaling.ScalingConfig)
+    scaling: scaling.Scaling = field(default_factory=scaling.Scaling)
     """Slow-down with the number of parameters."""
 
 
@@ -65,8 +61,6 @@ def check(config: Config, own_methods: tuple[str, ...] = ()) -> None:
     for method in config.methods:
         choose("method", method, [*METHODS, *own_methods])
     settings.check(config)
-    for study in (estimators, test_functions, cost, scaling):
-        study.check(getattr(config, study.__name__.rpartition(".")[2]))
 
 
 def datasets(config: Config) -> tuple[str, ...]:
@@ -203,26 +197,26 @@ EXPERIMENT = Experiment(
         "estimators": Study(
             "bias and variance of every tangent law against its closed form; finite differences",
             estimators.run,
-            estimators_claims.CLAIMS,
+            estimators.CLAIMS,
             {"smoke": 8, "default": 65, "full": 480},
         ),
         "test_functions": Study(
             "Beale and Rosenbrock at the paper's settings",
             test_functions.run,
-            test_functions_claims.CLAIMS,
+            test_functions.CLAIMS,
             {"smoke": 4, "default": 9, "full": 20},
             timed=True,
         ),
         "scaling": Study(
             "slow-down with the number of parameters on quadratics and linear regression",
             scaling.run,
-            scaling_claims.CLAIMS,
+            scaling.CLAIMS,
             {"smoke": 6, "default": 46, "full": 400},
         ),
         "cost": Study(
             "arithmetic, memory and time of one gradient over depth and width",
             cost.run,
-            cost_claims.CLAIMS,
+            cost.CLAIMS,
             {"smoke": 4, "default": 25, "full": 240},
             timed=True,
         ),

@@ -355,7 +355,7 @@ def run(config: Any, run: Run) -> StudyResult:
     drawn, timed = [], []
     for name, task in training.networks.items():
         trained[name] = found = run_task(name, task, config, run)
-        if name not in TASKS:
+        if name not in TASKS or not found.shown(name):
             continue
         rounds = run.each(f"timing {name}", range(training.timing_rounds))
         programs = {m: steps_of(trainer, found.data) for m, trainer in found.trainers.items()}
