@@ -363,23 +363,20 @@ def run(config: Any, run: Run) -> StudyResult:
         step = {method: float(np.median(taken)) for method, taken in seconds[name].items()}
         measured |= {f"{name}/{kind}": at for kind, at in times(name, found, step).items()}
         about = f"{name} ({found.values['parameters']:,} parameters) on {found.values['dataset']}"
-        shown = partial(charts.Shown, f"training-{name}", "loss", "nats", "")
-        by = {"y_scale": "log", "title": f"Loss against steps: {about}"}
-        drawn.append(charts.over(**by)(shown(found.shown(name), found.curves)))
-        by["title"] = f"Loss against time: {about}"
-        timed.append(
-            charts.over("seconds", **by)(shown(found.shown(name, seconds=step), found.curves))
-        )
+        parts = partial(charts.Shown, f"training-{name}", "loss", "nats", "", curves=found.curves)
+        steps = charts.over(y_scale="log", title=f"Loss against steps: {about}")
+        drawn.append(steps(parts(found.shown(name))))
+        against_time = charts.over("seconds", y_scale="log", title=f"Loss against time: {about}")
+        timed.append(against_time(parts(found.shown(name, seconds=step))))
     rungs = [found for name, found in trained.items() if name not in TASKS]
     every = {k: v for name, found in trained.items() for k, v in found.shown(name).items()}
     curves = {key: curve for found in trained.values() for key, curve in found.curves.items()}
+    more = ("training_loss", "test_accuracy")
+    shown = charts.Shown("training", "loss", "nats", "", every, curves, more)
     return StudyResult(
         values={"tasks": {name: found.values for name, found in trained.items()}},
         curves=curves,
-        tables=[
-            outcomes(every),
-            charts.grids(charts.Shown("training", "loss", "nats", "", every, curves)),
-        ],
+        tables=[charts.outcomes(shown), charts.grids(shown)],
         figures=[*drawn, *([climb(rungs)] if rungs else [])],
         measurements={"step_seconds": seconds, "tasks": measured},
         measured_tables=[step_times(seconds)],
@@ -447,31 +444,6 @@ def climb(rungs: Sequence[Trained]) -> Figure:
                 **axes,
             ),
         ],
-    )
-
-
-def outcomes(shown: Mapping[str, Any]) -> Table:
-    """One row an arm: medians over seeds, diverged lanes counted in."""
-    rows = [
-        [
-            *(name, method, arm["learning_rate"]),
-            *(charts.median(arm["metrics"][metric]) for metric in ("training_loss", "test_loss")),
-            100 * float(np.mean(arm["metrics"]["test_accuracy"])),
-            f"{arm['diverged']} of {len(task['seeds'])}",
-        ]
-        for name, task in shown.items()
-        for method, arm in task["arms"].items()
-    ]
-    return Table(
-        "training-outcomes",
-        "Training outcomes",
-        [
-            *("task", "method", "learning rate", "training loss", "test loss"),
-            *("test accuracy (%)", "diverged"),
-        ],
-        rows,
-        "Losses are medians over seeds, in nats; the training loss is the mean over the last tenth "
-        "of the steps. A diverged lane counts as infinitely bad.",
     )
 
 
