@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 
 from jaxtrends.experiment import discover
-from jaxtrends.terminal import duration
+from jaxtrends.terminal import duration, mend_streams
 
 
 def main() -> int:
     """Print the list; the exit status."""
+    mend_streams()
     from rich.console import Console
     from rich.table import Table
 

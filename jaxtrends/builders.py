@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxtrends import places
 from jaxtrends.errors import Problem
 
 
@@ -111,10 +112,10 @@ def read(data_dir: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
         prepared = directory.is_dir()
     except OSError as fault:
         raise Problem(f"The data directory {data_dir} cannot be read: {fault.strerror}.") from fault
+    here = f"--data-dir {places.quoted(data_dir)}"
     cure = (
-        f"prepare it by `python -m scripts.import_mnist DIRECTORY --data-dir {data_dir}` from the "
-        "directory of its four IDX files, or by `python -m scripts.import_mnist --download "
-        f"--data-dir {data_dir}`"
+        f"prepare it by `python -m scripts.import_mnist DIRECTORY {here}` from the directory of "
+        f"its four IDX files, or by `python -m scripts.import_mnist --download {here}`"
     )
     if not prepared:
         raise Problem(f"There is no MNIST in {data_dir}: {cure}.")

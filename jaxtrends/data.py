@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxtrends import places
 from jaxtrends.errors import Problem, choose
 
 DATASETS: tuple[str, ...] = ("mnist_5k", "digits", "mnist")
@@ -85,8 +86,15 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
 
 
 def default_data_dir() -> Path:
-    """Where TFDS keeps its data: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    """Where TFDS keeps its data: $TFDS_DATA_DIR, else ~/tensorflow_datasets.
+
+    Raises:
+        Problem: that lies in a home, and there is none.
+    """
+    try:
+        return places.expanded(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+    except Problem as problem:
+        raise Problem(f"{problem} Or name another folder with --data-dir.") from None
 
 
 def prepare_mnist(source: Path | None, data_dir: Path | None = None) -> Path:

@@ -16,7 +16,7 @@ DIGITS = 1  # of a coordinate, in points
 PROLOGUE = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>", re.DOTALL)
 # What no drawing of ours has, and no page shall take over from one: programs and foreign content.
 FOREIGN = re.compile(
-    r"<\s*(?!/|(?:svg|g|path|use|defs|clipPath|rect|image|title|style)\b)"
+    r"<\s*(?!/|(?:svg|g|path|use|defs|clipPath|rect|image|title|style|text)\b)"
     r"|\son\w+\s*=|(?:href|src)\s*=\s*\"(?!#|data:image/png;base64,)"
 )
 DEFINITION = re.compile(r"<clipPath.*?</clipPath>|<path[^>]*/>")
@@ -44,7 +44,7 @@ class Sprite:
             raise ValueError("a drawing with foreign content")
         text = re.sub(r"<style.*?</style>|<title>.*?</title>", "", text, flags=re.DOTALL)
         text = re.sub(r"\s+", " ", text).replace("> <", "><").replace("xlink:href", "href")
-        text = text.replace(' "', '"')
+        text = re.sub(r' "(?=[ />])', '"', text)  # at the end of an attribute
         for given, ours in COLOURS.items():
             text = text.replace(given, ours)
         text = re.sub(r'\b(d|x|y|width|height)="[^"]*"', _rounded, text)

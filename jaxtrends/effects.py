@@ -6,12 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxtrends import devices, mesh, sweep, transformer
+from jaxtrends import devices, mesh, record, sweep, transformer
 from jaxtrends.distributed import Processes
 from jaxtrends.rundir import StudyDirectory
 from jaxtrends.terminal import Terminal
@@ -143,6 +144,13 @@ class StudyRun:
                     devices=placed,
                     effects=effects,
                 ),
+                [
+                    {
+                        **{"steps": steps, "log_every": log_every, "test": test},
+                        "lanes": _digest(lanes),
+                    }
+                    for lanes in mine
+                ],
             )
         parts = self._processes.gather(f"{self._name}, {label}", metrics, self._stop.check)
         places = [divmod(index, count) for index in range(len(cut))]
@@ -162,21 +170,28 @@ class StudyRun:
         return trainer, devices.in_flight(self._devices, self._in_flight, needed)
 
     def _train(
-        self, label: str, run: Callable[[sweep.Effects], dict[str, np.ndarray]]
+        self,
+        label: str,
+        run: Callable[[sweep.Effects], dict[str, np.ndarray]],
+        mine: Sequence[Mapping[str, Any]],
     ) -> dict[str, np.ndarray]:
-        """Run this process's blocks; on disk each has its number among those of all processes."""
+        """Run this process's blocks; on disk each has its number among those of all processes.
+
+        What each block is, ``mine`` says.
+        """
         here, count = self._processes.index, self._processes.count
-        stream = label if self._processes.first else f"{label}.process-{here}"
-        saver = _Saver(self._folder, label, self._terminal)
-        pace = _Pace()
 
         def number(index: int) -> int:
             return here + index * count
 
+        of = {number(index): what for index, what in enumerate(mine)}
+        saver = _Saver(self._folder, label, of, self._terminal)
+        pace = _Pace()
+
         def stop(segment: sweep.Segment, snapshots: Mapping[int, Callable[[], Any]]) -> None:
             pace.ran()
             for index, (points, metrics) in segment.news.items():
-                self._folder.log(stream, number(index), points, metrics)
+                self._folder.log(label, number(index), points, metrics, here)
             text = f"{self._name}, {label}"
             self._terminal.update(text, segment.done, segment.total, "steps")
             numbered = {number(index): taken for index, taken in snapshots.items()}
@@ -187,14 +202,14 @@ class StudyRun:
 
         def finished(index: int, metrics: dict[str, np.ndarray]) -> None:
             saver.drop(number(index))
-            self._folder.keep_block(label, number(index), metrics)
+            self._folder.keep_block(label, number(index), metrics, of[number(index)])
 
         effects = sweep.Effects(
             points=pace.points,
             stop=stop,
             restore=lambda index, like: saver.restore(number(index), like),
             finished=finished,
-            recall=lambda index: self._folder.block(label, number(index)),
+            recall=lambda index: self._folder.block(label, number(index), of[number(index)]),
         )
         try:
             with mesh.over(self._mesh):
@@ -231,6 +246,12 @@ class StudyRun:
     def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep a table for the tracker."""
         self.tables.append((name, rows))
+
+
+def _digest(lanes: Any) -> str:
+    """SHA-256 of the arrays of a block's lanes."""
+    leaves = jax.tree_util.tree_leaves_with_path(lanes)
+    return record.array_digest({jax.tree_util.keystr(path): leaf for path, leaf in leaves})
 
 
 def _bytes_of_block(trainer: Any, lanes: Any, data: Any, log_every: int, device: Any) -> float:
@@ -270,21 +291,29 @@ class _Pace:
 class _Saver:
     """Checkpoints of the blocks in flight, opened when one is first needed."""
 
-    def __init__(self, folder: StudyDirectory, label: str, terminal: Terminal) -> None:
-        self._folder, self._label, self._terminal = folder, label, terminal
+    def __init__(
+        self,
+        folder: StudyDirectory,
+        label: str,
+        of: Mapping[int, Mapping[str, Any]],
+        terminal: Terminal,
+    ) -> None:
+        self._folder, self._label, self._of, self._terminal = folder, label, of, terminal
         self._open: dict[int, Any] = {}
         self._last = time.monotonic()
+
+    def _place(self, block: int) -> Path:
+        return self._folder.checkpoints(self._label, block, self._of[block])
 
     def _checkpoints(self, block: int) -> Any:
         if block not in self._open:
             from jaxtrends.checkpoint import Checkpoints
 
-            path = self._folder.checkpoints(self._label, block)
-            self._open[block] = Checkpoints(path, report=self._terminal.warn)
+            self._open[block] = Checkpoints(self._place(block), report=self._terminal.warn)
         return self._open[block]
 
     def restore(self, block: int, like: Any) -> Any:
-        if not self._folder.checkpoints(self._label, block).exists():
+        if not self._place(block).exists():
             return None
         found = self._checkpoints(block).restore(like)
         return None if found is None else found[1]

@@ -11,27 +11,40 @@ import resource
 import sys
 import time
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from jaxtrends import claims, devices, distributed, mesh, record, settings
+from jaxtrends import (
+    backend,
+    claims,
+    devices,
+    distributed,
+    golden,
+    mesh,
+    places,
+    record,
+    settings,
+    source,
+)
+from jaxtrends import command as commands
 from jaxtrends.claims import Claim, Paper
+from jaxtrends.command import Command
 from jaxtrends.comparison import Comparison
 from jaxtrends.distributed import Lost, Processes
 from jaxtrends.effects import Interrupted, StopSignal, StudyRun
 from jaxtrends.errors import Problem, choose
 from jaxtrends.flags import Options, mesh_of, parse, rebuild
-from jaxtrends.formats import showable
+from jaxtrends.formats import UNSHOWABLE, showable
 from jaxtrends.painter import Painter
 from jaxtrends.plan import Planned
-from jaxtrends.rundir import RunDirectory, StudyDirectory
+from jaxtrends.rundir import RunDirectory, StudyDirectory, new_folder
 from jaxtrends.study import StudyResult
-from jaxtrends.terminal import Quiet, Terminal, duration
+from jaxtrends.terminal import Quiet, Terminal, duration, mend_streams
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,10 @@ class Study:
     timed: bool = False
 
 
+Text = TypeVar("Text")
+Telling = Callable[[Any, Mapping[str, Any]], Text]  # (config, name -> data set) -> what is told
+
+
 def _of_the_library(config: Any, name: str, folder: Path | None) -> Any:
     from jaxtrends import data
 
@@ -69,6 +86,7 @@ class Experiment:
     check:      (config, names of the user's own methods) -> None; raises Problem for a config
                 that cannot be run. `jaxtrends.settings.check` by default.
     datasets:   config -> names of the data sets it needs, loaded before anything is run.
+    files:      names of the config's fields that hold the path of a file, "" for none.
     spread:     (config, data, expert) -> None; raises Problem for a mesh of so many devices along
                 each axis that the networks cannot be spread over. None: they never are.
     load:       (config, name, data folder or None) -> a data set, for an experiment that brings its
@@ -82,6 +100,12 @@ class Experiment:
     scale:      what was shrunk against the paper, one sentence.
     rigging:    how the toy could have been rigged, and what keeps it honest.
     departures: where the runs leave the paper's settings, one sentence each.
+    other_data: (config, name -> data set) -> what the data are, where they are not those that the
+                claims are written for; "" where they are. No reported figure then stands beside
+                ours, and what only those data can decide is not judged.
+
+    ``scale``, ``rigging`` and ``departures`` are functions of the config and of the data sets where
+    a flag could make a fixed sentence untrue.
     """
 
     name: str
@@ -89,16 +113,18 @@ class Experiment:
     about: str
     presets: Mapping[str, Any]
     studies: Mapping[str, Study | Comparison]
-    scale: str
-    rigging: str
-    departures: tuple[str, ...]
+    scale: str | Telling[str]
+    rigging: str | Telling[str]
+    departures: tuple[str, ...] | Telling[tuple[str, ...]]
     answer: Callable[[claims.Answers], str] = lambda found: ""
     check: Callable[[Any, tuple[str, ...]], None] = lambda config, methods: settings.check(config)
     datasets: Callable[[Any], Sequence[str]] = lambda config: ()
     load: Callable[[Any, str, Path | None], Any] = _of_the_library
+    files: tuple[str, ...] = ()
     spread: Callable[[Any, int, int], None] | None = None
     plan: Callable[[Any, Sequence[str]], Mapping[str, Sequence[Planned]]] = lambda config, own: {}
     operations: Callable[[Any, Sequence[str]], Mapping[str, Any]] = lambda config, own: {}
+    other_data: Telling[str] = lambda config, data: ""
 
     def __post_init__(self) -> None:
         """Tell each claim its study, which need not be written beside it."""
@@ -118,12 +144,32 @@ class Experiment:
             choose("study", name, self.studies)
         return [name for name in self.studies if not config.studies or name in config.studies]
 
+    def changes(self, preset: str, config: Any) -> dict[str, dict[str, Any]]:
+        """Where a config differs from the preset that it is called by: field -> both values."""
+        return record.changes(record.plain(self.presets[preset]), record.plain(config))
+
     def seconds(self, preset: str, studies: Sequence[str]) -> float:
         """Expected time of some studies in a preset, on two CPU cores from a cold start."""
         return sum(getattr(self.studies[name], "seconds", {}).get(preset, 0.0) for name in studies)
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A run that came to its end.
+
+    record:   as plain data.
+    folder:   where it lies.
+    unjudged: claim id -> what its judging raised, where it raised what nobody foresaw.
+    """
+
+    record: dict[str, Any]
+    folder: Path
+    unjudged: Mapping[str, str]
+
+
 # --- the run -----------------------------------------------------------------------------------
+
+UNJUDGED = 3  # the exit status of a run whose record is written, some claims of it not judged
 
 
 def main(
@@ -133,17 +179,22 @@ def main(
 ) -> int:
     """Run an experiment from the command line; the exit status.
 
+    It is 0 where all went well; 1 after an unexpected error; 2 after one that the user can mend; 3
+    where the record is written and some claims could not be judged, which says why; 128 and the
+    signal's number after a signal.
+
     Args:
         experiment: what to run.
-        arguments:  flags; those of the process by default.
+        arguments:  flags; those of the process by default, and in a notebook none.
         methods:    methods of the user's own, by name, run beside the experiment's.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    command = ["python", "-m", f"experiments.{experiment.name}", *given]
+    mend_streams()
+    command = commands.of(f"experiments.{experiment.name}", arguments, tuple(methods or ()))
     processes, terminal = Processes(), None
-    status, failure = 1, "it met an error that it does not know"
+    status, failure = 1, "unexpected error"
     try:
-        config, options = parse(experiment, given, tuple(methods or ()))
+        _check_names(methods or ())
+        config, options = parse(experiment, command.flags, tuple(methods or ()))
         if options.explain:
             terminal = Terminal()
             _explain(experiment, config, options, tuple(methods or ()), terminal)
@@ -155,7 +206,7 @@ def main(
         finished = run(experiment, config, options, command, terminal, methods or {}, processes)
         if finished is not None:
             _conclude(finished, terminal)
-        status, failure = 0, ""
+        status, failure = UNJUDGED if finished and finished.unjudged else 0, ""
     except Problem as problem:
         status, failure = 2, str(problem)
         print(f"{processes.name}error: {showable(failure)}", file=sys.stderr)
@@ -180,6 +231,20 @@ def main(
     return distributed.exit_status(processes, status)
 
 
+def _check_names(methods: Iterable[str]) -> None:
+    """Refuse names of methods that neither a record nor its curves could hold.
+
+    Raises:
+        Problem: names the method.
+    """
+    for name in methods:
+        if not name.strip() or "/" in name or UNSHOWABLE.search(name) or len(name.split("\n")) > 1:
+            raise Problem(
+                f"A method cannot be called {showable(name)!r}: choose a name of one line, without "
+                "slashes and control characters."
+            )
+
+
 def _explain(
     experiment: Experiment, config: Any, options: Options, own: Sequence[str], terminal: Terminal
 ) -> None:
@@ -187,13 +252,14 @@ def _explain(
     from jaxtrends import plan
 
     chosen = experiment.studies_of(config)
-    found = devices.use(_device_count(options))
+    found = backend.use(_device_count(options))
     machine = plan.MACHINES.get(found[0].platform, plan.CORE)
     planned = experiment.plan(config, own)
     calls = {name: planned.get(name, ()) for name in chosen}
     measured = {name: experiment.seconds(options.preset, [name]) for name in chosen}
     count = len(found) * (options.processes or 1)
-    terminal.say(f"{experiment.name}, preset {options.preset}: nothing is run.")
+    shown = record.preset_in_words(options.preset, experiment.changes(options.preset, config), own)
+    terminal.say(f"{experiment.name}, preset {shown}: nothing is run.")
     terminal.console.print(plan.explain(calls, measured, machine, count))
     terminal.say(
         f"Operations by formula; memory of a block without its activations; {machine.name}s as "
@@ -219,7 +285,7 @@ def _folder_for(experiment: Experiment, options: Options) -> Path:
         return Path(options.output)
     runs = Path("runs") / experiment.name
     if not options.resume:
-        return runs / f"{options.preset}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        return new_folder(runs, options.preset)
     for marker in sorted(runs.glob(f"{options.preset}-*/run.json"), reverse=True):
         if not (marker.parent / "record.json").exists():
             return marker.parent
@@ -242,15 +308,15 @@ def run(
     experiment: Experiment,
     config: Any,
     options: Options,
-    command: Sequence[str],
+    command: Command,
     terminal: Terminal,
     methods: Mapping[str, Callable[..., Any]],
     processes: Processes,
-) -> tuple[dict[str, Any], Path] | None:
+) -> Finished | None:
     """Run the studies that are not done yet, and write the record.
 
     Returns:
-        The record as plain data, and the folder it lies in; None in a process beside the first.
+        The record, and the folder it lies in; None in a process beside the first.
 
     Raises:
         Problem: data, the output folder or a flag is at fault; found out before any training.
@@ -262,11 +328,13 @@ def run(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     chosen = experiment.studies_of(config)
     mode = tracking.mode(options.wandb or None, os.environ, options.preset)
-    used = devices.use(_device_count(options))
+    used = backend.use(_device_count(options))
     if options.compilation_cache:
-        devices.keep_compiled()
+        backend.keep_compiled(terminal.warn)
     data_dir = Path(options.data_dir) if options.data_dir else None
     trace = Path(options.profile) if options.profile else None
+    if trace is not None:
+        places.make(trace, "profile")
     data = _Data(lambda name: experiment.load(config, name, data_dir))
     for name in experiment.datasets(config):
         data.load(name)
@@ -278,8 +346,8 @@ def run(
         "data": {name: found.digest for name, found in data.loaded.items()},
     }
     head, dirty = record.commit()
-    modules = {n: sorted({experiment.studies[n].run.__module__, "jaxtrends.sweep"}) for n in chosen}
-    code = {name: record.code_digest(names) for name, names in modules.items()}
+    code = {name: source.digest(source.modules_of(experiment.studies[name])) for name in chosen}
+    editions = golden.editions(experiment.name)
     hardware = devices.describe(used)
     versions = record.versions()
     distributed.agree(
@@ -302,14 +370,17 @@ def run(
     wired = (used, over, options.blocks_in_flight, terminal, data.load, methods, processes)
     if not processes.first:
         path = Path(processes.tell("folder", None))
-        folder = RunDirectory.joined(path, terminal.warn)
+        folder = RunDirectory.joined(path, description, terminal.warn)
         _beside(experiment, config, code, folder, wired)
         return None
     path = _folder_for(experiment, options)
     folder = RunDirectory(path, description, resume=options.resume, report=terminal.warn)
     processes.tell("folder", str(path))
+    changed = experiment.changes(options.preset, config)
     terminal.say(
-        f"{experiment.name}, preset {options.preset}: {', '.join(chosen)}.\n"
+        f"{experiment.name}, preset "
+        f"{record.preset_in_words(options.preset, changed, tuple(methods))}: "
+        f"{', '.join(chosen)}.\n"
         f"About {duration(experiment.seconds(options.preset, chosen))} on two idle CPU cores; here "
         f"{hardware['count']} x {hardware['kind']}, {hardware['cores']} cores.\nOutput: {path}"
     )
@@ -336,13 +407,9 @@ def run(
         with StopSignal(processes, limit) as stop, devices.profiled(trace):
             for name in chosen:
                 study = experiment.studies[name]
-                origin = {
-                    "modules": modules[name],
-                    "digest": code[name],
-                    "commit": head,
-                    "dirty": dirty,
-                    "device": hardware,
-                }
+                origin = {"commit": head, "dirty": dirty, "device": hardware}
+                if name in editions:
+                    origin["golden"] = editions[name]
                 place = folder.study(name, code[name])
                 result = place.result()
                 processes.tell(f"{name}, done before", result is not None)
@@ -360,9 +427,11 @@ def run(
                 made[name] = (result, place)
                 for part in ("results", "measurements"):
                     painter.order(result[part]["figures"], path / "figures")
-        done = _record(experiment, config, options.preset, made, data.loaded, tuple(methods))
+        done, unjudged = _record(
+            experiment, config, options.preset, made, data.loaded, tuple(methods)
+        )
         done["provenance"] = {
-            **record.provenance(_plain_command(command), hardware, started),
+            **record.provenance(command.recorded(), hardware, started),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "code": {name: result["code"] for name, (result, _) in made.items()},
         }
@@ -378,17 +447,20 @@ def run(
         painter.finish()
     except (Interrupted, Lost):
         terminal.clear()
-        terminal.say("To go on with this run:\n  " + _resume_command(command, path))
+        terminal.say("To go on with this run:\n  " + command.to_resume(path))
         raise
     finally:
         painter.close()
         tracker.close()
         folder.close()
+    if painter.undrawn:
+        again = command.to_resume(path)
+        terminal.warn(f"{painter.complaint}; the record is whole. To draw again: {again}")
     if trace:
         terminal.say(f"Profile: {trace} (perfetto_trace.json.gz in it opens in Perfetto)")
     if address:
         terminal.say(f"W&B: {address}")
-    return done, path
+    return Finished(done, path, unjudged)
 
 
 class _Data:
@@ -402,36 +474,6 @@ class _Data:
         if name not in self.loaded:
             self.loaded[name] = self._load(name)
         return self.loaded[name]
-
-
-PLACES = {
-    *("--output", "--data-dir", "--profile", "--wandb", "--resume"),
-    *("--devices", "--blocks-in-flight", "--mesh", "--time-limit"),
-    *("--coordinator", "--processes", "--process", "--distributed"),
-}
-
-
-def _plain_command(command: Sequence[str]) -> list[str]:
-    """The command without the flags that change no result and name places of this machine."""
-    kept, skip = [], False
-    for part in command:
-        flag = part.partition("=")[0]
-        if flag in PLACES:
-            skip = flag == part and flag != "--resume"
-        elif skip:
-            skip = False
-        else:
-            kept.append(part)
-    return kept
-
-
-def _resume_command(command: Sequence[str], path: Path) -> str:
-    import shlex
-
-    kept = [part for part in command if part != "--resume"]
-    if not any(part == "--output" or part.startswith("--output=") for part in kept):
-        kept += ["--output", str(path)]
-    return shlex.join([*kept, "--resume"])
 
 
 def _beside(
@@ -505,35 +547,55 @@ def _record(
     made: Mapping[str, tuple[dict[str, Any], StudyDirectory]],
     loaded: Mapping[str, Any],
     own: Sequence[str],
-) -> dict[str, Any]:
-    """Results and measurements of the studies, their claims judged."""
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Results and measurements of the studies, their claims judged; and what could not be judged.
+
+    Claim id, or "The answer" -> what it raised, of those that raised what nobody foresaw: the
+    studies are done by then, and no claim may cost their record.
+    """
     operations = experiment.operations(config, own)
+    other = experiment.other_data(config, loaded)
     judged: dict[str, list[Any]] = {"results": [], "measurements": []}
-    not_run = []
+    not_run, unjudged = [], {}
     for name, study in experiment.studies.items():
-        for claim in (*study.claims, *_of_own(study, name, own)):
+        for declared in (*study.claims, *_of_own(study, name, own)):
+            claim = replace(declared, reported="") if other else declared
             reason = f"the study {name} was not run"
-            if name in made:
+            if other and claim.not_testable:
+                reason = f"it is about the paper's own data, and these are {other}"
+            elif name in made:
                 try:
                     values = made[name][0][claim.about]["values"]
-                    judged[claim.about].append(_judge(claim, values))
+                    judged[claim.about].append(_judge(claim, values, other))
                     continue
                 except KeyError as missing:
-                    reason = f"the run has no {missing.args[0]}"
+                    reason = f"the run has no {', '.join(map(str, missing.args))}"
+                except Exception as error:
+                    unjudged[claim.id] = f"{type(error).__name__}: {record.first_line(error)}"
+                    why = f"judging it from what this run found ended with {unjudged[claim.id]}"
+                    judged[claim.about].append(_not_testable(claim, why))
+                    continue
             not_run.append(
                 {"id": claim.id, "study": name, "statement": claim.statement, "reason": reason}
             )
+    answer = ""
+    try:
+        answer = _answer(experiment, judged)
+    except Exception as error:
+        unjudged["The answer"] = f"{type(error).__name__}: {record.first_line(error)}"
     results = [result for result, _ in made.values()]
-    return {
+    done = {
         "schema": record.SCHEMA_VERSION,
         "experiment": experiment.name,
         "preset": preset,
+        "changed": experiment.changes(preset, config),
+        "own_methods": list(own),
         "paper": experiment.paper,
         "about": experiment.about,
-        "answer": _answer(experiment, judged),
-        "scale": experiment.scale,
-        "rigging": experiment.rigging,
-        "departures": experiment.departures,
+        "answer": answer,
+        "scale": _told(experiment.scale, config, loaded),
+        "rigging": _told(experiment.rigging, config, loaded),
+        "departures": list(_told(experiment.departures, config, loaded)),
         "results": {
             "config": config,
             "config_digest": record.digest(config),
@@ -563,6 +625,12 @@ def _record(
             "seconds": sum(result["seconds"] for result in results),
         },
     }
+    return done, unjudged
+
+
+def _told(said: Any, config: Any, data: Mapping[str, Any]) -> Any:
+    """A sentence, or what a function of the config and of the data makes of it."""
+    return said(config, data) if callable(said) else said
 
 
 def _of_own(study: Any, name: str, own: Sequence[str]) -> Sequence[Claim]:
@@ -586,8 +654,29 @@ def _with_operations(results: Mapping[str, Any], operations: Any) -> Mapping[str
     return {**results, "values": {**results["values"], "step_flops": operations}}
 
 
-def _judge(claim: Claim, values: Mapping[str, Any]) -> dict[str, Any]:
-    evidence = claims.Evidence({}) if claim.not_testable else claim.evidence(values)
+def _judge(claim: Claim, values: Mapping[str, Any], other: str) -> dict[str, Any]:
+    """A claim as the record keeps it; ``other`` names data that it was not written for.
+
+    Raises:
+        KeyError: the values lack what the claim needs.
+        Exception: anything else is an error of the claim's.
+    """
+    if claim.not_testable:
+        return _not_testable(claim, claim.not_testable)
+    evidence = claim.evidence(values)
+    try:
+        verdict = claims.judge(claim, evidence)
+    except KeyError as missing:
+        raise ValueError(f"its evidence has no {missing}") from missing
+    if other and verdict.verdict == claims.INVALID:
+        # The controls are sized for the claim's own data: on others it is they that do not fit.
+        why = f"its controls cannot do their work on {other}: {verdict.note}"
+        return _not_testable(claim, why)
+    return record.claim_entry(claim, evidence, verdict)
+
+
+def _not_testable(claim: Claim, why: str) -> dict[str, Any]:
+    claim, evidence = replace(claim, not_testable=why), claims.Evidence({})
     return record.claim_entry(claim, evidence, claims.judge(claim, evidence))
 
 
@@ -618,41 +707,87 @@ def _claim_rows(done: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _conclude(finished: tuple[dict[str, Any], Path], terminal: Terminal) -> None:
+def _conclude(finished: Finished, terminal: Terminal) -> None:
     from jaxtrends import report
 
-    done, path = finished
+    done, path = finished.record, finished.folder
     terminal.say("")
     terminal.console.print(report.terminal_table(done))
+    for claim, why in finished.unjudged.items():
+        terminal.warn(f"{claim} could not be judged ({why}); the record has the values.")
     terminal.say(f"Record:  {path / 'record.json'}")
-    terminal.say(f"Figures: {path / 'figures'}")
-    if (path / "wandb").exists():
-        terminal.say(
-            f"W&B:     {path / 'wandb'} (to upload: wandb sync {path / 'wandb'}/offline-*)"
-        )
+    if (path / "figures").exists():
+        terminal.say(f"Figures: {path / 'figures'}")
+    wandb = path / "wandb"
+    if wandb.exists():
+        terminal.say(f"W&B:     {wandb} (to upload: wandb sync {places.quoted(wandb)}/offline-*)")
     reason = record.publishable(done)
     if reason:
         terminal.say(f"Not to be published: {reason}.")
 
 
-def rerun(done: Mapping[str, Any], output: Path) -> dict[str, Any]:
+def rerun(
+    done: Mapping[str, Any],
+    output: Path | None,
+    *,
+    beside: Path,
+    command: Command,
+    resume: bool = False,
+) -> dict[str, Any]:
     """Make a record again on this machine, from its own config.
 
+    Args:
+        done:    the record.
+        output:  the folder for the run; None for a new one beside the other runs.
+        beside:  where the record lies: files that its run read are looked for above it too.
+        command: what the user typed.
+        resume:  whether to go on with the run in ``output``.
+
     Raises:
-        Problem: this release has no such experiment, or the config no longer fits it.
+        Problem: this release has no such experiment, or the config no longer fits it; the run had
+            methods of its user's own; a file that it read is not there.
+        Interrupted: a signal came; what was done is saved.
     """
     experiment = discover()[choose("experiment", done["experiment"], discover())]
+    preset = choose("preset", done["preset"], experiment.presets)
+    own = done.get("own_methods", ())
+    if own:
+        raise Problem(
+            f"The run had methods of its user's own ({', '.join(own)}), whose code no record "
+            "holds: run their script again and look at both with scripts.compare, or add "
+            "--judge-only."
+        )
     kind = type(next(iter(experiment.presets.values())))
     try:
         config = rebuild(kind, record.numbers(done["results"]["config"]))
     except (KeyError, TypeError) as error:
         raise Problem(f"The record's config does not fit this release: {error}.") from None
-    options = Options(preset=done["preset"], output=str(output), wandb="disabled")
+    experiment.check(config, ())
+    located = _with_files(experiment, config, beside)
+    there = replace(experiment, load=lambda _, name, folder: experiment.load(located, name, folder))
+    path = output or new_folder(Path("runs") / experiment.name, f"verify-{preset}")
+    options = Options(preset=preset, output=str(path), wandb="disabled", resume=resume)
     terminal = Terminal()
     try:
-        return run(experiment, config, options, ["rerun"], terminal, {}, Processes())[0]
+        return run(there, config, options, command, terminal, {}, Processes()).record
     finally:
         terminal.clear()
+
+
+def _with_files(experiment: Experiment, config: Any, beside: Path) -> Any:
+    """The config with each file that it names where it is: here, or in a folder above a record."""
+    places = [Path(), *beside.resolve().parents]
+    for setting in experiment.files:
+        name = getattr(config, setting)
+        found = next((place / name for place in places if (place / name).is_file()), None)
+        if name and found is None:
+            raise Problem(
+                f"The run read {name}, which is neither here nor in a folder above {beside}: start "
+                "again in the folder that the run was started in."
+            )
+        if name:
+            config = replace(config, **{setting: str(found)})
+    return config
 
 
 def discover() -> dict[str, Experiment]:

@@ -8,17 +8,22 @@ vertical rules bear their names where `jaxtrends.labels` finds room for them.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
 import math
+import os
 import re
+import sys
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxtrends import labels, record
+from jaxtrends import fonts, labels, record
 
 PANEL_WIDTH = 3.4  # inches: one column of a two-column paper
 PANEL_HEIGHT = 2.5
@@ -64,6 +69,7 @@ STYLE = {
     "figure.constrained_layout.w_pad": 0.05,
     "svg.hashsalt": "jaxtrends",
     "svg.fonttype": "path",
+    "text.parse_math": False,  # a dollar in somebody's data is a dollar
 }
 
 DIGEST_LABEL = "Digest of the plotted data (SHA-256): "
@@ -91,8 +97,13 @@ def draw(figure: Mapping[str, Any], directory: Path) -> list[Path]:
         directory: where the files go; it is made if it is missing.
 
     Returns:
-        The two paths. The same data give the same SVG, byte for byte, with the same Matplotlib.
+        The two paths. The same data give the same SVG, byte for byte, with the same Matplotlib,
+        and the same fonts where its own lacks a character.
+
+    Raises:
+        OSError: a file cannot be written; none is left that is not whole.
     """
+    load_matplotlib()
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -102,13 +113,39 @@ def draw(figure: Mapping[str, Any], directory: Path) -> list[Path]:
     metadata = {".png": {"Software": None, **described}, ".svg": {"Date": None, **described}}
     directory.mkdir(parents=True, exist_ok=True)
     paths = [directory / f"{figure['name']}{suffix}" for suffix in metadata]
-    with style.context(["default", STYLE]):
-        drawing = compose(figure)
-        # The canvases themselves: `savefig` lays out and draws everything twice for each file.
-        for path, canvas in zip(paths, (FigureCanvasAgg, FigureCanvasSVG), strict=True):
-            write = getattr(canvas(drawing), f"print_{path.suffix[1:]}")
-            write(path, metadata=metadata[path.suffix])
+    letters = fonts.settings(json.dumps(figure["panels"], ensure_ascii=False))
+    try:
+        with style.context(["default", STYLE | letters]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # it is a box
+            drawing = compose(figure)
+            # The canvases themselves: `savefig` lays out and draws everything twice for each file.
+            for path, canvas in zip(paths, (FigureCanvasAgg, FigureCanvasSVG), strict=True):
+                write = getattr(canvas(drawing), f"print_{path.suffix[1:]}")
+                write(path, metadata=metadata[path.suffix])
+    except BaseException:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise
     return paths
+
+
+def load_matplotlib() -> None:
+    """Import Matplotlib whatever $MPLBACKEND says, which our canvases do without.
+
+    A notebook sets it for the programs that it starts, to a backend that their environment may
+    lack, and then the import fails. A backend that is there is the user's afterwards as ever.
+    """
+    asked = os.environ.get("MPLBACKEND")
+    if "matplotlib" in sys.modules or not asked:
+        return
+    del os.environ["MPLBACKEND"]
+    try:
+        import matplotlib
+    finally:
+        os.environ["MPLBACKEND"] = asked
+    with contextlib.suppress(ValueError):
+        matplotlib.rcParams["backend"] = asked
 
 
 def compose(figure: Mapping[str, Any]) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from jaxtrends import mesh
+from jaxtrends import mesh, places
+from jaxtrends.command import flag_of
 from jaxtrends.errors import Problem, choose
 from jaxtrends.formats import UNSHOWABLE, showable
 from jaxtrends.terminal import duration
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 MINUTES_OF_A_YEAR = 525_600
 MOST_DEVICES = 4096  # along an axis of a mesh
+PATHS = ("output", "profile", "data_dir")  # the options that name a place
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,84 @@ def _preset_in(arguments: Sequence[str]) -> str:
     return "default"
 
 
+def fields_of(config: Any, way: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The way to every field of a config that a flag sets, nested ones too, and its value."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from fields_of(value, (*way, field.name))
+        else:
+            yield (*way, field.name), value
+
+
+def flag_for(way: Sequence[str]) -> str:
+    """The flag that sets a field: ``--training.batch-size``."""
+    return f"--{'.'.join(way).replace('_', '-')}"
+
+
+def changed(config: Any, way: Sequence[str], value: Any) -> Any:
+    """A config with another value in one field, however deep."""
+    name, *rest = way
+    inner = changed(getattr(config, name), rest, value) if rest else value
+    return dataclasses.replace(config, **{name: inner})
+
+
+def refusal(experiment: Experiment, config: Any, preset: Any, methods: Sequence[str]) -> str:
+    """Why an experiment refuses a config, with the flag at fault; "" where it does not.
+
+    What refuses a config may know its part of it alone: that one of some numbers is no number of
+    experts, and not that --capacity.tops gave it. So the flag is found by taking each of those that
+    differ from the preset back.
+    """
+    problem = _refusal(experiment, config, methods)
+    if not problem:
+        return ""
+    given = {
+        flag_for(way): changed(config, way, before)
+        for (way, value), (_, before) in zip(fields_of(config), fields_of(preset), strict=True)
+        if value != before
+    }
+    at_fault = [flag for flag in given if _refusal(experiment, given[flag], methods) != problem]
+    named = re.findall(r"--[a-z0-9._-]*[a-z0-9]", problem)
+    if not at_fault or set(at_fault) & set(named):
+        return problem
+    for flag in set(named) - set(given):
+        problem = re.sub(rf"{re.escape(flag)}(?![\w.-]*\w)", flag[2:], problem)
+    return f"{' or '.join(at_fault)}: {problem}"
+
+
+def _refusal(experiment: Experiment, config: Any, methods: Sequence[str]) -> str:
+    try:
+        experiment.studies_of(config)
+        experiment.check(config, tuple(methods))
+    except Problem as problem:
+        return str(problem)
+    return ""
+
+
+def _check_once(arguments: Sequence[str], switches: Collection[str]) -> None:
+    """Refuse a flag that is given twice, of which one would win without a word.
+
+    Raises:
+        Problem: names the flag.
+    """
+    seen = set()
+    for flag in (flag_of(argument) for argument in arguments if argument.startswith("--")):
+        head, dot, last = flag.rpartition(".") if "." in flag else ("", "--", flag[2:])
+        unsaid = f"{head}{dot}{last.removeprefix('no-')}"  # --no-x and --x are one flag
+        flag = unsaid if unsaid in switches else flag
+        if flag in seen:
+            raise Problem(f"{flag} is given twice: give it once, with all that it is to say.")
+        seen.add(flag)
+
+
 def parse(
     experiment: Experiment, arguments: Sequence[str], methods: Sequence[str] = ()
 ) -> tuple[Any, Options]:
     """Read flags over the defaults of the preset they name.
 
     Raises:
-        Problem: the preset is unknown or the experiment refuses the config.
+        Problem: a flag is given twice, the preset is unknown or the experiment refuses the config.
         SystemExit: a flag is unknown or malformed (status 2, with the nearest flag), or --help.
     """
     import tyro
@@ -92,6 +166,9 @@ def parse(
     for argument in arguments:
         if UNSHOWABLE.search(argument):  # no record could hold it
             raise Problem(f"The argument {showable(argument)!r} holds a control character.")
+    config = next(iter(experiment.presets.values()))
+    every = (*fields_of(config), *fields_of(Options()))
+    _check_once(arguments, {flag_for(way) for way, value in every if isinstance(value, bool)})
     preset = choose("preset", _preset_in(arguments), experiment.presets)
     config = experiment.presets[preset]
     fields = [
@@ -113,14 +190,18 @@ def parse(
             "defaults below."
         ),
     )
-    experiment.studies_of(parsed.config)
-    experiment.check(parsed.config, tuple(methods))
-    limit = parsed.options.time_limit
+    problem = refusal(experiment, parsed.config, config, methods)
+    if problem:
+        raise Problem(problem)
+    given = {name: text for name in PATHS if (text := getattr(parsed.options, name))}
+    expanded = {name: str(places.expanded(text)) for name, text in given.items()}
+    options = dataclasses.replace(parsed.options, **expanded)
+    limit = options.time_limit
     if limit is not None and not 0 < limit <= MINUTES_OF_A_YEAR:
         raise Problem(f"--time-limit must lie above 0 and within a year, not {limit} minutes.")
-    if parsed.options.mesh:
-        _check_mesh(experiment, parsed.config, parsed.options)
-    return parsed.config, parsed.options
+    if options.mesh:
+        _check_mesh(experiment, parsed.config, options)
+    return parsed.config, options
 
 
 def _check_mesh(experiment: Experiment, config: Any, options: Options) -> None:

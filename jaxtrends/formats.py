@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 # Control characters, by which a text could steer a terminal, but line feed and tab; the marks that
 # turn the direction of writing; half a surrogate pair, which cannot be printed at all.
@@ -66,6 +66,18 @@ def format_interval(estimate: float, low: float, high: float) -> str:
         return f"{round(value, decimals) + 0.0:.{decimals}f}"  # + 0.0: no minus zero
 
     return f"{text(estimate)} [{text(low)}, {text(high)}]"
+
+
+def span(values: Collection[float]) -> str:
+    """From the least to the greatest of some numbers: "4 to 64", or "8" where all are equal."""
+    ends = [format_number(end(values)) for end in (min, max)]
+    return " to ".join(dict.fromkeys(ends))
+
+
+def powers(values: Collection[float]) -> str:
+    """From the least to the greatest order of magnitude, rounded: "10^4 to 10^6", or "10^4"."""
+    ends = [f"10^{round(math.log10(end(values)))}" for end in (min, max)]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def escape_markdown(text: str) -> str:

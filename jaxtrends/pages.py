@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtrends import record, report
+from jaxtrends import golden, record, report
 from jaxtrends.errors import Problem
 from jaxtrends.formats import escape_latex, markdown_table
 from jaxtrends.formats import escape_markdown as md
@@ -137,7 +137,7 @@ def _section(done: Mapping[str, Any], stale: Sequence[str]) -> str:
     none = ["  - none known\n"]
     mark = ""
     if stale:
-        mark = f"> **Stale.** The code of {', '.join(stale)} has changed since this run.\n\n"
+        mark = f"> **Stale.** The behaviour of {', '.join(stale)} has changed since this run.\n\n"
     departures = [f"  - {md(departure)}\n" for departure in done["departures"]]
     return (
         f"## {record.title(done)}\n\n{mark}"
@@ -164,7 +164,7 @@ def index_page(records: Sequence[Mapping[str, Any]], stale: Mapping[str, Sequenc
 
     Args:
         records: what to publish.
-        stale:   `folder` of a record -> its studies whose code has changed since.
+        stale:   `folder` of a record -> its studies that have changed since.
     """
     rows = [
         f"| [{done['experiment']}](#{anchor(done)}) | {record.title(done).partition('preset ')[2]} "
@@ -300,6 +300,6 @@ def texts(done: Mapping[str, Any]) -> dict[str, str]:
 
 
 def stale_marks(records: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """`folder` of each record some of whose code has changed -> the studies concerned."""
-    stale = {folder(done): record.stale_studies(done) for done in records}
+    """`folder` of each record that is stale -> its studies that are."""
+    stale = {folder(done): golden.stale_studies(done) for done in records}
     return {name: studies for name, studies in stale.items() if studies}

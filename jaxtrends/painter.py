@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from jaxtrends import figures, record
 
+DRAWN = "drawn\n"
+
 
 class Order(NamedTuple):
     """A figure, as plain data, and the folder that its files go to."""
@@ -28,9 +30,11 @@ class Painter:
 
     Matplotlib needs most of a second for a figure, and threads do not help it. So a process of its
     own draws, and `finish` lends it a hand. A figure that the process cannot draw is drawn here.
+    What cannot be drawn here either, for whatever reason, stands in ``undrawn``: file -> reason.
     """
 
     def __init__(self) -> None:
+        self.undrawn: dict[Path, str] = {}
         self._waiting: deque[Order] = deque()
         self._failed: deque[Order] = deque()
         self._lock = threading.Lock()
@@ -46,17 +50,22 @@ class Painter:
                 self._feeder.start()
 
     def finish(self) -> None:
-        """Draw all that was ordered; nothing is being drawn any more when this returns.
-
-        Raises:
-            Problem: a folder cannot be written.
-        """
+        """Draw all that was ordered; nothing is being drawn any more when this returns."""
         self._draw_here(self._waiting, last=True)
         with self._lock:
             feeder = self._feeder
         if feeder is not None:
             feeder.join()
         self._draw_here(self._failed, last=False)
+
+    @property
+    def complaint(self) -> str:
+        """What was not drawn, and why the first was not, without a full stop; "" if all was."""
+        if not self.undrawn:
+            return ""
+        path, reason = next(iter(self.undrawn.items()))
+        more = f" and {len(self.undrawn) - 1} more" if len(self.undrawn) > 1 else ""
+        return f"{path}{more} could not be drawn ({reason})"
 
     def close(self) -> None:
         """End the process, after the figure that it is drawing; what waits stays undrawn."""
@@ -89,8 +98,9 @@ class Painter:
         while (order := self._take(left, last=last)) is not None:
             try:
                 figures.draw(*order)
-            except OSError as error:
-                raise record.unwritten(order.directory, error) from None
+            except Exception as error:  # whatever it is: a figure is not worth a run
+                path = order.directory / f"{order.figure['name']}.svg"
+                self.undrawn[path] = record.first_line(error)
 
     def _feed(self) -> None:
         """What the thread does: hand the process a figure, wait for it, hand it the next."""
@@ -111,7 +121,7 @@ class Painter:
             self._process = self._process or _start()
             self._process.stdin.write(words + "\n")
             self._process.stdin.flush()
-            return self._process.stdout.readline() == f"{order.figure['name']}\n"
+            return self._process.stdout.readline() == DRAWN
         except OSError:  # there is no process, or none any more
             return False
 
@@ -123,15 +133,15 @@ def _start() -> subprocess.Popen:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        encoding="utf-8",
         env={**os.environ, "PYTHONPATH": f"{record.ROOT}{os.pathsep}{before}"},
         start_new_session=True,  # Ctrl-C is for the run, which then lets this process go
-        text=True,
     )
 
 
 def serve() -> None:
-    """What the process does: draw what stands in each line of standard input, and name it."""
+    """What the process does: draw what stands in each line of standard input, and say so."""
     for line in sys.stdin:
         figure, directory = json.loads(line)
         figures.draw(figure, Path(directory))
-        print(figure["name"], flush=True)
+        print(DRAWN, end="", flush=True)

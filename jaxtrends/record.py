@@ -7,10 +7,8 @@ written as the texts "nan", "inf" and "-inf", so that the file is JSON by the st
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import importlib.metadata
 import io
@@ -20,7 +18,7 @@ import os
 import platform
 import stat
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +33,7 @@ SCHEMA_FILE = Path(__file__).with_name("record.schema.json")
 ROOT = Path(__file__).resolve().parent.parent
 MOST_BYTES = 64 * 2**20  # of a file that is read, and of the arrays in it: a record has some MB
 DEEPEST = 40  # levels of nesting: a record has some fifteen
+MOST_CHANGES = 3  # of a preset's settings that a title names
 VERSIONED = ("jaxtrends", "jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 
 # --- plain data --------------------------------------------------------------------------------
@@ -282,99 +281,51 @@ def accelerators(done: Mapping[str, Any]) -> str:
     return "-".join(sorted({found["platform"] for found in _devices(done)} - {"cpu"}))
 
 
+def changes(preset: Any, config: Any, path: str = "") -> dict[str, dict[str, Any]]:
+    """Where a config, as plain data, differs from its preset: field -> both of its values."""
+    if isinstance(preset, dict) and isinstance(config, dict):
+        inner = (
+            changes(preset.get(key), config.get(key), f"{path}.{key}" if path else key)
+            for key in {**preset, **config}
+        )
+        return {field: values for found in inner for field, values in found.items()}
+    return {} if preset == config else {path: {"preset": preset, "run": config}}
+
+
+def preset_in_words(preset: str, changed: Mapping[str, Any], own: Sequence[str] = ()) -> str:
+    """A preset, and what a run does otherwise: ``default with seeds 3``."""
+    said = [f"{field} {_briefly(values['run'])}" for field, values in changed.items()]
+    said = said if len(said) <= MOST_CHANGES else [*said[: MOST_CHANGES - 1], "other settings"]
+    said += [f"methods of its user's own ({', '.join(own)})"] * bool(own)
+    if not said:
+        return preset
+    *others, last = said
+    return f"{preset} with {', '.join(others)}{' and ' * bool(others)}{last}"
+
+
+def _briefly(value: Any) -> str:
+    several = value if isinstance(value, list) else [value]
+    text = " ".join(map(str, several)) or "none"
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+def _as_run(done: Mapping[str, Any]) -> str:
+    return preset_in_words(done["preset"], done.get("changed", {}), done.get("own_methods", ()))
+
+
 def edition(done: Mapping[str, Any]) -> str:
-    """A record's preset, with its accelerators if there are any: ``full``, ``full-gpu``."""
-    return "-".join(part for part in (done["preset"], accelerators(done)) if part)
+    """A record's preset and its accelerators, as part of a path: ``full``, ``full-gpu``.
+
+    One whose settings are not those of its preset is another: ``full-changed``.
+    """
+    changed = "changed" if _as_run(done) != done["preset"] else ""
+    return "-".join(part for part in (done["preset"], changed, accelerators(done)) if part)
 
 
 def title(done: Mapping[str, Any]) -> str:
     """A record's experiment and `edition` in words: ``forward_grad, preset full, GPU``."""
-    parts = (done["experiment"], f"preset {done['preset']}", accelerators(done).upper())
+    parts = (done["experiment"], f"preset {_as_run(done)}", accelerators(done).upper())
     return ", ".join(part for part in parts if part)
-
-
-# --- the code that made it ---------------------------------------------------------------------
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            node.body = [
-                statement
-                for statement in node.body
-                if not (
-                    isinstance(statement, ast.Expr)
-                    and isinstance(statement.value, ast.Constant)
-                    and isinstance(statement.value.value, str)
-                )
-            ]
-    return tree
-
-
-def _shape(node: Any) -> str:
-    """A syntax tree as text that is the same on every Python (`ast.dump`'s is not).
-
-    Versions add fields (3.12: type parameters); one that is empty says nothing and is left out.
-    """
-    if isinstance(node, ast.AST):
-        fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
-        inner = ", ".join(f"{name}={_shape(value)}" for name, value in fields)
-        return f"{type(node).__name__}({inner})"
-    if isinstance(node, list):
-        return f"[{', '.join(map(_shape, node))}]"
-    return repr(node)
-
-
-def _imports(tree: ast.Module, package: str) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parent = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
-                base = f"{parent}.{base}" if base else parent
-            names.add(base)
-            names.update(f"{base}.{alias.name}" for alias in node.names)
-    return names
-
-
-@functools.lru_cache(maxsize=256)
-def _understood(source: str, package: str) -> tuple[str, tuple[str, ...]]:
-    """What a module's source does, as text without its prose, and the names that it imports."""
-    tree = _without_docstrings(ast.parse(source))
-    return _shape(tree), tuple(sorted(_imports(tree, package)))
-
-
-def _module_file(name: str, root: Path) -> Path | None:
-    path = root.joinpath(*name.split("."))
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def code_digest(modules: Iterable[str], root: Path = ROOT) -> str:
-    """SHA-256 of the named modules and of all that they import from this project.
-
-    Comments, docstrings and layout do not count: the syntax trees are compared, so that better
-    prose does not make a result stale. A package's ``__init__``, which may import every study, is
-    not followed into unless it is named.
-    """
-    named = list(modules)
-    pending, seen = list(named), {}
-    while pending:
-        name = pending.pop()
-        file = _module_file(name, root)
-        if name in seen or file is None or not name.startswith(("jaxtrends.", "experiments.")):
-            continue
-        if file.name == "__init__.py" and name not in named:
-            continue
-        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-        seen[name], imported = _understood(file.read_text(encoding="utf-8"), package)
-        pending.extend(imported)
-    return digest(seen)
 
 
 # --- provenance --------------------------------------------------------------------------------
@@ -383,7 +334,11 @@ def code_digest(modules: Iterable[str], root: Path = ROOT) -> str:
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10
+            ["git", "-C", str(ROOT), *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -399,7 +354,7 @@ def commit() -> tuple[str, bool | None]:
     head = _git("rev-parse", "HEAD")
     if head is None or not _git("ls-files", "--", "jaxtrends/record.py"):
         return "", None
-    code = ("jaxtrends/*.py", "experiments/*.py")
+    code = ("jaxtrends/*.py", "experiments/*.py", "results/*/golden.json")
     return head, bool(_git("status", "--porcelain", "--untracked-files=all", "--", *code))
 
 
@@ -414,13 +369,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def provenance(command: Sequence[str], device: Mapping[str, Any], started: str) -> dict[str, Any]:
+def provenance(command: str, device: Mapping[str, Any], started: str) -> dict[str, Any]:
     """What made a record: commit, dirty or not, command, versions, device, time (UTC, ISO 8601)."""
     head, dirty = commit()
     return {
         "commit": head,
         "dirty": dirty,
-        "command": " ".join(command),
+        "command": command,
         "versions": versions(),
         "device": dict(device),
         "system": f"{platform.system()} {platform.machine()}",
@@ -476,19 +431,12 @@ def entries(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*record["results"]["claims"], *record["measurements"]["claims"]]
 
 
-def stale_studies(record: Mapping[str, Any]) -> list[str]:
-    """The studies whose code has changed since the record was made (see `code_digest`)."""
-    return [
-        name
-        for name, code in record["provenance"]["code"].items()
-        if code_digest(code["modules"]) != code["digest"]
-    ]
-
-
 def publishable(record: Mapping[str, Any]) -> str:
     """Why a record may not be published; "" where it may."""
     if record["preset"] == "smoke":
         return "it is a smoke run"
+    if _as_run(record) != record["preset"]:
+        return f"it is not its preset, but {_as_run(record)}"
     if record["provenance"]["dirty"] is not False:
         return "it was made from code that is not a commit"
     return ""
@@ -519,7 +467,7 @@ def read(path: Path) -> dict[str, Any]:
             f"{path} has record version {version!r:.40}; this release reads version "
             f"{SCHEMA_VERSION}."
         )
-    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_text()))
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
     error = jsonschema.exceptions.best_match(validator.iter_errors(record))
     if error is not None:
         raise Problem(
@@ -535,7 +483,7 @@ def _contradictions(record: Mapping[str, Any]) -> Iterator[str]:
     """Yield what does not fit together in a record of which every part is as it should be."""
     studies = [s for part in ("results", "measurements") for s in record[part]["studies"].values()]
     names = [figure["name"] for study in studies for figure in study["figures"]]
-    if len(set(names)) < len(names):
+    if len({name.casefold() for name in names}) < len(names):  # on some file systems they are one
         yield f"two of the figures {', '.join(sorted(names))} have the same name"
     for study in studies:
         for table in study["tables"]:

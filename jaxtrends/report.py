@@ -448,7 +448,7 @@ def figures_of(done: Mapping[str, Any]) -> list[dict[str, Any]]:
     parts = (done["results"]["studies"], done["measurements"]["studies"])
     found = [figure for part in parts for study in part.values() for figure in study["figures"]]
     names = [figure["name"] for figure in found]
-    if len(set(names)) < len(names):
+    if len({name.casefold() for name in names}) < len(names):
         raise ValueError(f"two figures have the same name: {sorted(names)}")
     return found
 

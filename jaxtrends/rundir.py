@@ -5,32 +5,30 @@
     record.json, curves.npz, figures/, wandb/
 
 A finished part is written whole or not at all, with its digest, so that a run killed at any moment
-goes on from what is there; a part that was made by other code, or damaged since, is made again.
+goes on from what is there; a part that was made by other code, or damaged since, is made again. So
+is a block of lanes that is not what it is looked for as: each names its run, its study, its label,
+its number and its lanes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-import re
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from jaxtrends import record
+from jaxtrends import names, places, record
 from jaxtrends.errors import Problem
 
 SEAL = "sha256"  # the name of an array that holds the digest of the arrays beside it
-
-
-def slug(text: str) -> str:
-    """A file name for a label."""
-    return re.sub(r"[^A-Za-z0-9.=+-]+", "_", text)
+WHAT = "what"  # the name of one that says what they are, as the bytes of JSON
 
 
 def first_difference(theirs: Any, ours: Any, path: str = "") -> str:
@@ -43,6 +41,24 @@ def first_difference(theirs: Any, ours: Any, path: str = "") -> str:
                 return found
         return ""
     return "" if theirs == ours else f"{path} is {theirs!r:.80} there and {ours!r:.80} now"
+
+
+def new_folder(parent: Path, kind: str) -> Path:
+    """A new folder for a run, named for its kind and the time; no other run is given the same.
+
+    Raises:
+        Problem: it cannot be made.
+    """
+    name = f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    path = parent / name
+    for number in itertools.count(2):
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:  # of a run that began within the same second
+            path = parent / f"{name}-{number}"
+        except OSError as error:
+            raise _unwritable(path, error) from None
 
 
 class RunDirectory:
@@ -68,6 +84,7 @@ class RunDirectory:
     ) -> None:
         self.path = path
         self._report = report
+        self._run = record.digest(description)
         self._lock = self._hold(_writable(path))
         try:
             self._claim(record.plain(description), resume)
@@ -78,7 +95,9 @@ class RunDirectory:
             raise
 
     @classmethod
-    def joined(cls, path: Path, report: Callable[[str], None]) -> RunDirectory:
+    def joined(
+        cls, path: Path, description: Mapping[str, Any], report: Callable[[str], None]
+    ) -> RunDirectory:
         """The folder as a process beside the first has it, which holds no lock and decides nothing.
 
         It is the same folder where the file system is shared, and one of its own where it is not.
@@ -88,6 +107,7 @@ class RunDirectory:
         """
         beside = cls.__new__(cls)
         beside.path, beside._report = path, report
+        beside._run = record.digest(description)
         beside._lock = _writable(path)
         return beside
 
@@ -142,7 +162,7 @@ class RunDirectory:
         Raises:
             Problem: it cannot be written, or a link leads out of the run's folder.
         """
-        path = self.path / "studies" / name
+        path = self.path / "studies" / names.file_name(name)
         if not path.resolve().is_relative_to(self.path.resolve()):
             raise Problem(f"{path} leads out of {self.path}: choose another --output.")
         marker = path / "code.json"
@@ -163,21 +183,23 @@ class RunDirectory:
             raise record.unwritten(path, error) from None
         if not kept:
             record.write_json(marker, {"digest": code})
-        return StudyDirectory(path, self._report)
+        return StudyDirectory(path, self._report, {"run": self._run, "code": code, "study": name})
 
 
 def _writable(path: Path) -> TextIO:
     """Make a run's folder where it is missing, and open its lock."""
+    places.make(path, "output")
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
         return (path / ".lock").open("w")
     except OSError as error:
-        raise Problem(
-            f"The output folder {path} cannot be written ({error.strerror}): "
-            "choose another with --output."
-        ) from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> Problem:
+    return Problem(
+        f"The output folder {path} cannot be written ({error.strerror}): "
+        "choose another with --output."
+    )
 
 
 def _damaged(path: Path, error: Exception) -> str:
@@ -185,11 +207,21 @@ def _damaged(path: Path, error: Exception) -> str:
 
 
 class StudyDirectory:
-    """The finished parts of one study, in ``path``; each is read back as it was written or not."""
+    """The finished parts of one study, in ``path``; each is read back as it was written or not.
 
-    def __init__(self, path: Path, report: Callable[[str], None] = warnings.warn) -> None:
+    ``identity`` says what study this is, as plain data. A block has besides its label, its number
+    and what its caller says in ``of``: what its lanes are, say.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        report: Callable[[str], None] = warnings.warn,
+        identity: Mapping[str, Any] | None = None,
+    ) -> None:
         self.path = path
         self._report = report
+        self._identity = dict(identity or {})
 
     def result(self) -> dict[str, Any] | None:
         """The study's result if it has ended: plain data, with non-finite numbers restored.
@@ -205,14 +237,14 @@ class StudyDirectory:
             if record.digest(content) != kept["sha256"]:
                 raise ValueError("it does not agree with its digest")
         except (OSError, ValueError, LookupError, TypeError) as error:
-            self._remove(file, error)
+            self._remove(file, _damaged(file, error))
             return None
         file = self.path / "curves.npz"
         try:
             if record.array_digest(record.read_arrays(file)) != content["curves_sha256"]:
                 raise ValueError("it does not agree with its digest")
         except (OSError, ValueError, LookupError) as error:
-            self._remove(file, error)
+            self._remove(file, _damaged(file, error))
             (self.path / "result.json").unlink(missing_ok=True)
             return None
         return record.numbers(content["result"])
@@ -235,20 +267,36 @@ class StudyDirectory:
         shutil.rmtree(self.path / "blocks", ignore_errors=True)
 
     def _block(self, label: str, block: int) -> Path:
-        return self.path / "blocks" / f"{slug(label)}-{block}.npz"
+        return self.path / "blocks" / f"{names.file_name(label)}-{block}.npz"
 
-    def keep_block(self, label: str, block: int, metrics: Mapping[str, np.ndarray]) -> None:
+    def _what(self, label: str, block: int, of: Mapping[str, Any] | None) -> dict[str, Any]:
+        return record.plain({**self._identity, "label": label, "block": block, **(of or {})})
+
+    def keep_block(
+        self,
+        label: str,
+        block: int,
+        metrics: Mapping[str, np.ndarray],
+        of: Mapping[str, Any] | None = None,
+    ) -> None:
         """Keep the metrics of a block of lanes that has ended, and drop its checkpoints.
 
         Raises:
             Problem: they cannot be written.
         """
-        seal = np.frombuffer(bytes.fromhex(record.array_digest(metrics)), np.uint8)
-        record.write_arrays(self._block(label, block), {**metrics, SEAL: seal})
-        shutil.rmtree(self.checkpoints(label, block), ignore_errors=True)
+        what = json.dumps(self._what(label, block, of)).encode()
+        kept = {**metrics, WHAT: np.frombuffer(what, np.uint8)}
+        seal = np.frombuffer(bytes.fromhex(record.array_digest(kept)), np.uint8)
+        record.write_arrays(self._block(label, block), {**kept, SEAL: seal})
+        shutil.rmtree(self.checkpoints(label, block, of), ignore_errors=True)
 
-    def block(self, label: str, block: int) -> dict[str, np.ndarray] | None:
-        """The metrics of a block that has ended, or None; damaged, they are removed with a word."""
+    def block(
+        self, label: str, block: int, of: Mapping[str, Any] | None = None
+    ) -> dict[str, np.ndarray] | None:
+        """The metrics of a block that has ended, or None.
+
+        One that is damaged, or another than it is looked for as, is removed with a word.
+        """
         file = self._block(label, block)
         if not file.exists():
             return None
@@ -257,35 +305,51 @@ class StudyDirectory:
             seal = metrics.pop(SEAL)
             if record.array_digest(metrics) != seal.tobytes().hex():
                 raise ValueError("it does not agree with its digest")
+            found = json.loads(metrics.pop(WHAT).tobytes())
         except (OSError, ValueError, LookupError) as error:
-            self._remove(file, error)
+            self._remove(file, _damaged(file, error))
+            return None
+        difference = first_difference(found, self._what(label, block, of))
+        if difference:
+            self._remove(file, f"{file} is of other lanes ({difference}): they are trained again.")
             return None
         return metrics
 
-    def _remove(self, file: Path, error: Exception) -> None:
-        self._report(_damaged(file, error))
+    def _remove(self, file: Path, said: str) -> None:
+        self._report(said)
         with contextlib.suppress(OSError):
             file.unlink()
 
-    def checkpoints(self, label: str, block: int) -> Path:
-        """Where the checkpoints of a block lie."""
-        return self.path / "checkpoints" / slug(label) / str(block)
+    def checkpoints(self, label: str, block: int, of: Mapping[str, Any] | None = None) -> Path:
+        """Where the checkpoints of a block lie, of these very lanes and no others."""
+        what = record.digest(self._what(label, block, of))[:8]
+        return self.path / "checkpoints" / names.file_name(label) / f"{block}~{what}"
 
-    def log(self, label: str, block: int, points: range, metrics: Mapping[str, np.ndarray]) -> None:
-        """Append a block's new log points to the stream metrics/<label>.jsonl, one line a point.
+    def log(
+        self,
+        label: str,
+        block: int,
+        points: range,
+        metrics: Mapping[str, np.ndarray],
+        process: int = 0,
+    ) -> None:
+        """Append a block's new log points to a stream of its label's in metrics/, one line a point.
 
-        The stream is for watching a run. A resumed run may repeat points; the later line holds.
+        Each process has a stream of its own. It is for watching a run. A resumed run may repeat
+        points; the later line holds.
 
         Raises:
             Problem: it cannot be written.
         """
-        stream = self.path / "metrics" / f"{slug(label)}.jsonl"
+        beside = f"~process-{process}" if process else ""
+        stream = self.path / "metrics" / f"{names.file_name(label)}{beside}.jsonl"
         try:
             with stream.open("a", encoding="utf-8") as file:
                 for offset, point in enumerate(points):
                     row = {
                         name: record.plain(values[:, offset]) for name, values in metrics.items()
                     }
-                    file.write(json.dumps({"block": block, "point": point, **row}) + "\n")
+                    said = {"label": label, "block": block, "point": point, **row}
+                    file.write(json.dumps(said) + "\n")
         except OSError as error:
             raise record.unwritten(stream, error) from None

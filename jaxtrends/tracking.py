@@ -26,6 +26,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -35,7 +36,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxtrends import places
 from jaxtrends.errors import Problem, choose
+from jaxtrends.names import shortened
 from jaxtrends.study import thin
 
 Mode = Literal["disabled", "offline", "online"]
@@ -44,7 +47,8 @@ MODES = ("disabled", "offline", "online")
 POINTS_PER_LANE = 200
 LANES_PER_STUDY = 64  # a run takes about 0.15 s to write
 
-GROUP_LETTERS = 128  # W&B's limit
+NAME_LETTERS = 128  # W&B's limit, of a group too
+TABLE_LETTERS = 100  # W&B puts "run-" and the run's id before them
 
 WRITE_SECONDS = 60.0  # for one run; the first one starts W&B
 EXIT_SECONDS = 10.0
@@ -222,7 +226,7 @@ class Tracker:
             self._uploader = None
             self._warn(
                 f"W&B: {failure}. The runs stay offline; to upload them later: "
-                f"wandb sync {_folder(self._tracking)}/offline-run-*"
+                f"wandb sync {places.quoted(_folder(self._tracking))}/offline-run-*"
             )
 
     @contextlib.contextmanager
@@ -254,7 +258,7 @@ def _lane_run(lane: LaneHistory, names: Sequence[str]) -> dict[str, Any]:
         metrics[name] = values.astype(np.float64)[kept].tolist()
     own = {"study": lane.study, "method": lane.method, "seed": lane.seed, "lane": lane.lane}
     return {
-        "name": f"{lane.study}/{lane.method}-s{lane.seed}",
+        "name": shortened(f"{lane.study}/{lane.method}-s{lane.seed}", NAME_LETTERS),
         "job_type": "lane",
         "member": f"{lane.study}/{lane.method}",
         "config": native({**lane.config, **own}),
@@ -265,10 +269,10 @@ def _lane_run(lane: LaneHistory, names: Sequence[str]) -> dict[str, Any]:
 
 def _table_run(study: str, name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
-        "name": f"{study}/{name}",
+        "name": shortened(f"{study}/{name}", NAME_LETTERS),
         "job_type": "table",
         "config": {"study": study, "table": name},
-        "table": (name, *_columns(rows)),
+        "table": (shortened(name, TABLE_LETTERS), *_columns(rows)),
     }
 
 
@@ -320,14 +324,27 @@ def _environment(folder: Path) -> dict[str, str]:
     """The environment for W&B's processes: the user's, less what names one particular run."""
     dropped = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SWEEP_ID", "WANDB_SERVICE", "WANDB_MODE")
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
-    return kept | {
-        "PYTHONPATH": os.pathsep.join(
-            filter(None, [str(Path(__file__).resolve().parents[1]), kept.get("PYTHONPATH")])
-        ),
-        "WANDB_ERROR_REPORTING": "false",  # or it calls home, also offline
-        "WANDB_DATA_DIR": str(folder / "staging"),
-        "WANDB_CACHE_DIR": str(folder / "cache"),
-    }
+    return (
+        _home(folder)
+        | kept
+        | {
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, [str(Path(__file__).resolve().parents[1]), kept.get("PYTHONPATH")])
+            ),
+            "WANDB_ERROR_REPORTING": "false",  # or it calls home, also offline
+            "WANDB_DATA_DIR": str(folder / "staging"),
+            "WANDB_CACHE_DIR": str(folder / "cache"),
+        }
+    )
+
+
+def _home(instead: Path) -> dict[str, str]:
+    """The variable that gives W&B a home where the user has none, without which it does nothing."""
+    try:
+        Path.home()
+    except RuntimeError:
+        return {"HOME": str(instead)}
+    return {}
 
 
 def _start(folder: Path, arguments: Sequence[str], log: str, **options: Any) -> subprocess.Popen:
@@ -384,7 +401,7 @@ class _Writer:
         self.settle()
         told = dict(run)
         group = "/".join(filter(None, (self._common["group"], told.pop("member", ""))))
-        common = self._common | {"group": group[:GROUP_LETTERS]}
+        common = self._common | {"group": shortened(group, NAME_LETTERS)}
         answer = self._answer(json.dumps({"common": common, **told}) + "\n")
         # W&B turns to the system's temporary folder where it may not write, and says nothing.
         if self._folder not in Path(answer["path"]).parents:
@@ -521,7 +538,13 @@ def read_lanes(runs: Sequence[Path]) -> list[LaneHistory]:
         Problem: W&B cannot read one of them, or they hold no lanes of this suite.
     """
     command = [sys.executable, "-P", "-c", READER, *map(str, runs)]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        encoding="utf-8",
+        env=_home(Path(tempfile.gettempdir())) | os.environ | {"PYTHONIOENCODING": "utf-8"},
+        stdin=subprocess.DEVNULL,
+    )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise Problem(f"W&B cannot read its runs: {lines[-1] if lines else 'it gives no reason'}.")
@@ -603,7 +626,7 @@ class _Uploader:
     def address(self) -> str:
         """The project's page, as the upload named it, or ""."""
         log = self._folder / "sync.log"
-        text = log.read_text(errors="replace") if log.exists() else ""
+        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
         found = re.search(r"View run .* at (http\S+)/runs/", text)
         return found[1] if found else ""
 
@@ -642,7 +665,11 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def _last_line(path: Path) -> str:
-    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [
+        line
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.strip()
+    ]
     return re.sub(r"^(wandb: )?(ERROR |Error: )?", "", lines[-1]).rstrip(".") if lines else ""
 
 

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxtrends import claims, curves, differences, drawings, forest, pages, record, report
+from jaxtrends import claims, curves, differences, drawings, forest, golden, pages, record, report
 
 PARTS = Path(__file__).with_name("page")
 
@@ -53,7 +53,7 @@ class Source:
     drawings:  its figures as SVG, by name; those that are missing are only named.
     published: whether it is one of the suite's own results; else it is a run of the user's.
     place:     its folder, as a reader may look for it.
-    stale:     its studies whose code has changed since.
+    stale:     its studies whose behaviour has changed since.
     """
 
     done: Mapping[str, Any]
@@ -87,7 +87,7 @@ def source(done: Mapping[str, Any], folder: Path, published: bool, place: str = 
         {name: _drawing(path) for name, path in found.items()},
         published,
         place or pages.folder(done),
-        record.stale_studies(done),
+        golden.stale_studies(done),
     )
 
 

@@ -21,8 +21,9 @@ from collections.abc import Callable
 import numpy as np
 
 from experiments.compute_trends import bootstrap, fits, rows, rules, systems
-from jaxtrends import devices
+from jaxtrends import backend, devices
 from jaxtrends.errors import Problem, require_positive
+from jaxtrends.terminal import mend_streams
 
 CONFIG = bootstrap.BootstrapConfig(resamples=100_000)
 LOOPED = 1000  # resamples of the loop that are timed
@@ -76,6 +77,7 @@ def measure(repeats: int) -> dict[str, list[float]]:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    mend_streams()
     parser = argparse.ArgumentParser(
         prog="python -m scripts.bench_compute_trends",
         description=(__doc__ or "").partition("\n")[0],
@@ -84,7 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
     repeats = parser.parse_args(arguments).repeats
     require_positive(repeats=repeats)
 
-    hardware = devices.describe(devices.use(None))
+    hardware = devices.describe(backend.use(None))
     print(f"{hardware['processor']}, {hardware['cores']} cores; {len(group()[0])} systems")
     ours, theirs = (fits.doubling_months(program(0)) for program, _ in PROGRAMS.values())
     print(

@@ -26,10 +26,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxtrends import devices, effects, estimators, losses, models, record, rundir, sweep, train
+from jaxtrends import backend, effects, estimators, losses, models, record, rundir, sweep, train
 from jaxtrends.errors import Problem, require_positive
 from jaxtrends.experiment import discover
 from jaxtrends.experiment import main as run_experiment
+from jaxtrends.terminal import mend_streams
 
 BLOCKS, STEPS, LOG_EVERY = 8, 2000, 50
 HOST = (  # what the host does while the devices wait
@@ -140,14 +141,15 @@ def host_share(preset: str) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure both and print them; the exit status."""
+    mend_streams()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="of the sharding (5)")
     parser.add_argument("--preset", default="default", help="of the run (default)")
     given = parser.parse_args(arguments)
     try:
         require_positive(rounds=given.rounds)
-        devices.use(2)
-        devices.keep_compiled()
+        backend.use(2)
+        backend.keep_compiled(lambda text: print(f"warning: {text}", file=sys.stderr))
         found = {**sharding(given.rounds), **host_share(given.preset)}
     except Problem as problem:
         print(f"error: {problem}", file=sys.stderr)

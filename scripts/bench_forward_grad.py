@@ -23,8 +23,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxtrends import data, estimators, losses, models, sweep, train
+from jaxtrends import backend, data, estimators, losses, models, sweep, train
 from jaxtrends.errors import Problem, require_positive
+from jaxtrends.terminal import mend_streams
 
 PyTree = Any
 
@@ -199,6 +200,7 @@ def measure(repeats: int) -> dict[str, list[float]]:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    mend_streams()
     parser = argparse.ArgumentParser(
         prog="python -m scripts.bench_forward_grad", description=(__doc__ or "").partition("\n")[0]
     )
@@ -206,7 +208,8 @@ def main(arguments: list[str] | None = None) -> None:
     repeats = parser.parse_args(arguments).repeats
     require_positive(repeats=repeats)
 
-    device = jax.devices()[0]
+    with backend.explained():
+        device = jax.devices()[0]
     print(f"jax {jax.__version__} on {jax.device_count()} x {device.device_kind}")
     seconds = measure(repeats)
 

@@ -22,8 +22,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxtrends import moe
+from jaxtrends import backend, moe
 from jaxtrends.errors import Problem, require_positive
+from jaxtrends.terminal import mend_streams
 
 TOKENS, WIDTH, HIDDEN = 2048, 128, 512
 EXPERTS = (4, 8, 16, 32, 64)
@@ -139,6 +140,7 @@ def ratios(medians: Mapping[str, float]) -> dict[str, float]:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    mend_streams()
     parser = argparse.ArgumentParser(
         prog="python -m scripts.bench_moe", description=(__doc__ or "").partition("\n")[0]
     )
@@ -146,7 +148,8 @@ def main(arguments: list[str] | None = None) -> None:
     repeats = parser.parse_args(arguments).repeats
     require_positive(repeats=repeats)
 
-    device = jax.devices()[0]
+    with backend.explained():
+        device = jax.devices()[0]
     print(f"jax {jax.__version__} on {jax.device_count()} x {device.device_kind}")
     seconds = measure(repeats)
     medians = {name: statistics.median(values) for name, values in seconds.items()}

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtrends import pages, record
+from jaxtrends import pages, places, record
 from jaxtrends.errors import Problem, choose
 from jaxtrends.formats import showable
+from jaxtrends.terminal import mend_streams
 
 RESULTS = record.ROOT / "results"
 
@@ -25,9 +26,15 @@ def cite(name: str, results: Path) -> str:
     Raises:
         Problem: there is no such record.
     """
-    if Path(name).exists() and name not in (path.name for path in results.glob("*")):
-        return pages.citation(record.read(Path(name)))
+    run = places.expanded(name)
+    if run.exists() and name not in (path.name for path in results.glob("*")):
+        return pages.citation(record.read(run))
     committed = pages.in_order(pages.read_records(results))
+    if not committed:
+        raise Problem(
+            f"There are no committed results in {results}, nor a run at {name}: give the folder of "
+            "a run, or name the results of a checkout of the repository with --results."
+        )
     experiment, _, preset = name.partition("/")
     choose("committed experiment", experiment, {done["experiment"]: 0 for done in committed})
     found = {record.edition(done): done for done in committed if done["experiment"] == experiment}
@@ -41,11 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0; 2 where the user has something to mend.
     """
+    mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.cite", description=__doc__)
     parser.add_argument("name", help="forward_grad, forward_grad/default, or the folder of a run")
     parser.add_argument(
         "--results",
-        type=Path,
+        type=places.argument,
         default=RESULTS,
         help="folder of the committed results (default: %(default)s)",
     )

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtrends import differences, record, report, tracking
+from jaxtrends import differences, places, record, report, tracking
 from jaxtrends.differences import Side
 from jaxtrends.errors import Problem
 from jaxtrends.formats import format_interval, format_number, showable
+from jaxtrends.terminal import mend_streams
 
 ABSENT = "-"
 
@@ -140,8 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0; 2 where the user has something to mend.
     """
+    mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.compare", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="two or more")
+    parser.add_argument("runs", nargs="+", type=places.argument, metavar="RUN", help="two or more")
     parser.add_argument(
         "--match",
         nargs="+",

@@ -12,8 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jaxtrends import plan
+from jaxtrends.errors import Problem
 from jaxtrends.experiment import discover
+from jaxtrends.formats import showable
 from jaxtrends.plan import Machine
+from jaxtrends.terminal import mend_streams
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "scale.md"
 BEGIN, END = "<!-- computed by scripts/cost_table.py -->", "<!-- end of the computed table -->"
@@ -80,19 +83,44 @@ def with_table(document: str) -> str:
     return f"{before}{BEGIN}\n\n{text()}\n\n{END}{after}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the table, or check it; the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="change nothing; 1 if it is stale")
-    given = parser.parse_args(arguments)
-    found = DOCUMENT.read_text(encoding="utf-8")
-    made = with_table(found)
-    if given.check:
-        if made != found:
+def update(check: bool) -> int:
+    """Write the table into the document; or only say, by 1, that it is not what is there.
+
+    Raises:
+        Problem: the document cannot be read or written.
+    """
+    try:
+        found = DOCUMENT.read_text(encoding="utf-8")
+        made = with_table(found)
+        if not check:
+            DOCUMENT.write_text(made, encoding="utf-8")
+        elif made != found:
             print("error: docs/scale.md is stale: python -m scripts.cost_table", file=sys.stderr)
-        return int(made != found)
-    DOCUMENT.write_text(made, encoding="utf-8")
+            return 1
+    except OSError as error:
+        raise Problem(
+            f"{DOCUMENT} cannot be opened ({error.strerror}): the table is part of the "
+            "repository's documents; run this in a checkout of it."
+        ) from None
     return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the table, or check it.
+
+    Returns:
+        0; 1 where the check finds another table; 2 where the user has something to mend.
+    """
+    mend_streams()
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.cost_table", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing; 1 if it is stale")
+    try:
+        return update(check=parser.parse_args(arguments).check)
+    except Problem as problem:
+        print(f"error: {showable(str(problem))}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from typing import Any
 
 from jaxtrends import record
 from jaxtrends.errors import Problem
+from jaxtrends.terminal import mend_streams
 
 CHECKPOINT_SECONDS, SEGMENT_SECONDS = 0.25, 0.02  # or a smoke run would end without a checkpoint
 WITHIN = ("half a file", "before renaming", "after renaming", "a checkpoint", "the stream")
@@ -109,12 +110,14 @@ def start(
 ) -> subprocess.Popen:
     """Start a run in a folder, going on with what is there."""
     command = [sys.executable, "-m", "scripts.fault_campaign", "--be-killed", within, str(call)]
+    target = str(Path(target).resolve()) if target.endswith(".py") else target
     resume = ["--resume"] if (folder / "run.json").exists() else []
     return subprocess.Popen(
         [*command, target, *arguments, "--output", str(folder), *resume],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         cwd=record.ROOT,
     )
 
@@ -219,6 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[:1] == ["--be-killed"]:
         be_killed(given[1], int(given[2]), given[3], given[4:])
         return 0
+    mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.fault_campaign", description=__doc__)
     parser.add_argument("target", help="experiments.forward_grad, say, or a program's file")
     parser.add_argument("--kills", type=int, default=50, help="how many (default: %(default)s)")

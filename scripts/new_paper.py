@@ -12,6 +12,7 @@ from pathlib import Path
 from jaxtrends import record
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
+from jaxtrends.terminal import mend_streams
 
 TEMPLATE = Path(__file__).with_name("template")
 FILES = {
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0; 2 where the user has something to mend.
     """
+    mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.new_paper", description=__doc__)
     parser.add_argument("name", help="of the experiment: state_space_audio, say")
     options = parser.parse_args(arguments)

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtrends import pages, record, webpage
+from jaxtrends import pages, places, record, webpage
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
+from jaxtrends.terminal import mend_streams
 
 RESULTS = record.ROOT / "results"
 
@@ -39,14 +40,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0; 2 where the user has something to mend.
     """
+    mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.page", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, or their record.json")
     parser.add_argument(
-        "--output", type=Path, default=Path("page.html"), help="the page (default: %(default)s)"
+        "runs", nargs="+", type=places.argument, help="folders of runs, or their record.json"
+    )
+    parser.add_argument(
+        "--output",
+        type=places.argument,
+        default=Path("page.html"),
+        help="the page (default: %(default)s)",
     )
     parser.add_argument(
         "--results",
-        type=Path,
+        type=places.argument,
         default=RESULTS,
         help="folder of the committed results (default: %(default)s)",
     )

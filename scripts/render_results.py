@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtrends import figures, pages, record, report, webpage
+from jaxtrends import figures, pages, places, record, report, webpage
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
 from jaxtrends.painter import Painter
+from jaxtrends.terminal import mend_streams
 
 RESULTS = record.ROOT / "results"
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
@@ -51,7 +52,6 @@ def page(results: Path, records: Sequence[Mapping[str, Any]]) -> str:
 
 def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Write texts and figures; a figure whose data have not changed is left as it is."""
-    results.mkdir(parents=True, exist_ok=True)
     for place in [results, *(results / pages.folder(done) / "figures" for done in records)]:
         _refuse_links(results, place)
     for path, text in expected_texts(results, records).items():
@@ -65,6 +65,8 @@ def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
             stale = {path.stem for path, digest in expected.items() if _drawn_from(path) != digest}
             painter.order([f for f in report.figures_of(done) if f["name"] in stale], place)
         painter.finish()
+        if painter.undrawn:
+            raise Problem(f"{painter.complaint}: mend that, and render again.")
     (results / "index.html").write_text(page(results, records), encoding="utf-8")
 
 
@@ -161,6 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0; 1 where the check finds a fault; 2 where the user has something to mend.
     """
+    mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.render_results", description=__doc__)
     parser.add_argument(
         "--check",
@@ -168,13 +171,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="write nothing; fail if a text, figure, verdict or curve is not what the records give",
     )
     parser.add_argument(
-        "--results", type=Path, default=RESULTS, help="folder of the records (default: %(default)s)"
+        "--results",
+        type=places.argument,
+        default=RESULTS,
+        help="folder of the records (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     try:
+        if not options.results.is_dir():
+            raise Problem(
+                f"There is no folder {options.results}: the committed records lie in a checkout of "
+                "the repository; run this in one, or name their folder with --results."
+            )
         records = pages.read_records(options.results)
         for place, studies in pages.stale_marks(records).items():
-            print(f"warning: {place} is stale: the code of {', '.join(studies)} has changed since.")
+            print(f"warning: {place} is stale: {', '.join(studies)} changed behaviour since.")
         if not options.check:
             render(options.results, records)
         found = faults(options.results, records)

@@ -6,13 +6,12 @@ import argparse
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from jaxtrends import record, report
+from jaxtrends import golden, places, record, report
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
+from jaxtrends.terminal import mend_streams
 
 ABSENT = "not run"
 
@@ -121,6 +120,7 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, int]:
     config = old["results"]["config_digest"] == new["results"]["config_digest"]
     lines.append(f"  configuration: {'same digest' if config else 'ANOTHER DIGEST'}")
     lines += [f"  {line}" for line in _environment(_made(old), _made(new))]
+    lines += [f"  {line}" for line in _changed_on_purpose(old)]
     lines.append(f"About results {_agreement(judged, differ)}.")
     if measured:
         lines.append(f"About time and memory {_agreement(measured, measured_differ)}.")
@@ -143,6 +143,15 @@ def _environment(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
     for field in ("commit", "system", "device"):
         if old[field] != new[field]:
             yield f"{field} {_short(old[field])} then, {_short(new[field])} now"
+
+
+def _changed_on_purpose(old: Mapping[str, Any]) -> Iterator[str]:
+    then, now = golden.editions_of(old), golden.editions(old["experiment"])
+    for name in golden.stale_studies(old):
+        yield (
+            f"behaviour of {name}: golden edition {then[name]} then, {now.get(name, 'none')} now; "
+            f"{golden.path_of(old['experiment'])} says why"
+        )
 
 
 def _short(value: Any) -> str:
@@ -175,13 +184,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0; 1 where a verdict about results differs; 2 where the user has something to mend.
     """
+    mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.verify", description=__doc__)
-    parser.add_argument("record", type=Path, help="a record.json, or the folder it lies in")
+    parser.add_argument(
+        "record", type=places.argument, help="a record.json, or the folder it lies in"
+    )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=places.argument,
         help="folder for the new run (default: runs/EXPERIMENT/verify-PRESET-TIME)",
     )
+    parser.add_argument("--resume", action="store_true", help="go on with the new run in --output")
     parser.add_argument(
         "--judge-only",
         action="store_true",
@@ -193,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.judge_only:
             text, differ = judge_only(old)
         else:
-            text, differ = compare(old, _make_again(old, options.output))
+            text, differ = compare(old, _make_again(old, options, arguments))
     except Problem as problem:
         print(f"error: {showable(str(problem))}", file=sys.stderr)
         return 2
@@ -201,13 +214,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if differ else 0
 
 
-def _make_again(old: Mapping[str, Any], output: Path | None) -> dict[str, Any]:
-    from jaxtrends.experiment import rerun
+def _make_again(
+    old: Mapping[str, Any], options: argparse.Namespace, arguments: Sequence[str] | None
+) -> dict[str, Any]:
+    from jaxtrends import command, experiment
+    from jaxtrends.effects import Interrupted
 
-    if output is None:
-        time = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        output = Path("runs") / old["experiment"] / f"verify-{old['preset']}-{time}"
-    return rerun(old, output)
+    if options.resume and options.output is None:
+        raise Problem("--resume needs the folder of the new run: name it with --output.")
+    try:
+        return experiment.rerun(
+            old,
+            options.output,
+            beside=options.record,
+            command=command.of("scripts.verify", arguments),
+            resume=options.resume,
+        )
+    except Interrupted as stop:
+        print(f"Stopped by {stop}; the state is saved.", file=sys.stderr)
+        raise SystemExit(128 + stop.number) from None
 
 
 if __name__ == "__main__":

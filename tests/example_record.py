@@ -336,8 +336,7 @@ def _example(preset: str) -> dict[str, Any]:
                 "finished": "2026-11-21T10:02:11+00:00",
                 "code": {
                     name: {
-                        "modules": ["jaxtrends.stats"],
-                        "digest": record.code_digest(["jaxtrends.stats"]),
+                        "golden": 1,
                         "device": device,
                         "commit": "c0ffee" * 6 + "c0ff",
                         "dirty": False,
@@ -365,3 +364,13 @@ def write_example(folder: Path, preset: str = "default") -> dict[str, Any]:
     }
     record.write_arrays(folder / "curves.npz", curves)
     return made
+
+
+def write_golden(results: Path, **moved: int) -> None:
+    """Write golden editions: 1 for every study, or as they are given."""
+    path = results / "slopes" / "golden.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parts = {"versions": None, "device": None, "values": None}
+    names = example()["results"]["studies"]
+    studies = {name: {"edition": moved.get(name, 1), **parts} for name in names}
+    record.write_json(path, {"experiment": "slopes", "history": [], "studies": studies})

@@ -98,18 +98,74 @@ def test_a_table_needs_no_domain(tmp_path):
         ("D,2015-03-01,0,", ("row 5", "training_compute_flop", "above zero")),
         ("D,2015-03-01,1e-400,", ("row 5", "training_compute_flop", "above zero")),
         ("D,2015-03-01,1e400,", ("row 5", "training_compute_flop", "not a number")),
-        ("D,2015-03-01,nan,", ("row 5", "training_compute_flop", "not a number")),
+        ("D,2015-03-01,nan,", ("row 5", "training_compute_flop", "leave the cell blank")),
+        ("D,2015-03-01,N/A,", ("row 5", "training_compute_flop", "leave the cell blank")),
+        ("D,N/A,1e20,", ("row 5", "publication_date", "leave the cell blank")),
+        ("D,2015-03-01,1e61,", ("row 5", "training_compute_flop", "1 to 10^60")),
+        ("D,2015-03-01,0.001,", ("row 5", "training_compute_flop", "in FLOP")),
+        ("D\x07,2015-03-01,1e20,", ("row 5", "system", "'D\\x07'", "control character")),
+        ("D,2015-03-01,1e20,\x00", ("row 5", "domain", "control character")),
         ("D,2015-03-01,many,", ("row 5", "training_compute_flop", "'many'")),
         ('D,2015-03-01,"1,5e20",', ("row 5", "training_compute_flop", "'1,5e20'")),
         ("D,2015-03-01,1,000,000,", ("row 5", "6 cells", "double quotes")),
         (" ,2015-03-01,1e20,", ("row 5", "system", "blank")),
         ("a,2010-01-01,5e15,", ("row 5", "system", "row 2")),
-        ('D,2015-03-01,1e20,"open', ("not a CSV table",)),
+        ('D,2015-03-01,1e20,"open', ("not a CSV table", "line 5")),
     ],
 )
 def test_a_bad_row_is_refused_by_its_place(tmp_path, row, said):
     sentence = refusal(write(tmp_path, *ROWS, row))
     assert all(part in sentence for part in said), sentence
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("system;publication_date;training_compute_flop\nA;2012;1,5e3\n", "semicolons"),
+        ('"system";"training compute, FLOP";"date"\n"A";"1";"2012"\n', "semicolons"),
+        ("\n\nsystem\tdate\ttraining_compute\nA\t2012\t1e3\n", "tabs"),
+    ],
+)
+def test_another_separator_than_the_comma_is_named(tmp_path, content, said):
+    path = tmp_path / "table.csv"
+    path.write_text(content)
+    assert f"has {said} between its columns" in refusal(path)
+
+
+def test_commas_at_the_end_of_rows_and_blank_rows_do_no_harm(tmp_path):
+    plain = systems.read(write(tmp_path, *ROWS))
+    for heading, end in ((HEADING, ","), (HEADING + ",", ","), (HEADING, ", ,")):
+        rows = [row + end for row in ROWS]
+        found = systems.read(write(tmp_path, *rows, ",,,", " , ", heading=heading))
+        assert (found.names, found.domains) == (plain.names, plain.domains)
+        assert (found.without_compute, found.without_date) == (0, 0)
+
+
+def test_a_cell_of_two_lines_is_one_of_words(tmp_path):
+    found = systems.read(write(tmp_path, *ROWS, '"D,\r\n  or E",2015-03-01,1e20,'))
+    assert found.names[-1] == "D, or E"
+
+
+@pytest.mark.parametrize(
+    ("dates", "first", "said"),
+    [
+        (("01/02/2010", "03/04/2012", "2014"), "2010-02-01", "01/02/2010 are read day first"),
+        (("01/02/2010", "24/03/2012", "2014"), "2010-02-01", "01/02/2010 are read day first"),
+        (("01/02/2010", "03/24/2012", "2014"), "2010-01-02", "01/02/2010 are read month first"),
+        (("24/03/2010", "25/03/2012", "2014"), "2010-03-24", ""),
+        (("03/03/2010", "2012-06-01", "2014"), "2010-03-03", ""),
+    ],
+)
+def test_which_of_day_and_month_stands_first_is_said_where_it_matters(tmp_path, dates, first, said):
+    found = systems.read(write(tmp_path, *[f"S{d},{d},1e{n}," for n, d in enumerate(dates)]))
+    assert systems.iso(found.dates[0]) == first
+    assert found.origin.endswith(f"; dates such as {said}." if said else "without compute.")
+
+
+def test_a_column_with_either_first_is_refused(tmp_path):
+    sentence = refusal(write(tmp_path, *ROWS, "D,24/03/2012,1e20,", "E,03/24/2012,1e20,"))
+    assert "row 6, column publication_date: 03/24/2012 has its month first" in sentence
+    assert "24/03/2012 in row 5 its day" in sentence
 
 
 def test_a_missing_column_is_named(tmp_path):
@@ -126,8 +182,8 @@ def test_a_column_that_stands_twice_is_refused(tmp_path):
 
 def test_too_few_systems_are_refused_and_those_left_out_are_counted(tmp_path):
     sentence = refusal(write(tmp_path, *ROWS[:2], "C,2014-06-01,,", "D,,1e20,"))
-    assert "2 systems" in sentence
-    assert "1 rows without compute, 1 without a date" in sentence
+    assert "too few systems with a date and a compute: 2," in sentence
+    assert "1 rows without compute and 1 without a date" in sentence
 
 
 def test_everything_in_one_month_is_refused(tmp_path):
@@ -184,6 +240,34 @@ def test_a_refused_table_leaves_nothing_behind(tmp_path, capsys):
     assert main(flags) == 2
     assert "error: table.csv, row 5, column publication_date" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_systems_that_the_rules_leave_out_are_counted_and_said(tmp_path, capsys):
+    path = write(tmp_path, *ROWS, "D,2023-06-01,1e24,", "E,1949-06-01,1e2,")
+    flags = ["--preset", "smoke", "--studies", "tables", "--table", str(path)]
+    assert main([*flags, "--output", str(tmp_path / "run")]) == 0
+    said = "2 of the systems do not lie between --rules.start 1950-01-01 and --rules.end 2022-02-20"
+    assert said in " ".join(capsys.readouterr().out.split())
+    assert said in record.read(tmp_path / "run")["results"]["data"][systems.DATASET]["origin"]
+
+
+@pytest.mark.parametrize("inside", [0, 2])
+def test_a_table_that_the_rules_leave_out_is_refused_with_the_way_out(tmp_path, capsys, inside):
+    rows = [f"S{year},{year}-05-01,1e{year - 2000}," for year in (2023, 2024, 2025)]
+    path = write(tmp_path, *ROWS[:inside], *rows)
+    flags = ["--preset", "smoke", "--table", str(path), "--output", str(tmp_path / "run")]
+    assert main(flags) == 2
+    said = capsys.readouterr().err
+    assert f"{inside} lie between" in said
+    assert "--rules.end 2025-05-02 say" in said
+    assert main([*flags, "--studies", "tables", "--rules.end", "2025-05-02"]) == 0
+
+
+def test_what_the_rules_leave_may_not_be_of_one_month(tmp_path):
+    rows = [f"S{day},2015-03-{day},1e{day}," for day in ("01", "12", "20", "31")]
+    chosen = config.Config(table=str(write(tmp_path, *rows, "D,2023-05-01,1e24,")))
+    with pytest.raises(Problem, match=r"between --rules.start .* more than a month"):
+        config.load(chosen, systems.DATASET, None)
 
 
 def test_the_config_brings_its_table(tmp_path):

@@ -183,6 +183,23 @@ def test_claims_about_the_paper_are_not_judged_on_other_systems(tmp_path):
     assert bootstrap.run(config.SMOKE, Quiet(other)).values["groups"]
 
 
+def test_no_figure_of_the_papers_stands_beside_other_systems(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_bytes(systems.PAPER.read_bytes() + b"Newer,2022-02-01,1e24,Language\n")
+    other = systems.read(path)
+    made = [study.run(config.SMOKE, Quiet(other)) for study in (tables, bootstrap)]
+    assert "table2" not in {table.name for result in made for table in result.tables}
+    for table in (table for result in made for table in result.tables):
+        assert "paper" not in " ".join(table.columns)
+    for panel in (panel for result in made for f in result.figures for panel in f.panels):
+        assert "paper" not in " ".join(panel.marks)
+    whole = tables.run(config.SMOKE, Quiet(PAPER))
+    papers = [table for table in whole.tables if table.name != "table2"]
+    for table, its in zip(made[0].tables, papers, strict=True):
+        ours = [its.columns.index(column) for column in table.columns]
+        assert [len(row) for row in table.rows] == [len(ours)] * len(its.rows)
+
+
 def test_a_small_table_of_ones_own_gives_blanks_not_errors(tmp_path):
     path = tmp_path / "mine.csv"
     lines = [f"S{n},{2018 + n % 4}-0{n % 9 + 1}-01,{n + 1}e{18 + n % 4},Vision" for n in range(12)]
@@ -205,3 +222,28 @@ def test_the_claims_about_the_bootstrap():
         verdict = claims.judge(claim, claim.evidence(values))
         assert verdict.verdict == claims.REPRODUCED
         assert all(f.verdict == claims.NOT_REPRODUCED for f in verdict.controls.values())
+
+
+@pytest.mark.parametrize("scatter", [0.5, 2.4])
+def test_wide_noise_is_wide_enough_to_be_seen(scatter):
+    """A factor of ten would not be, where systems scatter by much more than ten."""
+    generator = np.random.default_rng(3)
+    dates = np.floor(systems.day("2011-01-01") + 4000 * np.sort(generator.random(300)))
+    log_compute = 18 + dates / 400 - dates[0] / 400 + scatter * generator.standard_normal(300)
+    names = tuple(f"S{number}" for number in range(300))
+    other = replace(PAPER, names=names, dates=dates, log_compute=log_compute, digest="another")
+    values = values_of(bootstrap.run(config.SMOKE, Quiet(other)))
+    (claim,) = (claim for claim in bootstrap_claims.CLAIMS if claim.id == "B2")
+    verdict = claims.judge(claim, claim.evidence(values))
+    assert verdict.controls["wide noise"].verdict == claims.NOT_REPRODUCED, verdict
+    assert (values["wide noise"] == 10) == (scatter < 1)
+    assert verdict.verdict != claims.INVALID
+
+
+def test_a_doubling_time_that_passes_through_infinity_has_no_interval():
+    values = values_of(bootstrap.run(config.SMOKE, Quiet(PAPER)))
+    values["groups"]["Table 3, 1952-2009"]["orders a year"][0] = -0.1
+    assert "Table 3, 1952-2009" not in bootstrap_claims.noise(values).parts
+    values["groups"][bootstrap.REGULAR]["orders a year"][0] = -0.1
+    with pytest.raises(KeyError, match="interval of the regular systems"):
+        bootstrap_claims.noise(values)

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from jaxtrends import flags, record
+from jaxtrends import flags, golden, record
 from jaxtrends.claims import VERDICTS
 from jaxtrends.experiment import discover
 
@@ -97,7 +97,15 @@ def test_smoke_gives_a_valid_record_that_judges_the_same(smoke):
         assert entry["verdict"]["verdict"] in VERDICTS
         assert record.judge_again(entry) == entry["verdict"]
     assert "verdict" in done.stdout.lower()
-    assert not record.stale_studies(found)
+    assert not golden.stale_studies(found)
+
+
+def test_smoke_gives_the_golden_values(smoke):
+    """Where it does not, behaviour has changed: CONTRIBUTING.md says what to do then."""
+    found = record.read(smoke[0])
+    studies = EXPERIMENTS[found["experiment"]].studies
+    assert golden.faults(found, list(studies)) == []
+    assert golden.editions_of(found).items() <= golden.editions(found["experiment"]).items()
 
 
 def test_a_study_that_measures_times_says_so(smoke):

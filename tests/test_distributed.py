@@ -71,7 +71,7 @@ def wait_for_points(folder, running):
     """Wait until both of two processes have trained some steps."""
     streams = [
         folder / "studies" / "training" / "metrics" / f"digits{of}.jsonl"
-        for of in ("", ".process-1")
+        for of in ("", "~process-1")
     ]
     for _ in range(10000):
         if all(stream.exists() and stream.read_text().count("\n") > 3 for stream in streams):
@@ -90,7 +90,7 @@ def test_two_processes_give_the_bits_of_one_and_one_of_them_speaks(whole, tmp_pa
     assert (silence, warnings) == ("", "")
     made = record.read(tmp_path / "run")["provenance"]
     assert (made["device"]["processes"], made["device"]["count"]) == (2, 2)
-    assert made["command"] == "python -m experiments.toy " + " ".join(LANES)
+    assert made["command"] == "python toy_experiment.py " + " ".join(LANES)
 
 
 def test_of_four_processes_one_has_no_block(whole, tmp_path):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
+import numpy as np
 import pytest
 
-from jaxtrends import experiment, flags, record
+from jaxtrends import experiment, flags, painter, record
+from jaxtrends.claims import Claim, Control, Evidence
 from jaxtrends.errors import Problem
 from tests import toy_experiment
-from tests.toy_run import finish, start
+from tests.toy_run import TOY, finish, start
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +36,7 @@ def test_a_run_ends_with_verdicts_and_says_where_all_lies(whole):
     assert "reproduced" in out
     assert "record.json" in out
     assert "figures" in out
-    assert done["provenance"]["command"] == "python -m experiments.toy"
+    assert done["provenance"]["command"] == "python toy_experiment.py"
     assert done["results"]["data"]["digits"]["digest"]
 
 
@@ -106,7 +111,7 @@ def test_a_finished_run_resumed_is_kept_as_it_is(tmp_path):
         (["--dataset", "mnist"], "import_mnist"),
         (["--resume"], "There is no unfinished"),
         (["--resume", "--output", "nowhere"], "There is no run to resume"),
-        (["--output", "/dev/null/x"], "cannot be written"),
+        (["--output", "/dev/null/x"], "cannot be written (/dev/null is no folder)"),
         (["--profile", "/dev/null/x"], "choose another with --profile"),
     ],
 )
@@ -180,6 +185,81 @@ def test_a_profile_is_written(tmp_path):
     assert str(tmp_path) not in (tmp_path / "run" / "record.json").read_text()
 
 
+HOMELESS = """
+import pwd
+
+def nobody(_):
+    raise KeyError("no entry")
+
+pwd.getpwuid = nobody
+"""
+
+
+def test_a_run_needs_no_home_no_backend_no_cache_no_alphabet_and_no_input(tmp_path):
+    """All that a container, a notebook or a cron job may lack, at once."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(HOMELESS)
+    folder = tmp_path / "of mine, größer"
+    environment = {name: text for name, text in os.environ.items() if name != "HOME"} | {
+        "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{record.ROOT}",
+        "PYTHONIOENCODING": "ascii",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "JAX_COMPILATION_CACHE_DIR": "/dev/null/programs",
+    }
+    status, out, err = finish(
+        *("--preset", "smoke", "--output", folder, "--wandb", "offline"), env=environment
+    )
+    assert status == 0
+    assert record.read(folder)["preset"] == "smoke"
+    assert {path.suffix for path in (folder / "figures").iterdir()} == {".svg", ".png"}
+    warnings = err.splitlines()
+    assert len(warnings) == 1
+    assert warnings[0].startswith("warning: Compiled programs are not kept: /dev/null/programs")
+    shown = str(folder).encode("ascii", "backslashreplace").decode()
+    assert f"Output: {shown}\n" in out
+    assert f"wandb sync '{shown}/wandb'/offline-*" in out
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&- <&-"])
+def test_a_run_whose_streams_are_closed_ends_with_its_record(tmp_path, closed):
+    command = [sys.executable, str(TOY), "--preset", "smoke", "--output", str(tmp_path / "run")]
+    done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *command], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert record.read(tmp_path / "run")
+    assert len(list((tmp_path / "run" / "figures").iterdir())) == 2
+
+
+def test_a_figure_that_cannot_be_drawn_costs_a_warning_and_no_record(tmp_path, monkeypatch, capsys):
+    def fail(figure, directory):
+        raise MemoryError("no room for a picture.")
+
+    folder = tmp_path / "of mine"
+    arguments = ["--preset", "smoke", "--output", str(folder)]
+    with monkeypatch.context() as broken:
+        broken.setattr(painter.sys, "executable", "/nowhere/python")
+        broken.setattr(painter.figures, "draw", fail)
+        assert experiment.main(toy_experiment.EXPERIMENT, arguments) == 0
+    out, err = capsys.readouterr()
+    assert record.read(folder)["results"]["claims"]
+    (warning,) = err.splitlines()
+    assert "toy.svg could not be drawn (no room for a picture); the record is whole" in warning
+    assert "Figures:" not in out
+    again = warning.partition("To draw again: ")[2]
+    assert again == f"experiments.{toy_experiment.EXPERIMENT.name}.main({[*arguments, '--resume']})"
+    assert experiment.main(toy_experiment.EXPERIMENT, [*arguments, "--resume"]) == 0
+    assert len(list((folder / "figures").iterdir())) == 2
+
+
+def test_a_run_on_a_platform_that_is_not_here_is_one_sentence(tmp_path):
+    status, _, err = finish(
+        *("--preset", "smoke", "--output", tmp_path / "run"),
+        env=os.environ | {"JAX_PLATFORMS": "nonsense"},
+    )
+    assert status == 2
+    assert err.startswith("error: JAX_PLATFORMS=nonsense asks for what JAX does not find here")
+    assert not (tmp_path / "run").exists()
+
+
 def test_smoke_writes_no_wandb_and_default_writes_offline(tmp_path, whole):
     environment = {k: v for k, v in os.environ.items() if k != "WANDB_MODE"}
     assert finish("--preset", "smoke", "--output", tmp_path / "a", env=environment)[0] == 0
@@ -205,3 +285,131 @@ def test_flags_fill_in_over_the_preset():
 
 def test_experiments_are_discovered():
     assert "forward_grad" in experiment.discover()
+
+
+# --- what a claim may do, and what a record says of what ran -------------------------------------
+
+
+def claim(name, evidence, **changed):
+    """A claim of the toy's counting study."""
+    return Claim(
+        **{
+            **{"id": name, "study": "counting", "statement": "A toy.", "source": "paper"},
+            **{"reported": "7", "where": "Table 1", "quantity": "numbers", "statistic": "mean"},
+            **{"region": (10.0, 20.0), "reason": "a toy", "evidence": evidence, **changed},
+        }
+    )
+
+
+def numbers(values, factor=1.0):
+    return {"values": [factor * number for number in values["numbers"]]}
+
+
+def counting(*claims, **changed):
+    """The toy with its counting study alone, and claims of one's own."""
+    study = dataclasses.replace(toy_experiment.EXPERIMENT.studies["counting"], claims=claims)
+    return dataclasses.replace(
+        toy_experiment.EXPERIMENT,
+        studies={"counting": study},
+        datasets=lambda config: (),
+        **changed,
+    )
+
+
+def run_of(found, folder, *flags):
+    """The exit status of a run in this process, and its record."""
+    status = experiment.main(found, ["--output", str(folder), "--wandb", "disabled", *flags])
+    return status, record.read(folder)
+
+
+FAILING = {
+    "division": lambda values: 1 / 0,
+    "index": lambda values: values["numbers"][99],
+    "value": lambda values: np.zeros(0).min(),
+    "type": lambda values: values["numbers"] + 1,
+    "no part": lambda values: Evidence({}),
+    "no samples": lambda values: Evidence({"": {"values": []}}),
+    "not the statistic's": lambda values: Evidence({"": {"treatment": [1.0]}}),
+}
+
+
+@pytest.mark.parametrize("kind", FAILING)
+def test_what_a_claim_raises_costs_neither_the_record_nor_another_claim(kind, tmp_path, capsys):
+    good = claim("T2", lambda values: Evidence({"": numbers(values)}))
+    found = counting(claim("T1", FAILING[kind]), good)
+    for flags_ in ([], ["--resume"]):
+        status, done = run_of(found, tmp_path / "run", *flags_)
+        assert status == experiment.UNJUDGED == 3
+        bad, fine = record.entries(done)
+        assert bad["verdict"]["verdict"] == "not testable here"
+        assert "Error" in bad["claim"]["not_testable"]
+        assert record.judge_again(bad) == bad["verdict"]
+        assert fine["verdict"]["verdict"] == "not reproduced"
+        assert "warning: T1 could not be judged (" in capsys.readouterr().err
+
+
+def test_an_answer_that_fails_costs_no_record(tmp_path, capsys):
+    good = claim("T1", lambda values: Evidence({"": numbers(values)}))
+    found = counting(good, answer=lambda found: f"{found['T1'].low / 0:.2f}")
+    status, done = run_of(found, tmp_path / "run")
+    assert (status, done["answer"]) == (experiment.UNJUDGED, "")
+    assert "The answer could not be judged (ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_what_a_run_lacks_is_no_failure(tmp_path):
+    def bare(values):
+        raise KeyError
+
+    found = counting(claim("T1", lambda values: values["more"]), claim("T2", bare))
+    status, done = run_of(found, tmp_path / "run")
+    assert status == 0
+    assert [missing["id"] for missing in done["results"]["not_run"]] == ["T1", "T2"]
+
+
+WRONG_CONTROL = {
+    "evidence": lambda values: Evidence(
+        {"": numbers(values)}, {"ten": {"values": [15.0, 15.0, 15.1]}}
+    ),
+    "controls": (Control("ten", "fail", "a toy"),),
+}
+
+
+def test_a_control_that_comes_out_wrong_on_other_data_is_not_for_them(tmp_path):
+    usual = counting(claim("T1", **WRONG_CONTROL))
+    other = dataclasses.replace(usual, other_data=lambda config, data: "the digits of a friend")
+    status, done = run_of(usual, tmp_path / "usual")
+    (entry,) = record.entries(done)
+    assert (status, entry["verdict"]["verdict"]) == (0, "invalid")
+    assert entry["claim"]["reported"] == "7"
+    status, done = run_of(other, tmp_path / "other")
+    (entry,) = record.entries(done)
+    assert (status, entry["verdict"]["verdict"]) == (0, "not testable here")
+    assert (
+        "cannot do their work on the digits of a friend: ten must fail"
+        in (entry["claim"]["not_testable"])
+    )
+
+
+def test_no_reported_figure_stands_beside_other_data(tmp_path):
+    judged = claim("T1", lambda values: Evidence({"": numbers(values)}))
+    untestable = claim("T2", None, not_testable="Its table is of other data.")
+    found = counting(judged, untestable, other_data=lambda config, data: "others")
+    _, done = run_of(found, tmp_path / "run")
+    (entry,) = record.entries(done)
+    assert entry["claim"]["reported"] == ""
+    assert entry["verdict"]["verdict"] == "not reproduced"
+    (missing,) = done["results"]["not_run"]
+    assert missing["reason"] == "it is about the paper's own data, and these are others"
+
+
+def test_a_record_tells_what_ran(tmp_path):
+    found = counting(
+        claim("T1", lambda values: Evidence({"": numbers(values)})),
+        scale=lambda config, data: f"{config.seeds} seeds.",
+        departures=lambda config, data: (f"{config.steps} steps.",),
+    )
+    _, done = run_of(found, tmp_path / "usual")
+    assert (done["scale"], done["departures"]) == ("3 seeds.", ["400 steps."])
+    _, done = run_of(found, tmp_path / "other", "--seeds", "2", "--studies", "counting")
+    assert done["scale"] == "2 seeds."
+    assert set(done["changed"]) == {"seeds", "studies"}

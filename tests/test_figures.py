@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import jsonschema
 import numpy as np
@@ -163,6 +166,43 @@ def test_a_record_may_hold_it(panel):
     schema = json.loads(record.SCHEMA_FILE.read_text())
     part = {"$ref": "#/$defs/figure", "$defs": schema["$defs"]}
     jsonschema.Draft202012Validator(part).validate(plain_figure(panel))
+
+
+def test_a_drawing_that_fails_leaves_no_half_of_itself(tmp_path, monkeypatch):
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    def half(self, path, metadata):
+        path.write_text("<svg>")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(FigureCanvasSVG, "print_svg", half)
+    with pytest.raises(OSError, match="No space left"):
+        figures.draw(plain_figure(crowd()), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+BACKEND = """
+import os
+from jaxtrends import figures
+figures.load_matplotlib()
+import matplotlib
+print(os.environ["MPLBACKEND"], matplotlib.get_backend(auto_select=False))
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"), [("svg", "svg"), ("nonsense", "None"), ("module://no.such", None)]
+)
+def test_matplotlib_is_imported_whatever_backend_is_asked_for(asked, kept):
+    """One that is there is still the user's; one that is not is as if none had been asked for."""
+    run = subprocess.run(
+        [sys.executable, "-c", BACKEND],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"MPLBACKEND": asked},
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == [asked, kept or asked]
 
 
 # --- the places of names -----------------------------------------------------------------------

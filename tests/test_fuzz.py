@@ -9,12 +9,14 @@ import typing
 
 import pytest
 
-from jaxtrends import experiment, flags, plan, record
+from experiments.compute_trends import systems
+from jaxtrends import command, experiment, flags, plan, record
 from jaxtrends.distributed import Processes
 from jaxtrends.errors import Problem
 from jaxtrends.terminal import Quiet
 
 EXPERIMENTS = experiment.discover()
+DATA = {systems.DATASET: systems.read()}  # no other experiment's sentences need any
 WORDS = ("", "x", "mlp", "training", "digits", "../../x", "/etc/passwd", "nan", "💥", "a" * 500)
 WHOLES = (0, 1, -1, 2, 3, 7, 64, 1000, -(2**31), 2**31, 2**32, 2**63, 10**30)
 REALS = (0.0, 1.0, -1.0, 0.5, 1e-3, 1e-300, 1e300, float("nan"), float("inf"), -float("inf"))
@@ -88,6 +90,11 @@ def refusal(found, config):
         assert call.lanes > 0 < call.steps
         assert 0 < call.operations < math.inf
         assert 0 < call.bytes < math.inf
+    for said in (found.scale, found.rigging, found.departures):
+        sentences = said(config, DATA) if callable(said) else said
+        for sentence in [sentences] if isinstance(sentences, str) else sentences:
+            assert sentence.endswith(".")
+            assert "None" not in sentence
     return ""
 
 
@@ -133,9 +140,11 @@ def test_a_valid_config_runs_to_its_record(name, tmp_path):
     found = EXPERIMENTS[name]
     config = runnable(found)
     options = flags.Options(preset="smoke", output=str(tmp_path / "run"))
-    made, folder = experiment.run(found, config, options, [], Quiet(""), {}, Processes())
-    kept = record.read(folder)["results"]["config"]
-    assert kept == record.plain(made["results"]["config"]) == record.plain(config)
+    started = command.Command((), (), "main")
+    made = experiment.run(found, config, options, started, Quiet(""), {}, Processes())
+    assert not made.unjudged
+    kept = record.read(made.folder)["results"]["config"]
+    assert kept == record.plain(made.record["results"]["config"]) == record.plain(config)
 
 
 MALFORMED = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import jaxtrends
+from jaxtrends.errors import Problem
+from tests.example_record import write_example
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("jaxtrends", "experiments", "scripts")
@@ -74,6 +77,82 @@ for package in map(importlib.import_module, {PACKAGES}):
 """
     run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True)
     assert run.returncode == 0, run.stderr.decode()
+
+
+# Each script with arguments by which it must run, or say what it lacks, where nothing but the wheel
+# is: status and what stands in its error. RUN is the folder of a run.
+ELSEWHERE = {
+    "bench_compute_trends --repeats 0": (Problem, "--repeats must be"),
+    "bench_driver --rounds 0": (2, "--rounds must be"),
+    "bench_forward_grad --repeats 0": (Problem, "--repeats must be"),
+    "bench_moe --repeats 0": (Problem, "--repeats must be"),
+    "cite forward_grad": (2, "no committed results"),
+    "cite RUN": (0, ""),
+    "compare RUN RUN": (0, ""),
+    "cost_table": (2, "in a checkout of it"),
+    "cost_table --check": (2, "in a checkout of it"),
+    "fault_campaign --be-killed": (IndexError, ""),
+    "import_mnist nowhere": (2, "no directory nowhere"),
+    "new_paper mine": (2, "no checkout"),
+    "page RUN --output page.html": (0, ""),
+    "render_results": (2, "a checkout of the repository"),
+    "render_results --check": (2, "a checkout of the repository"),
+    "verify RUN --judge-only": (0, ""),
+}
+
+
+def test_every_script_runs_from_the_wheel_or_says_what_it_lacks(wheel, tmp_path):
+    site, here = tmp_path / "site", tmp_path / "here"
+    here.mkdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    write_example(tmp_path / "run", "smoke")
+    program = f"""
+import contextlib, importlib, io, json, sys
+sys.path.insert(0, {str(site)!r})
+sys.dont_write_bytecode = True
+found = {{}}
+for command in {list(ELSEWHERE)}:
+    name, *arguments = command.replace("RUN", {str(tmp_path / "run")!r}).split()
+    said = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+        try:
+            status = importlib.import_module(f"scripts.{{name}}").main(arguments)
+        except BaseException as error:
+            status, said = type(error).__name__, io.StringIO(str(error))
+    found[command] = status, said.getvalue()
+print(json.dumps(found))
+"""
+    before = sorted(site.rglob("*"))
+    run = subprocess.run([sys.executable, "-c", program], cwd=here, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    for command, (status, sentence) in ELSEWHERE.items():
+        expected = status if isinstance(status, int) else status.__name__
+        assert (command, found[command][0]) == (command, expected)
+        assert sentence in found[command][1]
+        assert found[command][1].count("\n") <= 1
+    assert {command.split()[0] for command in ELSEWHERE} == {
+        path.stem for path in (ROOT / "scripts").glob("*.py") if path.stem != "__init__"
+    }
+    assert sorted(site.rglob("*")) == before
+    assert [path.name for path in here.iterdir()] == ["page.html"]
+
+
+def test_all_documents_name_the_same_versions_of_python():
+    named = {
+        "classifiers": re.findall(r"Python :: (3\.\d+)", " ".join(PROJECT["classifiers"])),
+        **{
+            name: re.search(
+                r"Python (3\.\d+(?:(?:, | or )3\.\d+)+)", (ROOT / name).read_text(encoding="utf-8")
+            )[1]
+            .replace(" or ", ", ")
+            .split(", ")
+            for name in ("README.md", "CONTRIBUTING.md", "Makefile")
+        },
+    }
+    assert set(map(tuple, named.values())) == {("3.11", "3.12", "3.13")}, named
+    assert PROJECT["requires-python"] == ">=3.11"
 
 
 def test_the_version_is_the_same_everywhere():

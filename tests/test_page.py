@@ -387,7 +387,7 @@ def test_a_claim_shows_figure_interval_controls_and_detectable_effect(text):
 def test_staleness_is_marked_and_can_be_taken_off(sources):
     text = webpage.page(sources[:1])
     fresh = webpage.page([webpage.Source(**{**vars(sources[0]), "stale": []})])
-    assert "The code of cost has changed since this run." in text
+    assert "The behaviour of cost has changed since this run." in text
     assert webpage.without_stale_marks(text) == webpage.without_stale_marks(fresh) == fresh
 
 

@@ -67,6 +67,31 @@ def test_a_process_that_is_killed_costs_no_figure(alone, tmp_path):
     assert drawn(tmp_path) == alone
 
 
+@pytest.mark.parametrize("fault", [ValueError("no backend\nat all."), OSError(28, "No space left")])
+def test_what_cannot_be_drawn_is_told_and_raises_nothing(tmp_path, monkeypatch, fault):
+    def fail(figure, directory):
+        raise fault
+
+    monkeypatch.setattr(painter.sys, "executable", "/nowhere/python")
+    with Painter() as busy:
+        busy.finish()
+        assert busy.complaint == ""
+        monkeypatch.setattr(painter.figures, "draw", fail)
+        busy.order(MADE, tmp_path)
+        busy.finish()
+        assert {path.name for path in busy.undrawn} == {f"figure-{n}.svg" for n in range(5)}
+        reason = str(fault).partition("\n")[0]
+        assert busy.complaint.endswith(f".svg and 4 more could not be drawn ({reason})")
+
+
+def test_a_name_of_any_language_is_drawn_by_the_process(tmp_path):
+    figure = {**MADE[0], "name": "große-図"}
+    with Painter() as busy:
+        busy._process = painter._start()
+        assert busy._drawn_there(painter.Order(figure, tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {"große-図.svg", "große-図.png"}
+
+
 def test_closing_ends_the_process_and_leaves_the_rest_undrawn(tmp_path):
     busy = Painter()
     busy.order(MADE, tmp_path)

@@ -132,96 +132,6 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-# --- the code that made it ---------------------------------------------------------------------
-
-CODE = '''"""Prose."""
-from jaxtrends import helper
-class A(list):
-    n: int = 3
-    """What n is."""
-async def a(): return lambda *b: None
-def f(x, *, y=1):
-    """More prose."""
-    return [f"{x:.{y}f}", helper.g(x)]  # a comment
-'''
-
-
-@pytest.fixture
-def tree(tmp_path):
-    files = {
-        "jaxtrends/__init__.py": "",
-        "jaxtrends/helper.py": "import jaxtrends.deeper\ndef g(x): return x + 1\n",
-        "jaxtrends/deeper.py": "C = 1\n",
-        "jaxtrends/other.py": "D = 1\n",
-        "experiments/__init__.py": "",
-        "experiments/moe/__init__.py": "from experiments.moe import cost, routing\n",
-        "experiments/moe/cost.py": "from experiments.moe import routing\n",
-        "experiments/moe/routing.py": CODE,
-    }
-    for name, text in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return tmp_path
-
-
-def change(tree, name, old, new):
-    path = tree / name
-    text = path.read_text(encoding="utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new), encoding="utf-8")
-
-
-STUDY = ["experiments.moe.routing"]
-
-
-@pytest.mark.parametrize(
-    ("name", "old", "new"),
-    [
-        ("experiments/moe/routing.py", "More prose.", "Better prose."),
-        ("experiments/moe/routing.py", "  # a comment", ""),
-        ("experiments/moe/routing.py", "x, *, y=1", "x,*,y = 1"),
-        ("jaxtrends/other.py", "D = 1", "D = 2"),
-        ("experiments/moe/__init__.py", "cost, routing", "cost"),
-        ("experiments/moe/cost.py", "routing", "nothing"),
-    ],
-)
-def test_prose_layout_and_other_modules_do_not_make_code_stale(tree, name, old, new):
-    before = record.code_digest(STUDY, tree)
-    change(tree, name, old, new)
-    assert record.code_digest(STUDY, tree) == before
-
-
-@pytest.mark.parametrize(
-    ("name", "old", "new"),
-    [
-        ("experiments/moe/routing.py", "y=1", "y=2"),
-        ("experiments/moe/routing.py", "{x:", "{y:"),
-        ("experiments/moe/routing.py", "helper.g(x)", "x"),
-        ("jaxtrends/helper.py", "x + 1", "x - 1"),
-        ("jaxtrends/deeper.py", "C = 1", "C = 1.0"),
-    ],
-)
-def test_code_that_is_used_makes_code_stale(tree, name, old, new):
-    before = record.code_digest(STUDY, tree)
-    change(tree, name, old, new)
-    assert record.code_digest(STUDY, tree) != before
-
-
-def test_the_digest_of_code_is_the_same_on_every_python(tree):
-    # Written down on Python 3.11; 3.12 and 3.13 parse into trees with other fields.
-    assert record.code_digest(["experiments.moe.cost"], tree) == (
-        "8e5d5bf9bb6438e060eb420dfe6e8decddfd45ce6eed92c03e680af2764e3fec"
-    )
-
-
-def test_a_record_is_stale_where_its_code_has_changed():
-    made = example()
-    assert record.stale_studies(made) == []
-    made["provenance"]["code"]["cost"]["digest"] = "f" * 64
-    assert record.stale_studies(made) == ["cost"]
-
-
 # --- provenance --------------------------------------------------------------------------------
 
 
@@ -273,6 +183,50 @@ def test_an_installed_copy_does_not_claim_the_commit_of_the_project_around_it(
     (installed / "jaxtrends" / "record.py").write_text("x = 1\n")
     monkeypatch.setattr(record, "ROOT", installed)
     assert record.commit() == ("", None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "own", "shown"),
+    [
+        ({"seeds": {"preset": 10, "run": 3}}, [], "with seeds 3"),
+        ({"studies": {"preset": ["a"], "run": []}}, [], "with studies none"),
+        (
+            {"studies": {"preset": [], "run": ["a", "b"]}, "mlp.steps": {"preset": 9, "run": 8}},
+            [],
+            "with studies a b and mlp.steps 8",
+        ),
+        (
+            {f"field{n}": {"preset": n, "run": n + 1} for n in range(9)},
+            [],
+            "with field0 1, field1 2 and other settings",
+        ),
+        ({}, ["mine", "甲"], "with methods of its user's own (mine, 甲)"),
+    ],
+)
+def test_a_run_of_other_settings_than_its_presets_does_not_pass_for_it(
+    tmp_path, changed, own, shown
+):
+    made = {**example(), "changed": changed, "own_methods": own}
+    record.write_json(tmp_path / "record.json", made)
+    kept = record.read(tmp_path)
+    assert record.title(kept) == f"slopes, preset default {shown}"
+    assert record.edition(kept) == "default-changed"
+    assert record.publishable(kept) == f"it is not its preset, but default {shown}"
+    same = {**kept, "changed": {}, "own_methods": []}
+    for plain in (same, example()):
+        assert record.title(plain) == "slopes, preset default"
+        assert record.edition(plain) == "default"
+        assert record.publishable(plain) == ""
+
+
+def test_two_figures_of_one_name_are_refused_whatever_a_file_system_makes_of_case(tmp_path):
+    made = example()
+    studies = made["results"]["studies"]
+    (first,), (second,) = (studies[name]["figures"] for name in ("estimators", "training"))
+    second["name"] = first["name"].upper()
+    record.write_json(tmp_path / "record.json", made)
+    with pytest.raises(Problem, match="have the same name"):
+        record.read(tmp_path)
 
 
 @pytest.mark.parametrize(

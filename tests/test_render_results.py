@@ -8,9 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxtrends import record
+from jaxtrends import golden, painter, record
 from scripts import cite, render_results
-from tests.example_record import write_example
+from tests.example_record import write_example, write_golden
 
 
 @pytest.fixture(scope="module")
@@ -148,19 +148,15 @@ def test_rendering_mends_what_can_be_made_again(results):
     assert check(results) == 0
 
 
-def test_a_stale_record_is_a_warning_and_a_mark_and_no_fault(results, capsys):
-    def change(made):
-        made["provenance"]["code"]["cost"]["digest"] = "f" * 64
-
-    edit(results / "slopes" / "default" / "record.json", change)
+def test_a_stale_record_is_a_warning_and_a_mark_and_no_fault(results, monkeypatch, capsys):
+    monkeypatch.setattr(golden, "RESULTS", results)
+    write_golden(results, cost=2)
     assert check(results) == 0
-    assert (
-        "warning: slopes/default is stale: the code of cost has changed" in capsys.readouterr().out
-    )
+    assert "warning: slopes/default is stale: cost changed behaviour" in capsys.readouterr().out
     assert "Stale" not in (results / "README.md").read_text()
     assert render_results.main(["--results", str(results)]) == 0
-    assert "> **Stale.** The code of cost" in (results / "README.md").read_text()
-    assert "<b>Stale.</b> The code of cost" in (results / "index.html").read_text()
+    assert "> **Stale.** The behaviour of cost" in (results / "README.md").read_text()
+    assert "<b>Stale.</b> The behaviour of cost" in (results / "index.html").read_text()
     assert check(results) == 0
 
 
@@ -185,8 +181,29 @@ def test_a_readme_without_marks_is_left_alone(results):
 
 def test_no_records_are_no_fault(tmp_path):
     results = tmp_path / "results"
+    results.mkdir()
     assert render_results.main(["--results", str(results)]) == 0
     assert check(results) == 0
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path, capsys):
+    results = tmp_path / "results"
+    assert render_results.main(["--results", str(results)]) == 2
+    assert check(results) == 2
+    assert capsys.readouterr().err.count(f"error: There is no folder {results}") == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_figure_that_cannot_be_drawn_is_a_problem(results, capsys, monkeypatch):
+    def fail(figure, directory):
+        raise ValueError("no ink")
+
+    monkeypatch.setattr(painter.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(painter.figures, "draw", fail)
+    for path in results.rglob("*.svg"):
+        path.unlink()
+    assert render_results.main(["--results", str(results)]) == 2
+    assert "could not be drawn (no ink): mend that, and render again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 
 from jaxtrends import figures, pages, record, report
 from jaxtrends.errors import Problem
-from jaxtrends.formats import escape_latex, escape_markdown, format_interval, format_number
+from jaxtrends.formats import (
+    escape_latex,
+    escape_markdown,
+    format_interval,
+    format_number,
+    powers,
+    span,
+)
 from jaxtrends.study import Figure, Panel, Series
 from tests.example_record import example
 
@@ -35,6 +42,19 @@ def without(text, *parts):
 
 
 # --- numbers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "whole", "orders"),
+    [
+        ([16, 4, 64], "4 to 64", "10^1 to 10^2"),
+        ({8}, "8", "10^1"),
+        ([1.25, 1], "1 to 1.25", "10^0"),
+    ],
+)
+def test_numbers_are_told_from_the_least_to_the_greatest(values, whole, orders):
+    assert span(values) == whole
+    assert powers(values) == orders
 
 
 @pytest.mark.parametrize(
@@ -548,7 +568,7 @@ def test_the_index_says_all_that_a_reader_must_know(made):
 def test_marks_of_staleness_can_be_added_and_taken_away(made):
     clean = pages.index_page([made], {})
     marked = pages.index_page([made], {"slopes/default": ["cost", "training"]})
-    assert "> **Stale.** The code of cost, training has changed since this run.\n" in marked
+    assert "> **Stale.** The behaviour of cost, training has changed since this run.\n" in marked
     assert pages.without_stale_marks(marked) == clean == pages.without_stale_marks(clean)
 
 

@@ -174,6 +174,18 @@ def test_every_lane_has_the_same_keys(kept):
     assert set(one["config"]) == set(other["config"])
 
 
+def test_names_that_are_too_long_for_wandb_are_cut_and_stay_apart(kept):
+    long = "x" * 300
+    kept.lanes([make_lane(f"{long}{end}", loss=np.ones(5)) for end in "ab"])
+    for end in "ab":
+        kept.table("training", f"tuning/{long}{end}", [{"rate": 0.1}])
+    lanes, tables = kept._writer.runs[:2], kept._writer.runs[2:]
+    for names in ([run["name"] for run in lanes], [run["table"][0] for run in tables]):
+        assert len(set(names)) == 2
+        assert max(map(len, names)) <= 128
+    assert [run["config"]["method"][-1] for run in lanes] == ["a", "b"]
+
+
 def test_curves_are_thinned_with_their_steps(kept):
     kept.lanes([make_lane(points=10_001, loss=np.arange(10_001.0))])
     (run,) = kept._writer.runs

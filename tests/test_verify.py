@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import shlex
+import shutil
+import signal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxtrends import claims, experiment, record
+from jaxtrends import claims, experiment, golden, record
+from jaxtrends.effects import Interrupted
 from jaxtrends.errors import Problem
+from jaxtrends.record import ROOT
 from scripts import verify
-from tests.example_record import example, write_example
+from tests.example_record import example, write_example, write_golden
 
 INF, NAN = math.inf, math.nan
 
@@ -85,7 +91,7 @@ def run(tmp_path, monkeypatch, capsys):
         change(again)
         seen = []
 
-        def rerun(done, output):
+        def rerun(done, output, **_):
             seen.append((done["experiment"], output))
             return again
 
@@ -110,11 +116,6 @@ def test_a_record_made_again_with_the_same_bits(run, tmp_path):
     assert "data set mnist_5k: same digest" in text
     assert "DIFFERS" not in text
     assert "then," not in text
-
-
-def test_without_an_output_the_new_run_goes_beside_other_runs(run):
-    _, _, [(_, output)] = run(lambda again: None)
-    assert output.as_posix().startswith("runs/slopes/verify-default-2")
 
 
 def test_numbers_that_differ_a_little_are_told_and_do_not_fail(run):
@@ -171,6 +172,14 @@ def test_other_data_and_other_settings_are_told(run):
     assert "configuration: ANOTHER DIGEST" in text
 
 
+def test_what_changed_on_purpose_since_is_told(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(golden, "RESULTS", tmp_path)
+    write_golden(tmp_path, training=3)
+    _, text, _ = run(lambda again: None)
+    assert "behaviour of training: golden edition 1 then, 3 now" in text
+    assert "behaviour of cost" not in text
+
+
 def test_judging_only_runs_nothing(run):
     status, text, seen = run(lambda again: None, "--judge-only")
     assert (status, seen) == (0, [])
@@ -190,7 +199,7 @@ def test_a_users_mistake_is_one_sentence(tmp_path, capsys, monkeypatch):
     assert verify.main([str(tmp_path / "nothing")]) == 2
     assert capsys.readouterr().err.startswith("error: There is no record at")
 
-    def refuse(done, output):
+    def refuse(done, output, **_):
         raise Problem("The output folder is full: choose another with --output.")
 
     write_example(tmp_path / "old")
@@ -199,3 +208,109 @@ def test_a_users_mistake_is_one_sentence(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().err == (
         "error: The output folder is full: choose another with --output.\n"
     )
+
+
+# --- making it again -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """In the place of running: keep what would be run, with the data that it would read."""
+    seen = []
+
+    def run(found, config, options, started, *_):
+        data = {name: found.load(config, name, None) for name in found.datasets(config)}
+        seen.append((config, options, started, data))
+        return experiment.Finished(example(), None, {})
+
+    monkeypatch.setattr(experiment, "run", run)
+    return seen
+
+
+def a_record_of(folder, name, config, **more):
+    """A record whose config is that of an experiment of this release."""
+    made = {**example(), "experiment": name, "preset": "smoke", **more}
+    made["results"]["config"] = record.plain(config)
+    folder.mkdir(parents=True)
+    record.write_json(folder / "record.json", made)
+
+
+def test_without_an_output_the_new_run_goes_beside_other_runs(tmp_path, monkeypatch, asked):
+    monkeypatch.chdir(tmp_path)
+    found = experiment.discover()["forward_grad"]
+    a_record_of(tmp_path / "old", "forward_grad", found.presets["smoke"])
+    verify.main(["old"])
+    verify.main(["old", "--output", "new"])
+    (config, first, started, _), (_, second, _, _) = asked
+    assert config == found.presets["smoke"]
+    assert first.output.startswith("runs/forward_grad/verify-smoke-2")
+    assert second.output == "new"
+    assert started.recorded() == "python -m scripts.verify old"
+    assert shlex.split(started.to_resume(tmp_path / "a b"))[1:] == [
+        *("-m", "scripts.verify", "old", "--output", str(tmp_path / "a b"), "--resume")
+    ]
+
+
+def test_a_run_with_a_method_of_ones_own_is_not_made_again_and_this_is_said(
+    tmp_path, monkeypatch, capsys, asked
+):
+    monkeypatch.chdir(tmp_path)
+    found = experiment.discover()["forward_grad"]
+    a_record_of(
+        tmp_path / "old", "forward_grad", found.presets["smoke"], own_methods=["mine", "yours"]
+    )
+    assert verify.main(["old"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("error: The run had methods of its user's own (mine, yours)")
+    assert verify.main(["old", "--judge-only"]) == 0
+    # Of a release that did not note them, but whose flags named one.
+    config = dataclasses.replace(found.presets["smoke"], methods=("backprop", "mine"))
+    a_record_of(tmp_path / "older", "forward_grad", config)
+    assert verify.main(["older"]) == 2
+    assert "There is no method 'mine'" in capsys.readouterr().err
+    assert asked == []
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_relative_table_is_found_from_any_folder(tmp_path, monkeypatch, capsys, asked):
+    found = experiment.discover()["compute_trends"]
+    paper = ROOT / "experiments" / "compute_trends" / "milestone_systems.csv"
+    there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    config = dataclasses.replace(found.presets["smoke"], table="data/mine.csv")
+    old = there / "runs" / "compute_trends" / "smoke-1"
+    a_record_of(old, "compute_trends", config)
+    monkeypatch.chdir(elsewhere)
+    assert verify.main([str(old)]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "read data/mine.csv, which is neither here nor in a folder above" in said
+    assert "--table" not in said  # which is no flag of this command
+    (there / "data").mkdir()
+    shutil.copy(paper, there / "data" / "mine.csv")
+    assert verify.main([str(old)]) == 0
+    monkeypatch.chdir(there)
+    assert verify.main(["runs/compute_trends/smoke-1"]) == 0
+    for config_run, _, _, data in asked:
+        assert config_run == config  # so that its digest is that of the record
+        (systems,) = data.values()
+        assert len(systems.names) == 123
+    assert len(asked) == 2
+
+
+def test_a_stopped_verification_goes_on_with_resume(tmp_path, monkeypatch, capsys):
+    found = experiment.discover()["forward_grad"]
+    a_record_of(tmp_path / "old", "forward_grad", found.presets["smoke"])
+    seen = []
+
+    def run(found, config, options, *_):
+        seen.append(options.resume)
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(experiment, "run", run)
+    with pytest.raises(SystemExit) as stop:
+        verify.main([str(tmp_path / "old"), "--output", str(tmp_path / "new"), "--resume"])
+    assert stop.value.code == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "Stopped by SIGTERM; the state is saved.\n"
+    assert seen == [True]
+    assert verify.main([str(tmp_path / "old"), "--resume"]) == 2
+    assert "name it with --output" in capsys.readouterr().err

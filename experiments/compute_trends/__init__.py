@@ -17,6 +17,7 @@ from experiments.compute_trends import (
     sensitivity_claims,
     tables,
     tables_claims,
+    told,
 )
 from experiments.compute_trends import config as settings
 from jaxtrends import experiment
@@ -41,8 +42,8 @@ EXPERIMENT = Experiment(
   note = {arXiv:2202.05924}
 }""",
     ),
-    about="Training compute of 123 milestone systems: the paper's trends refitted, and how much of "
-    "their story the data support.",
+    about="Training compute of machine-learning systems: the paper's trends refitted, and how much "
+    "of their story the data support.",
     presets=settings.PRESETS,
     studies={
         "tables": Study(
@@ -52,14 +53,14 @@ EXPERIMENT = Experiment(
             {"smoke": 2, "default": 3, "full": 25},
         ),
         "bootstrap": Study(
-            "100,000 resamples of the main groups, and what 1,000 leave open",
+            "resamples of the main groups, and what the paper's 1,000 of them leave open",
             bootstrap.run,
             bootstrap_claims.CLAIMS,
             {"smoke": 1, "default": 2, "full": 12},
             timed=True,
         ),
         "sensitivity": Study(
-            "doubling times over tens of thousands of combinations of the rules' choices",
+            "doubling times over every combination of the rules' choices",
             sensitivity.run,
             sensitivity_claims.CLAIMS,
             {"smoke": 2, "default": 4, "full": 30},
@@ -77,29 +78,20 @@ EXPERIMENT = Experiment(
             {"smoke": 1, "default": 3, "full": 120},
         ),
         "projection": Study(
-            "the trends carried on, and how they would have done from 2016, 2018 and 2020",
+            "the trends carried on, and how they would have done from earlier dates on",
             projection.run,
             projection_claims.CLAIMS,
             {"smoke": 1, "default": 1, "full": 1},
         ),
     },
-    scale="Nothing is shrunk: these are the paper's own 123 systems, with its dates and figures.",
-    rigging="With 19 systems in an era and a dozen rules, any conclusion could be had by choice of "
-    "rules, and the paper chose its thresholds by eye. So the rules stand at the paper's code, "
-    "other readings stand beside it and must fail as controls, and each question of our own names "
-    "its one primary statistic beforehand.",
-    departures=(
-        "The bootstrap has a seed, and 100,000 resamples instead of 1,000.",
-        "Dates and compute are those of the systems in the notebook's saved output: the headline "
-        "table and most figures of the paper are of an earlier version of the data.",
-        "Our own claims (B, P, S and C6b) ask what the paper did not. They were worded after a "
-        "first look at the data, so they describe these 123 systems; another table can test them.",
-        "Data: Sevilla, Villalobos, Cerón, Burtell, Heim, Nanjajjar, Ho, Besiroglu, Hobbhahn "
-        "(2022), Parameter, Compute and Data Trends in Machine Learning, Epoch, CC BY 4.0.",
-    ),
+    scale=told.scale,
+    rigging=told.rigging,
+    departures=told.departures,
     check=settings.check,
     datasets=settings.datasets,
+    files=("table",),
     load=settings.load,
+    other_data=settings.other_data,
 )
 
 

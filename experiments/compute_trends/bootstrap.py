@@ -18,6 +18,7 @@ import functools
 import math
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,14 +34,17 @@ from jaxtrends.study import Run, StudyResult
 
 TAILS = (0.025, 0.5, 0.975)
 RUN = 1000  # resamples of one run of the paper's
+REGULAR = "Table 3, 2010-2022 regular"  # whose interval wide noise must be seen in
 GROUPS = (  # that the study is of
     "Table 3, 1952-2009",
     "Table 3, 2010-2022 all",
-    "Table 3, 2010-2022 regular",
+    REGULAR,
     "Table 4, 2016-2022 large",
 )
 LEAST_ROWS = 3
-OTHER_NOISE = {"no noise": 1.0, "wide noise": 10.0}  # the second must be seen in the intervals
+LEAST_SPREAD = 0.1  # of dates, in days squared: less is rounding, the dates being whole days
+ROOM = 128  # tables of up to so many systems, or of twice as many, share compiled programs
+WIDE, SCATTER = 10.0, 1.1  # see `wide_noise`
 
 
 @dataclass(frozen=True)
@@ -115,13 +119,14 @@ def resampled_slopes(
 
     Args:
         stream:    (2,) uint32: seed and group, see `generator`.
-        x, y:      (n,) float64, best centred; only the first ``rows`` are drawn from.
+        x, y:      (n,) float64, x in whole days, best centred; only the first ``rows`` are drawn
+                   from.
         rows:      () int32.
         noise:     () float64: each drawn y moves by up to so much, evenly distributed.
         resamples: how many.
 
     Returns:
-        (resamples,) float64; nan for a resample of one or two distinct rows.
+        (resamples,) float64; nan for a resample of one or two distinct rows, or of a single date.
     """
 
     def one_more(index: jax.Array, carry: Any) -> Any:
@@ -140,8 +145,9 @@ def resampled_slopes(
     start = generator(*stream), (zeros,) * 4, (none, none, none.astype(bool))
     _, (sx, sy, sxx, sxy), (_, _, more) = jax.lax.fori_loop(0, rows, one_more, start)
     n = rows.astype(jnp.float64)
-    slopes = (sxy - sx * sy / n) / (sxx - sx * sx / n)
-    return jnp.where(more, slopes, jnp.nan)
+    spread = sxx - sx * sx / n
+    slopes = (sxy - sx * sy / n) / spread
+    return jnp.where(more & (spread > LEAST_SPREAD), slopes, jnp.nan)
 
 
 def slopes(
@@ -197,22 +203,28 @@ class Interval:
 def interval(values: np.ndarray) -> Interval:
     """The percentile interval of resampled values; those that are nan are skipped.
 
+    All of it is nan where nothing is left. An end may be infinite: a line that does not rise.
+
     The error of a quantile p of B values is half the distance between the order statistics one
     binomial standard deviation, sqrt(B p (1 - p)), to either side of it: no density is estimated.
     """
     known = np.sort(values[~np.isnan(values)])
+    if not known.size:
+        return Interval(*[math.nan] * 5, skipped=int(values.size))
     ends = []
-    for tail in (TAILS[0], TAILS[2]):
-        reach = math.sqrt(tail * (1 - tail) / known.size)
-        below, above = np.quantile(known, np.clip([tail - reach, tail + reach], 0, 1))
-        ends.append(float(above - below) / 2)
-    low, middle, high = map(float, np.quantile(known, TAILS))
+    with np.errstate(invalid="ignore"):  # between an infinite value and the next
+        for tail in (TAILS[0], TAILS[2]):
+            reach = math.sqrt(tail * (1 - tail) / known.size)
+            below, above = np.quantile(known, np.clip([tail - reach, tail + reach], 0, 1))
+            ends.append(float(above - below) / 2)
+        low, middle, high = map(float, np.quantile(known, TAILS))
     return Interval(low, middle, high, *ends, skipped=int(values.size - known.size))
 
 
 def runs(values: np.ndarray) -> np.ndarray:
     """The ends of the interval in each run of 1,000, (values / 1000, 2); nan is skipped."""
-    return np.nanquantile(values.reshape(-1, RUN), (TAILS[0], TAILS[2]), axis=1).T
+    with np.errstate(invalid="ignore"):
+        return np.nanquantile(values.reshape(-1, RUN), (TAILS[0], TAILS[2]), axis=1).T
 
 
 def misfit(values: np.ndarray, end: float, tail: float, digit: float) -> float:
@@ -239,7 +251,22 @@ def misfit(values: np.ndarray, end: float, tail: float, digit: float) -> float:
 def slopes_of(systems: Systems, row: Row, config: BootstrapConfig, seed: int) -> np.ndarray:
     """Resampled slopes of a row, see `slopes`; a row has the same draws in every study."""
     dates, log_compute = systems.dates[row.systems], systems.log_compute[row.systems]
-    return slopes(seed, row.key, dates, log_compute, config, room=len(systems.names))
+    room = -(-len(systems.names) // ROOM) * ROOM
+    return slopes(seed, row.key, dates, log_compute, config, room=room)
+
+
+def wide_noise(systems: Systems, chosen: Sequence[Row]) -> float:
+    """A factor of noise that must be seen in the interval of the regular systems.
+
+    Noise up to 10^h adds h^2 / 3 to the square of the scatter about the line: a factor of ten
+    widens an interval by an eighth where systems scatter by 1.1 orders of magnitude, and not to be
+    seen where they scatter by more. There the noise goes up to twice their scatter.
+    """
+    for row in chosen:
+        if row.key == REGULAR:
+            scatter = fits.line(systems.dates[row.systems], systems.log_compute[row.systems])
+            return WIDE if scatter.residual_sd < SCATTER else 10.0 ** (2 * scatter.residual_sd)
+    return WIDE
 
 
 def run(config: Any, run: Run) -> StudyResult:
@@ -253,13 +280,16 @@ def run(config: Any, run: Run) -> StudyResult:
     ]
     groups: dict[str, Any] = {}
     drawn: dict[str, np.ndarray] = {}
+    other_noise = {"no noise": 1.0, "wide noise": wide_noise(systems, chosen)}
     seconds: dict[str, float] = {}
     for row in run.each("groups", chosen):
         per_day = slopes_of(systems, row, settings, config.seed)
+        if np.isnan(per_day.reshape(-1, RUN)).all(1).any():
+            continue  # hardly a resample has three systems and two dates
         months = fits.doubling_months(per_day, config.rules.days_per_month)
         started = time.perf_counter()  # the program is compiled by now
         other = {}
-        for name, factor in OTHER_NOISE.items():
+        for name, factor in other_noise.items():
             moved = slopes_of(systems, row, replace(settings, noise=factor), config.seed)
             other[name] = interval(fits.doubling_months(moved, config.rules.days_per_month))
         seconds[row.key] = (time.perf_counter() - started) / len(other)
@@ -274,9 +304,13 @@ def run(config: Any, run: Run) -> StudyResult:
         drawn[row.key] = months
     printed = {row.key: row.printed for row in chosen} if systems.of_the_paper else {}
     return StudyResult(
-        values={"resamples": settings.resamples, "groups": groups},
+        values={
+            "resamples": settings.resamples,
+            "groups": groups,
+            "wide noise": other_noise["wide noise"],
+        },
         tables=[bootstrap_figures.intervals(groups, printed, settings)],
-        figures=bootstrap_figures.figures(groups, drawn, printed),
+        figures=bootstrap_figures.figures(groups, drawn, printed) if groups else [],
         measurements={"seconds": seconds},
         measured_tables=[bootstrap_figures.times(seconds, groups, settings)],
     )

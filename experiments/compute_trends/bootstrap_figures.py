@@ -39,7 +39,7 @@ def intervals(groups: Mapping[str, Any], printed: Mapping[str, Any], settings: A
                 f"{ours.low_error:.3f}; {ours.high_error:.3f}",
                 _spread(found["runs"]["low"]),
                 _spread(found["runs"]["high"]),
-                _printed(printed.get(key)),
+                *([_printed(printed[key])] if printed else []),
                 interval_text(none.low, none.middle, none.high),
                 "[" + "; ".join(f"{value:.2f}" for value in found["orders a year"]) + "]",
             ]
@@ -51,7 +51,7 @@ def intervals(groups: Mapping[str, Any], printed: Mapping[str, Any], settings: A
         "Monte Carlo error",
         "lower end, runs of 1,000",
         "upper end, runs of 1,000",
-        "paper",
+        *(["paper"] if printed else []),
         "without noise",
         "orders of magnitude a year",
     )
@@ -115,16 +115,17 @@ def figures(
         Figure(
             "bootstrap",
             "Bootstrap distributions of the doubling times",
-            "Doubling times of lines through resampled systems, up to their 99% quantile; the "
-            "rules are the ends of the paper's 95% intervals.",
+            "Doubling times of lines through resampled systems, up to their 99% quantile"
+            + ("; the rules are the ends of the paper's 95% intervals." if printed else "."),
             times,
         ),
         Figure(
             "bootstrap-ends",
             "How far 1,000 resamples leave an interval open",
             "Ends of the 95% interval in runs of 1,000 resamples, as the paper's unseeded one is, "
-            "for the smallest groups; the rules are the paper's end and that of all resamples "
-            "together.",
+            "for the smallest groups; a rule is "
+            + ("the paper's end, another " if printed else "")
+            + "that of all resamples together.",
             ends,
         ),
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from experiments.compute_trends import (
@@ -20,8 +21,8 @@ from experiments.compute_trends.projection import ProjectionConfig
 from experiments.compute_trends.rules import Rules
 from experiments.compute_trends.selection import SelectionConfig
 from experiments.compute_trends.sensitivity import SensitivityConfig
+from jaxtrends import places
 from jaxtrends.errors import Problem
-from jaxtrends.formats import UNSHOWABLE, showable
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,35 @@ def datasets(config: Config) -> tuple[str, ...]:
 
 
 def load(config: Config, name: str, folder: Path | None) -> systems.Systems:
-    """The systems of --table, or the paper's.
+    """The systems of --table, or the paper's; its ``origin`` counts those that the rules leave out.
 
     Raises:
-        Problem: the table cannot be used.
+        Problem: the table cannot be used, or not with these rules.
     """
-    found = systems.read(Path(config.table) if config.table else systems.PAPER)
-    for text in (*found.names, *found.domains):
-        if UNSHOWABLE.search(text):
-            raise Problem(f"{name}: {showable(text)!r} holds a control character: remove it.")
-    return found
+    path = places.expanded(config.table) if config.table else systems.PAPER
+    found = systems.read(path)
+    inside = rules.inside(found.dates, config.rules)
+    between = f"--rules.start {config.rules.start} and --rules.end {config.rules.end}"
+    if inside.all():
+        return found
+    if inside.sum() < systems.LEAST_SYSTEMS:
+        raise Problem(
+            f"{path.name}: of its {len(inside)} systems, from {systems.iso(found.dates[0])} to "
+            f"{systems.iso(found.dates[-1])}, {inside.sum()} lie between {between}, and a trend "
+            f"needs {systems.LEAST_SYSTEMS}: move those dates, --rules.end "
+            f"{systems.iso(found.dates[-1] + 1)} say."
+        )
+    systems.check_enough(
+        f"{path.name}, between {between}", found.dates[inside], found.log_compute[inside]
+    )
+    outside = f"; {(~inside).sum()} of the systems do not lie between {between}"
+    return replace(found, origin=found.origin.removesuffix(".") + outside + ".")
+
+
+def other_data(config: Config, data: Mapping[str, systems.Systems]) -> str:
+    """Whose systems they are, where they are not the paper's; "" where they are."""
+    found = data[systems.DATASET]
+    return "" if found.of_the_paper else f"the systems of {found.version}"
 
 
 SMOKE = Config(

@@ -158,7 +158,8 @@ def worlds(data: Data, found: Mapping[str, Any], rules: Rules) -> dict[str, dict
         return segments.design(name, x, breaks, x.mean()) @ fitted
 
     def spread(name: str) -> float:
-        return float(np.sqrt(found[name]["rss"] / (len(x) - found[name]["parameters"] + 1)))
+        left = max(found[name]["rss"], 0.0)  # rounding may leave less than nothing
+        return float(np.sqrt(left / (len(x) - found[name]["parameters"] + 1)))
 
     breaks = np.array([PAPERS_KINK, float(year(day(rules.large_from)))])
     early, deep, large = (
@@ -216,7 +217,8 @@ def run(config: Any, run: Run) -> StudyResult:
     rules: Rules = config.rules
     systems: Systems = run.dataset(DATASET)
     data, labels = kept(systems, rules)
-    if len(data.x) < 3 * settings.fewest:
+    steps = (settings.step / 12, settings.coarse_step / 12)
+    if not all(segments.has_three_pieces(data.x, Search(step, settings.fewest)) for step in steps):
         return StudyResult({"systems": len(data.x)})
     generator = np.random.default_rng((config.seed, STREAM))
     values: dict[str, Any] = {
@@ -227,11 +229,13 @@ def run(config: Any, run: Run) -> StudyResult:
     }
     how = Search(settings.step / 12, settings.fewest)
     dates, slopes = resample_kink(generator, data, settings.resamples, how)
+    with np.errstate(invalid="ignore"):  # between an infinite doubling time and the next
+        before, after = (np.quantile(months(of, rules), TAILS).tolist() for of in slopes.T)
     values["kink"] = {
         "earlier than": {date: float((dates < year(day(date))).mean()) for date in STARTS},
         "dates": np.quantile(dates, TAILS).tolist(),
-        "months before": np.quantile(months(slopes[:, 0], rules), TAILS).tolist(),
-        "months after": np.quantile(months(slopes[:, 1], rules), TAILS).tolist(),
+        "months before": before,
+        "months after": after,
     }
     known = worlds(data, values["models"], rules)
     for name in run.each("simulated trends", list(known)):
@@ -239,6 +243,6 @@ def run(config: Any, run: Run) -> StudyResult:
     return StudyResult(
         values=values,
         curves={"kink": dates.astype(np.float32)},
-        tables=drawn.tables(values),
+        tables=drawn.tables(values, rules),
         figures=drawn.figures(systems, labels, values, dates, rules),
     )

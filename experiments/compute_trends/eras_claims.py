@@ -115,8 +115,8 @@ def _exact(**given: Any) -> Claim:
 CLAIMS: Sequence[Claim] = (
     _exact(
         id="C7a",
-        statement="Training compute grew faster from about 2010 on: two trends fit the years 1952 "
-        "to 2022 better than one.",
+        statement="Training compute grew faster from about 2010 on: two trends fit all the years "
+        "better than one.",
         source="paper",
         reported="doubling in 21.3 months before 2010, in 5.7 months after",
         where="Table 2",

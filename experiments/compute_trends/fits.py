@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 DAYS_PER_YEAR = 365.0  # in the paper's code
+FLAT = 1e-6  # a deviation below this, in orders of magnitude, is rounding
 
 
 class Line(NamedTuple):
@@ -69,7 +70,8 @@ def bic(rss: Any, n: Any, k: int) -> Any:
     """n ln(rss / n) + k ln n: the Bayesian information criterion of a least-squares fit.
 
     k counts coefficients, break points and the variance. The constant n (1 + ln 2 pi) of the
-    Gaussian likelihood is left out, so it compares with its like only.
+    Gaussian likelihood is left out, so it compares with its like only. Fits without scatter, whose
+    sums of squares are rounding or even below zero, are all equally good.
     """
     xp = rss.__array_namespace__()
-    return n * xp.log(rss / n) + k * xp.log(n)
+    return n * xp.log(xp.maximum(rss / n, FLAT**2)) + k * xp.log(n)

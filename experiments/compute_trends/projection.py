@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.compute_trends import fits, segments
 from experiments.compute_trends import projection_figures as drawn
-from experiments.compute_trends import segments
 from experiments.compute_trends.rules import Labels, Rules, label
 from experiments.compute_trends.segments import MODELS, Search
 from experiments.compute_trends.systems import DATASET, Systems, day, iso, year
@@ -102,16 +102,25 @@ class Component(NamedTuple):
 def component(
     model: str, x: np.ndarray, y: np.ndarray, how: Search, share: float = 1.0
 ) -> Component | None:
-    """Fit a model of `segments` to systems in order of date; None where they are too few."""
+    """Fit a model of `segments` to systems in order of date.
+
+    None where they are too few, of too few dates, or lie on the trend to the last digit: there is
+    no telling then how far others scatter.
+    """
     pieces = 1 + {"one line": 0, "two kinks": 2, "three segments": 2}.get(model, 1)
     if len(x) < max(FEWEST, how.fewest * pieces if pieces > 1 else 0) or x[0] == x[-1]:
         return None
-    breaks = MODELS[model].search(x, y[None], np.ones((1, len(x))), how).breaks[0]
+    found = MODELS[model].search(x, y[None], np.ones((1, len(x))), how)
+    if not np.isfinite(found.rss[0]):
+        return None
+    breaks = found.breaks[0]
     columns = segments.design(model, x, breaks, x.mean())
     fitted = segments.coefficients(model, x, y, breaks, x.mean())
     # A searched break costs a degree of freedom as a coefficient does; k counts the variance too.
     freedom = len(x) - (MODELS[model].parameters - 1)
     sd = float(np.sqrt(((y - columns @ fitted) ** 2).sum() / freedom))
+    if sd < fits.FLAT:
+        return None
     unscaled = np.linalg.pinv(columns.T @ columns)
     return Component(model, breaks, float(x.mean()), fitted, unscaled, sd, freedom, share)
 

@@ -69,7 +69,7 @@ CLAIMS = (
     _claim(
         "P2",
         "Regular and large-scale trends side by side predict later systems better than one trend "
-        "since 2010.",
+        "of the deep-learning era.",
         "regular and large-scale",
         "deep-learning era",
     ),

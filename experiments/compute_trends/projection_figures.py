@@ -14,6 +14,12 @@ from jaxtrends.study import Figure, Panel, Series, Table
 SIDE_BY_SIDE = "regular and large-scale"
 
 
+def _flop(logs: np.ndarray) -> np.ndarray:
+    """FLOP of their logarithms; infinite where no float64 is so large, which no figure shows."""
+    with np.errstate(over="ignore"):
+        return 10.0**logs
+
+
 def _power(value: float) -> str:
     return f"10^{value:.1f}"
 
@@ -84,13 +90,13 @@ def figures(
         if name in fitted:
             middle, _, _ = fitted[name][0].predict(at)
             ends = interval(fitted[name], at) if name == "kink" else (None, None)
-            band = [None if end is None else 10**end for end in ends]
+            band = [None if end is None else _flop(end) for end in ends]
             label = f"{name}, carried on"
-            series.append(Series(label, at, 10**middle, *band, style="theory"))
+            series.append(Series(label, at, _flop(middle), *band, style="theory"))
     for name, part in zip(("regular", "large-scale"), fitted.get(SIDE_BY_SIDE, ()), strict=False):
         late = np.linspace(2015.67, last, 40)
         label = f"{name}, carried on"
-        series.append(Series(label, late, 10 ** part.predict(late)[0], style="theory"))
+        series.append(Series(label, late, _flop(part.predict(late)[0]), style="theory"))
     dates = [float(cutoff[:4]) for cutoff in values["backtest"]]
     scores = []
     for place, name in enumerate(fitted):

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from experiments.compute_trends.systems import day
 from jaxtrends.errors import Problem, require_positive
 
@@ -131,6 +133,11 @@ def check(rules: Rules, flag: str = "rules") -> None:
     )
     if not rules.z_low < rules.z_high:
         raise Problem(f"--{flag}.z-low {rules.z_low} must be below --{flag}.z-high {rules.z_high}.")
+
+
+def inside(dates: np.ndarray, rules: Rules) -> np.ndarray:
+    """Which dates (n,), in days since 1970, the rules do not leave out: (n,) truth values."""
+    return (dates > day(rules.start)) & (dates < day(rules.end))
 
 
 def z_scores(dates: Any, values: Any, among: Any, window: Any, sample: Any) -> Any:

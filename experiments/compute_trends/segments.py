@@ -53,6 +53,14 @@ def grid(x: np.ndarray, how: Search) -> np.ndarray:
     return dates[dates < last]
 
 
+def has_three_pieces(x: np.ndarray, how: Search) -> bool:
+    """Whether two dates of the grid part x (n,) into three pieces of enough systems."""
+    if len(x) < 3 * how.fewest:
+        return False
+    before = np.searchsorted(x, grid(x, how), side="right")
+    return bool(before.size and before[-1] - before[0] >= how.fewest)
+
+
 class _Projected(NamedTuple):
     """Sums after level and slope are projected out of everything.
 
@@ -106,8 +114,12 @@ def kink_at(date: float) -> Callable[..., Found]:
     return search
 
 
+def _unfit(count: int) -> Found:
+    return Found(np.full(count, np.inf), np.full((count, 1), np.nan))
+
+
 def kink(x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search) -> Found:
-    """Two lines that meet at a date of the grid."""
+    """Two lines that meet at a date of the grid; an infinite sum of squares if it has none."""
     return kink_and_slopes(x, y, weights, how)[0]
 
 
@@ -116,6 +128,8 @@ def kink_and_slopes(
 ) -> tuple[Found, np.ndarray]:
     """`kink`, and its slopes before and after, (b, 2) per year."""
     knots = grid(x, how)
+    if not knots.size:  # too many systems of one date
+        return _unfit(len(y)), np.full((len(y), 2), np.nan)
     sums = _project(x, y, weights, knots)
     gain = _gain(sums.square, sums.product)
     best = gain.argmax(1)
@@ -193,7 +207,10 @@ def _rows(
 
 
 def two_segments(x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search) -> Found:
-    """Two lines of their own, parted halfway between two systems (a kink and a jump)."""
+    """Two lines of their own, parted halfway between two systems (a kink and a jump).
+
+    The sum of squares is infinite where no two dates part the systems into pieces of enough.
+    """
 
     def best(pieces: np.ndarray) -> tuple[float, list[int]]:
         total = pieces[0] + pieces[:, -1]

@@ -183,10 +183,12 @@ def measure(scene: Scene, y: np.ndarray) -> dict[str, np.ndarray]:
     """
     large, regular = select(scene, y)
     upper, lower = lines(scene.x, y, large), lines(scene.x, y, regular)
+    with np.errstate(invalid="ignore"):  # lines through a single date
+        gap = upper.level - lower.level
     return {
         "doubling": -upper.slope,
         "number": upper.n,
-        "gap": upper.level - lower.level,
+        "gap": gap,
         "r_squared": upper.r_squared,
         "regular_sd": lower.residual_sd,
     }
@@ -300,6 +302,13 @@ def as_slow(null: Mapping[str, np.ndarray], doubling: float) -> list[int]:
     return (null["doubling"] >= doubling).astype(int).tolist()
 
 
+def quantiles(values: np.ndarray) -> np.ndarray:
+    """2.5%, 50% and 97.5% of what is a number, (3,); nan where nothing is."""
+    known = values[~np.isnan(values)]
+    with np.errstate(invalid="ignore"):  # between an infinite value and the next
+        return np.quantile(known, (0.025, 0.5, 0.975)) if known.size else np.full(3, np.nan)
+
+
 def describe(
     null: Mapping[str, np.ndarray], observed: Mapping[str, np.ndarray], trend: Trend
 ) -> dict[str, Any]:
@@ -311,9 +320,7 @@ def describe(
     return {
         "sd": trend.sd,
         "at least": {"doubling": as_slow(null, observed["doubling"][0]), **at_least},
-        "quantiles": {
-            name: np.nanquantile(null[name], (0.025, 0.5, 0.975)).tolist() for name in null
-        },
+        "quantiles": {name: quantiles(found).tolist() for name, found in null.items()},
         "p": p,
         "corrected": corrected(p),
     }
@@ -336,6 +343,10 @@ def run(config: Any, run: Run) -> StudyResult:
     set_up = scene(systems, labels, rules)
     generator = np.random.default_rng((config.seed, STREAM))
     observed = measure(set_up, set_up.y[None])
+    told = all(np.isfinite(found).all() for found in observed.values())
+    if not told or observed["regular_sd"][0] < FLAT:
+        # Lines need dates, R squared needs more than one compute, and simulations a scatter.
+        return StudyResult({"large-scale systems": int(labels.large.sum())})
     values: dict[str, Any] = {
         "observed": {name: float(found[0]) for name, found in observed.items()},
         "null": {},
@@ -361,7 +372,7 @@ def run(config: Any, run: Run) -> StudyResult:
     null = nulls["scatter of all, resampled"]
     for name in run.each("data sets to try the test on", list(worlds)):
         values["trials"][name] = trial(generator, set_up, worlds[name], settings)
-        typical = np.nanmedian(measure(set_up, worlds[name])["doubling"])
+        typical = quantiles(measure(set_up, worlds[name])["doubling"])[1]
         values["trials"][name]["typical"] = as_slow(null, typical)
     worlds["far apart"] = two_trends(generator, set_up, many, apart=FAR)
     for name, y in worlds.items():

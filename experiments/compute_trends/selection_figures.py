@@ -15,14 +15,14 @@ from jaxtrends.study import Figure, Panel, Series, Table
 DAYS_PER_YEAR = 365.2425
 LONGEST = 20.0  # months, of what is drawn
 NAMES = {
-    "doubling": "large-scale doubling [month of 30 days]",
+    "doubling": "large-scale doubling [months]",
     "number": "large-scale systems",
     "gap": "gap to the regular line [order of magnitude]",
     "r_squared": "R squared of the large-scale line",
 }
 WORLDS = {
     "one trend": "one trend",
-    "two trends": "the paper's two trends, as fitted",
+    "two trends": "two trends, as fitted",
     "flat": "two trends, the large-scale one flat",
     "far apart": "two trends, eight orders of magnitude apart",
 }
@@ -111,7 +111,7 @@ def tables(values: Mapping[str, Any], rules: Rules) -> list[Table]:
     both = Table(
         "mixture",
         "One line or two, by the full likelihood",
-        ("model", "k", "BIC", "doubling [month of 30 days]", "share", "spread [OOM]"),
+        ("model", "k", "BIC", "doubling [months]", "share", "spread [OOM]"),
         [
             ["one line", 3, fitted["line"], "", "", ""],
             [
@@ -143,6 +143,8 @@ def figures(
         observed = observed if name == "doubling" else values["observed"][name]
         kept = np.concatenate(list(of_all.values()))
         kept = kept[np.isfinite(kept) & ((kept < LONGEST) | (name != "doubling"))]
+        if not kept.size:
+            continue
         start = kept.min() // width * width - (width / 2 if name == "number" else 0)
         edges = start + width * np.arange(math.ceil((kept.max() - start) / width) + 2)
         series = []
@@ -164,8 +166,9 @@ def figures(
             "for large-scale systems is applied: the doubling time of the systems that it selects, "
             "their number, the distance of their line above the regular one in the middle of the "
             "simulated years, and R squared. The residuals are resampled from all systems after "
-            "September 2015 or from the regular ones alone, which have lost their upper tail to "
-            f"the rule. As slow as observed, or slower, are {shares[0]:.1%} and {shares[1]:.1%}. "
+            f"{rules.large_from} or from the regular ones alone, which have lost their upper tail "
+            "to the rule. As slow as observed, or slower, are "
+            f"{shares[0]:.1%} and {shares[1]:.1%}. "
             f"Doubling times above {LONGEST:g} months and falling trends are not drawn.",
             panels,
         )

@@ -172,11 +172,11 @@ class Conclusion:
 
 CONCLUSIONS = (
     Conclusion("faster", "doubling before deep learning / since", 2.0, np.inf),
-    Conclusion("twenty months", "doubling before deep learning [month of 30 days]", 17.0, 25.0),
-    Conclusion("six months", "doubling since deep learning [month of 30 days]", 5.0, 7.0),
-    Conclusion("six months, regular", "doubling, regular [month of 30 days]", 5.0, 7.0),
+    Conclusion("twenty months", "doubling before deep learning [months]", 17.0, 25.0),
+    Conclusion("six months", "doubling since deep learning [months]", 5.0, 7.0),
+    Conclusion("six months, regular", "doubling, regular [months]", 5.0, 7.0),
     Conclusion("slower", "doubling, large-scale / regular", 1.0, np.inf),
-    Conclusion("ten months", "doubling, large-scale [month of 30 days]", 8.0, 13.0),
+    Conclusion("ten months", "doubling, large-scale [months]", 8.0, 13.0),
     Conclusion("a class apart", "gap, large-scale to regular [order of magnitude]", 1.0, np.inf),
 )
 FEWEST = 5  # systems in a group, below which a combination says nothing of it
@@ -189,7 +189,8 @@ def quantities(fitted: Fitted, rules: Rules) -> dict[str, np.ndarray]:
         time = fits.doubling_months(np.asarray(fitted.slopes[group]), rules.days_per_month)
         months[group] = np.where(np.asarray(fitted.n[group]) >= FEWEST, time, np.nan)
     # A ratio of slopes keeps its sense where large-scale systems do not grow: it passes infinity.
-    slower = np.asarray(fitted.slopes["regular"]) / np.asarray(fitted.slopes["large"])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slower = np.asarray(fitted.slopes["regular"]) / np.asarray(fitted.slopes["large"])
     slower = np.where(slower > 0, slower, np.inf)
     enough = np.isfinite(months["large"]) & np.isfinite(months["regular"])
     return {

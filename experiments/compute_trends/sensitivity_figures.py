@@ -52,7 +52,7 @@ def tables(values: Mapping[str, Any]) -> list[Table]:
             "sensitivity",
             "The paper's conclusions over all combinations of choices",
             (
-                *("quantity", "holds if", "paper's choice", "lowest", "2.5%", "median", "97.5%"),
+                *("quantity", "holds if", "the rules' choice", "lowest", "2.5%", "median", "97.5%"),
                 *("highest", "share that holds", "share, compute dealt anew"),
             ),
             rows,
@@ -62,7 +62,7 @@ def tables(values: Mapping[str, Any]) -> list[Table]:
         ),
         Table(
             "sensitivity_alone",
-            "One choice moved at a time, the others as in the paper",
+            "One choice moved at a time, the others as in the rules",
             ("quantity", "choice", "lowest", "highest", "fails at"),
             hanging,
         ),
@@ -72,7 +72,7 @@ def tables(values: Mapping[str, Any]) -> list[Table]:
 def maps(
     found: Mapping[str, np.ndarray], grid: Mapping[str, np.ndarray], paper: tuple[int, ...]
 ) -> Figure:
-    """Doubling times where two choices are moved, the others as in the paper."""
+    """Doubling times where two choices are moved, the others as in the rules."""
     points = {
         name: year(values) if name.endswith("_from") else values for name, values in grid.items()
     }
@@ -92,15 +92,14 @@ def maps(
                 title,
                 TITLES[across],
                 TITLES[up],
-                [Series("the paper's choice", here[:1], here[1:], style="points")],
-                map=Map(points[across], points[up], shown, "doubling [month of 30 days]"),
+                [Series("the rules' choice", here[:1], here[1:], style="points")],
+                map=Map(points[across], points[up], shown, "doubling [months]"),
             )
         )
     return Figure(
         "sensitivity",
         "What the doubling times hang on",
         "Doubling times where two of the five choices are moved and the others stay as in the "
-        "paper. Mind the scales: of all systems and of the regular ones the doubling time hardly "
-        "depends on the choices, of the large-scale ones it does.",
+        "rules. Mind the scales, which differ from map to map.",
         panels,
     )

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxtrends.errors import Problem
+from jaxtrends.formats import UNSHOWABLE, showable
 
 PAPER = Path(__file__).with_name("milestone_systems.csv")
 DATASET = "milestone_systems"  # its name in a record
@@ -33,6 +34,7 @@ MOST_SYSTEMS = 5_000  # windows are compared pair by pair
 LEAST_SYSTEMS = 3  # a line through two has no residuals
 EPOCH = date(1970, 1, 1).toordinal()
 YEARS = range(1900, 2101)
+FLOP = (1.0, 1e60)  # less is no operation, and more than nature has room for
 
 # Column -> the headings under which it is found, compared without case, spaces and signs.
 HEADINGS = {
@@ -44,7 +46,8 @@ HEADINGS = {
 
 _PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?([eE][+-]?\d+)?")
-_DAY_FIRST = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})")
+_SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})")
+_SEPARATORS = {";": "semicolons", "\t": "tabs"}  # but the comma
 
 
 @dataclass(frozen=True)
@@ -81,17 +84,19 @@ class Systems:
         return self.digest == _digest(PAPER.read_bytes())
 
 
-def day(text: str) -> float:
+def day(text: str, month_first: bool = False) -> float:
     """Days since 1 January 1970 of a date: 2015-09-01, 01/09/2015, 2015-09 or 2015.
 
-    A month or year alone is its first day, as in the paper's table.
+    A month or year alone is its first day, as in the paper's table. Of 01/09/2015 the day stands
+    first, or the month if ``month_first``.
 
     Raises:
         ValueError: it is no such date, or not of the years 1900 to 2100.
     """
     text = text.strip()
-    if found := _DAY_FIRST.fullmatch(text):
-        chosen = date(*map(int, reversed(found.groups())))
+    if found := _SLASHED.fullmatch(text):
+        first, second, whole_year = map(int, found.groups())
+        chosen = date(whole_year, *((first, second) if month_first else (second, first)))
     elif re.fullmatch(r"\d{4}", text):
         chosen = date(int(text), 1, 1)
     elif re.fullmatch(r"\d{4}-\d{2}", text):
@@ -121,7 +126,9 @@ def read(path: Path = PAPER) -> Systems:
 
     The columns are system, publication_date, training_compute_flop and, if it has one, domain; the
     headings "Publication date" or "Training compute (FLOP)" do as well. Dates are ISO, dd/mm/yyyy
-    or years; FLOP are written 1e21 or 1,000,000. Rows without compute or date are counted.
+    or years; FLOP are written 1e21 or 1,000,000. Rows without compute or date are counted. Dates
+    are mm/dd/yyyy if one of them can be nothing else; where any could be either, ``origin`` says
+    how they were read.
 
     Raises:
         Problem: the table cannot be used; the sentence names the row and the column. Row 1 is the
@@ -130,39 +137,85 @@ def read(path: Path = PAPER) -> Systems:
     content = _content(path)
     heading, rows = _table(path, content)
     columns = _columns(path, heading)
+    table = [
+        (f"{path.name}, row {number}", _cells(path, number, cells, heading, columns))
+        for number, cells in rows
+    ]
+    month_first, read_as = _order_of_dates(
+        [(where, cell["publication_date"]) for where, cell in table]
+    )
     found: list[tuple[float, float, str, str]] = []
-    seen: dict[tuple[str, float], int] = {}
+    seen: dict[tuple[str, float], str] = {}
     without_compute = without_date = 0
-    for number, cells in rows:
-        if len(cells) > len(heading):
-            raise Problem(
-                f"{path.name}, row {number}, has {len(cells)} cells under {len(heading)} headings: "
-                "put a cell that holds a comma in double quotes."
-            )
-        cell = {
-            name: cells[place].strip() if place < len(cells) else ""
-            for name, place in columns.items()
-        }
-        where = f"{path.name}, row {number}, column "
-        flop = _flop(where, cell["training_compute_flop"])
-        when = _day(where, cell["publication_date"])
+    for where, cell in table:
+        flop = _flop(f"{where}, column training_compute_flop", cell["training_compute_flop"])
+        when = _day(f"{where}, column publication_date", cell["publication_date"], month_first)
         if flop is None:
             without_compute += 1
         elif when is None:
             without_date += 1
         elif not cell["system"]:
-            raise Problem(f"{where}system: the cell is blank: give the system a name.")
+            raise Problem(f"{where}, column system: the cell is blank: give the system a name.")
         else:
-            first = seen.setdefault((cell["system"].casefold(), when), number)
-            if first != number:
+            first = seen.setdefault((cell["system"].casefold(), when), where)
+            if first != where:
                 raise Problem(
-                    f"{where}system: {cell['system']!r} of {iso(when)} stands in row {first} "
-                    "already: remove one of them, or give them names of their own."
+                    f"{where}, column system: {cell['system']!r} of {iso(when)} stands in "
+                    f"{first.rpartition(', ')[2]} already: remove one of them, or give them names "
+                    "of their own."
                 )
             found.append((when, math.log10(flop), cell["system"], cell.get("domain", "")))
     found.sort(key=lambda row: row[0])
-    _enough(path, found, without_compute, without_date)
-    return _systems(path, content, found, without_compute, without_date)
+    left_out = f"{without_compute} rows without compute" + (
+        f" and {without_date} without a date" if without_date else ""
+    )
+    if len(found) > MOST_SYSTEMS:
+        raise Problem(f"{path.name} has {len(found)} systems, and at most {MOST_SYSTEMS} are read.")
+    digest = _digest(content)
+    ours = digest == _digest(PAPER.read_bytes())
+    source = f"The project's table of {ATTRIBUTION}" if ours else "A table of the user's own"
+    systems = Systems(
+        names=tuple(name for _, _, name, _ in found),
+        dates=np.array([when for when, *_ in found]),
+        log_compute=np.array([log_compute for _, log_compute, *_ in found]),
+        domains=tuple(domain for *_, domain in found),
+        without_compute=without_compute,
+        without_date=without_date,
+        version="2022-03" if ours else path.name,
+        digest=digest,
+        origin=f"{source}: {len(found)} systems; left out: {left_out}{read_as}.",
+        licence="CC BY 4.0" if ours else "not known",
+    )
+    some = f" (left out: {left_out})" if without_compute or without_date else ""
+    check_enough(path.name + some, systems.dates, systems.log_compute)
+    return systems
+
+
+def check_enough(source: str, dates: np.ndarray, log_compute: np.ndarray) -> None:
+    """Refuse systems that no trend can be fitted to.
+
+    Args:
+        source:      what they are, to begin a sentence with.
+        dates:       (n,) float64 in order, days since 1970.
+        log_compute: (n,) float64.
+
+    Raises:
+        Problem: there are too few, they are all of one month, or of the same compute.
+    """
+    if len(dates) < LEAST_SYSTEMS:
+        raise Problem(
+            f"{source} has too few systems with a date and a compute: {len(dates)}, and "
+            f"a trend needs {LEAST_SYSTEMS}."
+        )
+    if dates[-1] - dates[0] < 31:
+        raise Problem(
+            f"{source}: all systems are from {iso(dates[0])} to {iso(dates[-1])}, and a trend "
+            "needs more than a month."
+        )
+    if len(set(log_compute)) == 1:
+        raise Problem(
+            f"{source}: all systems have the same compute, and nothing can be told of how it grew."
+        )
 
 
 def _content(path: Path) -> bytes:
@@ -182,20 +235,38 @@ def _content(path: Path) -> bytes:
 
 def _table(path: Path, content: bytes) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The heading, and the rows that are not blank with their numbers."""
+    reader = None
     try:
         text = content.decode("utf-8-sig")
+        _check_separator(path, text)
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        rows = [(number, cells) for number, cells in enumerate(reader, start=1) if any(cells)]
+        rows = [
+            (number, cells)
+            for number, cells in enumerate(reader, start=1)
+            if any(cell.strip() for cell in cells)
+        ]
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise Problem(
             f"{path.name}, line {line}, is not UTF-8: save the table as CSV in UTF-8."
         ) from None
     except csv.Error as error:
-        raise Problem(f"{path.name} is not a CSV table ({error}).") from None
+        raise Problem(f"{path.name} is not a CSV table: line {reader.line_num}: {error}.") from None
     if not rows:
         raise Problem(f"{path.name} is empty: it needs the columns {', '.join(HEADINGS)}.")
     return rows[0][1], rows[1:]
+
+
+def _check_separator(path: Path, text: str) -> None:
+    """Refuse a table whose heading is parted by something else than commas, and name it."""
+    heading = next((line for line in re.split(r"[\r\n]+", text) if line.strip()), "")
+    heading = re.sub(r'"[^"]*"', "", heading)
+    for separator, name in _SEPARATORS.items():
+        if heading.count(separator) > heading.count(","):
+            raise Problem(
+                f"{path.name} has {name} between its columns: save it as CSV with commas, and "
+                "with points in its numbers."
+            )
 
 
 def _columns(path: Path, heading: list[str]) -> dict[str, int]:
@@ -217,6 +288,57 @@ def _columns(path: Path, heading: list[str]) -> dict[str, int]:
     return places
 
 
+def _cells(
+    path: Path, number: int, cells: list[str], heading: list[str], columns: dict[str, int]
+) -> dict[str, str]:
+    """The cells of a row by the names of their columns; blank where the row ends before them."""
+    if any(cell.strip() for cell in cells[len(heading) :]):  # commas that end a row do no harm
+        raise Problem(
+            f"{path.name}, row {number}, has {len(cells)} cells under {len(heading)} headings: "
+            "put a cell that holds a comma in double quotes."
+        )
+    found = {}
+    for name, place in columns.items():
+        text = cells[place] if place < len(cells) else ""
+        if UNSHOWABLE.search(text.replace("\r\n", "\n")):
+            raise Problem(
+                f"{path.name}, row {number}, column {name}: '{showable(text)[:40]}' holds a "
+                "control character: remove it."
+            )
+        found[name] = " ".join(text.split())
+    return found
+
+
+def _order_of_dates(dates: list[tuple[str, str]]) -> tuple[bool, str]:
+    """Whether the month stands first in dates with slashes, and how to say so where it matters.
+
+    Args:
+        dates: where each stands, and its text.
+
+    Raises:
+        Problem: some can only be read day first, and some only month first.
+    """
+    day_first = month_first = either = None
+    for where, text in dates:
+        if slashed := _SLASHED.fullmatch(text):
+            first, second = int(slashed[1]), int(slashed[2])
+            if first > 12 >= second:
+                day_first = day_first or (where, text)
+            elif second > 12 >= first:
+                month_first = month_first or (where, text)
+            elif first != second:
+                either = either or (where, text)
+    if day_first and month_first:
+        raise Problem(
+            f"{month_first[0]}, column publication_date: {month_first[1]} has its month first, and "
+            f"{day_first[1]} in {day_first[0].rpartition(', ')[2]} its day: write dates as "
+            "2015-09-30."
+        )
+    order = "month" if month_first else "day"
+    said = f"; dates such as {either[1]} are read {order} first" if either else ""
+    return bool(month_first), said
+
+
 def _flop(where: str, text: str) -> float | None:
     if not text:
         return None
@@ -224,71 +346,32 @@ def _flop(where: str, text: str) -> float | None:
     value = float(text.replace(",", "")) if known else math.nan
     if not math.isfinite(value):
         raise Problem(
-            f"{where}training_compute_flop: {text[:40]!r} is not a number of FLOP: write 1e21 or "
-            "1,000,000."
+            f"{where}: {text[:40]!r} is not a number of FLOP: write 1e21 or 1,000,000, or leave "
+            "the cell blank where the compute is not known."
         )
     if value <= 0:
         raise Problem(
-            f"{where}training_compute_flop: {text[:40]!r} is not above zero: leave the cell blank "
-            "where the compute is not known."
+            f"{where}: {text[:40]!r} is not above zero: leave the cell blank where the compute is "
+            "not known."
+        )
+    if not FLOP[0] <= value <= FLOP[1]:
+        raise Problem(
+            f"{where}: {text[:40]!r} is not from 1 to 10^60: write the training compute in FLOP."
         )
     return value
 
 
-def _day(where: str, text: str) -> float | None:
+def _day(where: str, text: str, month_first: bool) -> float | None:
     if not text:
         return None
     try:
-        return day(text)
+        return day(text, month_first)
     except ValueError:
+        order = "09/30/2015 (month first)" if month_first else "30/09/2015 (day first)"
         raise Problem(
-            f"{where}publication_date: {text[:40]!r} is not a date from {YEARS[0]} to {YEARS[-1]}: "
-            "write 2015-09-30, 30/09/2015 (day first) or 2015."
+            f"{where}: {text[:40]!r} is not a date from {YEARS[0]} to {YEARS[-1]}: write "
+            f"2015-09-30, {order} or 2015, or leave the cell blank where it is not known."
         ) from None
-
-
-def _enough(path: Path, found: list, without_compute: int, without_date: int) -> None:
-    if len(found) < LEAST_SYSTEMS:
-        raise Problem(
-            f"{path.name} has {len(found)} systems with a date and a compute ({without_compute} "
-            f"rows without compute, {without_date} without a date), and a trend needs "
-            f"{LEAST_SYSTEMS}."
-        )
-    if len(found) > MOST_SYSTEMS:
-        raise Problem(f"{path.name} has {len(found)} systems, and at most {MOST_SYSTEMS} are read.")
-    if found[-1][0] - found[0][0] < 31:
-        raise Problem(
-            f"{path.name}, column publication_date: all systems are from {iso(found[0][0])} to "
-            f"{iso(found[-1][0])}, and a trend needs more than a month."
-        )
-    if len({log_compute for _, log_compute, *_ in found}) == 1:
-        raise Problem(
-            f"{path.name}, column training_compute_flop: all systems have the same compute, and "
-            "nothing can be told of how it grew."
-        )
-
-
-def _systems(
-    path: Path, content: bytes, found: list, without_compute: int, without_date: int
-) -> Systems:
-    digest = _digest(content)
-    ours = digest == _digest(PAPER.read_bytes())
-    left_out = f"{without_compute} rows without compute" + (
-        f" and {without_date} without a date" if without_date else ""
-    )
-    source = f"The project's table of {ATTRIBUTION}" if ours else "A table of the user's own"
-    return Systems(
-        names=tuple(name for _, _, name, _ in found),
-        dates=np.array([when for when, *_ in found]),
-        log_compute=np.array([log_compute for _, log_compute, *_ in found]),
-        domains=tuple(domain for *_, domain in found),
-        without_compute=without_compute,
-        without_date=without_date,
-        version="2022-03" if ours else path.name,
-        digest=digest,
-        origin=f"{source}: {len(found)} systems; left out: {left_out}.",
-        licence="CC BY 4.0" if ours else "not known",
-    )
 
 
 def _digest(content: bytes) -> str:

@@ -158,6 +158,8 @@ def run(config: Any, run: Run) -> StudyResult:
         per_day = bootstrap.slopes_of(systems, row, config.bootstrap, config.seed)
         months = fits.doubling_months(per_day, rules.days_per_month)
         found[row.key]["interval"] = bootstrap.interval(months)
+        if not systems.of_the_paper:
+            continue
         if row.printed.low is not None and not row.misprint:
             off = misfits(months, row.printed)
             ends_off |= {f"{row.key}, {end}": errors for end, errors in off.items()}
@@ -188,5 +190,5 @@ def run(config: Any, run: Run) -> StudyResult:
             "Table 2's ends": headline,
             "misnamed outliers": len(LOW_OUTLIERS ^ set(listed["low outliers"])),
         }
-    tables = tables_figures.tables(every, values, values.get(PAPER), TABLE_2)
+    tables = tables_figures.tables(every, values, values.get(PAPER), TABLE_2, rules)
     return StudyResult(values=values, tables=tables)

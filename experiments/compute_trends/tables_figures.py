@@ -8,9 +8,11 @@ from typing import Any
 
 from experiments.compute_trends.bootstrap_figures import interval_text
 from experiments.compute_trends.rows import Printed, Row
+from experiments.compute_trends.rules import Rules
 from jaxtrends.study import Table
 
-COLUMNS = (
+OURS = ("systems", "n", "doubling time [months]", "R²", "95% interval [months]")
+COLUMNS = (  # where the systems are the paper's
     "systems",
     "n",
     "n (paper)",
@@ -52,26 +54,30 @@ def _agreement(row: Row, ends: Mapping[str, float]) -> str:
 
 
 def _cells(row: Row, values: Mapping[str, Any], paper: Mapping[str, Any] | None) -> list[Any]:
+    """A row under `COLUMNS`, or under `OURS` where the systems are not the paper's."""
     found, printed = values["rows"][row.key], row.printed
-    ours = found["interval"]
-    rounds = agrees = "other systems"
-    if paper is not None:  # the systems are the paper's
-        off = [name for name, units in paper["off"][row.key].items() if units != 0]
-        rounds = "no: " + ", ".join(off) if off else "yes"
-        agrees = _agreement(row, paper["ends"])
-    return [
-        row.name,
-        found["n"],
-        printed.n,
-        _rounded(found["doubling"], 2),
-        f"{printed.doubling:.1f}",
-        _rounded(found["r_squared"], 3),
-        f"{printed.r_squared:.2f}",
-        "-" if ours is None else interval_text(ours.low, ours.middle, ours.high),
-        _printed_interval(printed),
-        rounds,
-        agrees,
-    ]
+    interval = found["interval"]
+    cells = {
+        "systems": row.name,
+        "n": found["n"],
+        "doubling time [months]": _rounded(found["doubling"], 2),
+        "R²": _rounded(found["r_squared"], 3),
+        "95% interval [months]": "-"
+        if interval is None
+        else interval_text(interval.low, interval.middle, interval.high),
+    }
+    if paper is None:
+        return [cells[column] for column in OURS]
+    off = [name for name, units in paper["off"][row.key].items() if units != 0]
+    cells |= {
+        "n (paper)": printed.n,
+        "paper": f"{printed.doubling:.1f}",
+        "R² (paper)": f"{printed.r_squared:.2f}",
+        "interval (paper)": _printed_interval(printed),
+        "figures round to the printed": "no: " + ", ".join(off) if off else "yes",
+        "interval agrees": _agreement(row, paper["ends"]),
+    }
+    return [cells[column] for column in COLUMNS]
 
 
 def _table_2(
@@ -125,46 +131,58 @@ def tables(
     values: Mapping[str, Any],
     paper: Mapping[str, Any] | None,
     table_2: Sequence[Printed],
+    rules: Rules,
 ) -> list[Table]:
     """Tables 3, 4, 6 and 8 with the printed figures; Table 2; the traps; what was read.
 
-    ``paper`` is None where the systems are not the paper's.
+    ``paper`` is None where the systems are not the paper's: no printed figure then stands there.
     """
     by_key = {row.key: row for row in rows}
+    note = "Intervals: 2.5%, 50% and 97.5% quantiles of resampled lines."
+    if paper is not None:
+        note += (
+            f" A printed one agrees if both ends lie within {ALLOWED:g} standard errors of where "
+            "1,000 resamples, as the paper drew, put them."
+        )
+    if paper is None or rules != Rules():
+        note += (
+            " Rows have the names of the paper's. Here they are of systems after "
+            f"{rules.start} and before {rules.end}, deep learning begins after {rules.dl_from} "
+            f"and the large-scale era after {rules.large_from}."
+        )
     made = [
         Table(
             f"table{number}",
             title,
-            COLUMNS,
+            OURS if paper is None else COLUMNS,
             [_cells(row, values, paper) for row in rows if row.table == number],
-            "Intervals: 2.5%, 50% and 97.5% quantiles of resampled lines. A printed one agrees if "
-            f"both ends lie within {ALLOWED:g} standard errors of where 1,000 resamples, as the "
-            "paper drew, put them.",
+            note,
         )
         for number, title in TITLES.items()
     ]
-    trapped = [
-        [
-            name,
-            found["row"],
-            found["n"],
-            by_key[found["row"]].printed.n,
-            _rounded(found["doubling"], 2),
-            f"{by_key[found['row']].printed.doubling:.1f}",
-        ]
-        for name, found in values["traps"].items()
-    ]
-    columns = ("another reading", "row", "n", "n (paper)", "doubling time [months]", "paper")
-    note = (
-        "Each reading changes one rule of the paper's code. The sample deviation changes no row of "
-        "the paper's systems."
-    )
+    if paper is not None:
+        made.append(_table_2(by_key, values, table_2))
     names = values["names"]
     counts = [[name, count] for name, count in values["systems"].items()]
     listed = "; ".join(f"{kind}: {', '.join(names[kind]) or 'none'}" for kind in names)
     return [
         *made,
-        _table_2(by_key, values, table_2),
-        Table("traps", "Other readings of the method", columns, trapped, note),
+        _traps(by_key, values, paper is not None),
         Table("systems", "Systems read and labelled", ("systems", "count"), counts, f"{listed}."),
     ]
+
+
+def _traps(rows: Mapping[str, Row], values: Mapping[str, Any], of_the_paper: bool) -> Table:
+    columns = ["another reading", "row", "n", "doubling time [months]"]
+    cells = [
+        [name, found["row"], found["n"], _rounded(found["doubling"], 2)]
+        for name, found in values["traps"].items()
+    ]
+    note = "Each reading changes one rule of the paper's code."
+    if of_the_paper:
+        columns += ["n (paper)", "paper"]
+        for row in cells:
+            printed = rows[row[1]].printed
+            row += [printed.n, f"{printed.doubling:.1f}"]
+        note += " The sample deviation changes no row of the paper's systems."
+    return Table("traps", "Other readings of the method", columns, cells, note)

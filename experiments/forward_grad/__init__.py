@@ -16,6 +16,7 @@ from experiments.forward_grad import (
     scaling_claims,
     test_functions,
     test_functions_claims,
+    told,
     training,
     training_claims,
 )
@@ -76,22 +77,14 @@ EXPERIMENT = Experiment(
             timed=True,
         ),
     },
-    scale="Networks of 10^3 to 10^6 parameters on 8x8 or 28x28 images; the full preset trains the "
-    "paper's own MLP (Figure 4) on the whole of MNIST for the paper's 20,000 iterations.",
+    scale=told.scale,
     rigging="A shared learning rate that suits one side decides the comparison by itself, so the "
     "paper's shared rates and rates tuned for each method on one common grid stand side by side; "
     "a rate so small that nothing is learned would make any two methods equal, so backprop's own "
     "progress is a claim of its own and an untrained net is the negative control; timing one "
     "method's untuned code against another's tuned code would decide a race, so both are compiled "
     "by the same compiler from one definition of the network.",
-    departures=(
-        "The paper's own forward-mode engine inside PyTorch is replaced by jax.jvp, compiled by "
-        "XLA: claims about run time are claims about this implementation.",
-        "Batches are drawn with replacement.",
-        "Weights start from Flax's default (LeCun normal, zero biases); the paper does not say.",
-        "The default preset trains on 4,000 MNIST images, at learning rates fit for that size.",
-        "Batch size 64 and the decay exp(-1e-4 t) are those of public ports.",
-    ),
+    departures=told.departures,
     check=settings.check,
     datasets=settings.datasets,
     plan=plan.plan,

@@ -47,6 +47,9 @@ def check(config: Config, own_methods: tuple[str, ...] = ()) -> None:
     from jaxtrends.data import DATASETS
 
     choose("data set", config.dataset, DATASETS)
+    for method in own_methods:
+        if method in METHODS:
+            raise Problem(f"{method} is one of the experiment's methods: give yours another name.")
     for method in config.methods:
         choose("method", method, [*METHODS, *own_methods])
     if config.seed < 0:
@@ -82,6 +85,8 @@ def _check_task(flag: str, task: Task) -> None:
     rates = {"shared_rates": task.shared_rates, "grid": task.grid}
     for name, values in rates.items():
         require_positive(**{f"{flag}.{name}[{i}]": rate for i, rate in enumerate(values)})
+    if len({f"{rate:g}" for rate in task.shared_rates}) < len(task.shared_rates):
+        raise Problem(f"--{flag}.shared-rates must differ in their first six digits.")
     for name in ("steps", "tuning_steps"):
         if getattr(task, name) % task.log_every:
             raise Problem(

@@ -36,6 +36,14 @@ def operations(config: Any, methods: Sequence[str] = ()) -> Mapping[str, Any]:
     return {"training": steps}
 
 
+def parameters(config: Any) -> list[float]:
+    """Of every network that is trained."""
+    return [
+        _network(task, SPLITS[task.dataset or config.dataset][0]).parameters
+        for _, task in _tasks(config)
+    ]
+
+
 def _training(config: Any, methods: Sequence[str]) -> Iterator[Planned]:
     for name, task in _tasks(config):
         yield from _task(name, task, config, methods)

@@ -15,6 +15,7 @@ from experiments.moe_design import (
     planned,
     specialisation,
     specialisation_claims,
+    told,
     z_loss,
     z_loss_claims,
 )
@@ -81,8 +82,7 @@ EXPERIMENT = Experiment(
             _seconds("finetuning"),
         ),
     },
-    scale="Decoders of one to four layers with 10^4 to 10^6 parameters and 8 to 16 experts, "
-    "against encoder-decoders of up to 269 thousand million parameters with up to 64.",
+    scale=told.scale,
     rigging="A learning rate at which nothing or everything fails shows no cure, and one picked "
     "after the fact shows any: so the rate is the one at which a third of the baseline's tuning "
     "runs fail, the rules of failure were fixed before, and the runs that are judged have other "
@@ -100,9 +100,9 @@ EXPERIMENT = Experiment(
         "Failure is provoked by the learning rate; the paper's runs of an XL model fail at its "
         "own settings.",
         "Input jitter, dropout and GEGLU, which the paper compares with the z-loss, are not run.",
-        "Router logits stay below ten here, where bfloat16 rounds little: an unstable run is one "
-        "that gets stuck, and the z-loss moves what it acts on, the squared log-sum-exp, rather "
-        "than the largest logit.",
+        "In the presets default and full router logits stay below ten, where bfloat16 rounds "
+        "little: an unstable run is one that gets stuck, and the z-loss moves what it acts on, the "
+        "squared log-sum-exp, rather than the largest logit.",
         "Fine-tuning is on an unseen cluster of the same made-up task.",
     ),
     check=settings.check,

@@ -15,6 +15,7 @@ from experiments.moe_scaling import (
     layout_claims,
     plan,
     planned,
+    told,
 )
 from experiments.moe_scaling import config as settings
 from jaxtrends import experiment
@@ -78,29 +79,16 @@ EXPERIMENT = Experiment(
             timed=True,
         ),
     },
-    scale="Transformers of 10^4 to 10^6 parameters on sequences of 32 tokens; the paper trains "
-    "10^9 to 10^11 parameters on 3 x 10^11 tokens.",
+    scale=told.scale,
     rigging="A task that is all memory favours parameters, and so experts: the lookup task is "
-    "such a one and says so, and English text stands beside it. An untuned dense network would "
-    "lose to anything, so every arm's learning rate is tuned on one grid that extends itself. A "
-    "larger dense network that is merely slow would be a weak rival, so the cheaper of two dense "
-    "networks counts. Experts to whom tokens go in turn must show no saving, those behind a router "
-    "that never learned are given as even a load as the others, and what is "
-    "saved where there is nothing to divide by cluster stands beside; the empty places of experts "
-    "are counted in a claim of their own.",
-    departures=(
-        "The paper's quality is zero-shot accuracy and validation loss; here it is validation "
-        "loss alone.",
-        "The paper puts experts on every other layer; small networks have them on all.",
-        "The paper has 128 experts; here are 4 to 64, and claims are about 16.",
-        "Capacity factor 1.25 instead of 1.0, which at so few tokens a step drops too many.",
-        "Adam at a constant rate after a warm-up, so that one run tells the loss at every budget.",
-        "Networks of two layers: their halves are a layer each, and a student has one layer less, "
-        "which is half, where the paper takes 3 of 24 away. Layouts of full have 4 and 16 experts "
-        "a layer, the paper's 32 and 128.",
-        "A router's z-loss of 10^-3, which the paper does not have.",
-        "Batches are drawn with replacement.",
-    ),
+    "such a one and says so, and in the preset full English text stands beside it. An untuned "
+    "dense network would lose to anything, so every arm's learning rate is tuned on one grid that "
+    "extends itself. A larger dense network that is merely slow would be a weak rival, so the "
+    "cheaper of two dense networks counts. Experts to whom tokens go in turn must show no saving, "
+    "those behind a router that never learned are given as even a load as the others, and in the "
+    "preset full what is saved where there is nothing to divide by cluster stands beside; the "
+    "empty places of experts are counted in a claim of their own.",
+    departures=told.departures,
     check=settings.check,
     datasets=settings.datasets,
     plan=plan.plan,

@@ -67,6 +67,10 @@ def check(config: Config, own_methods: tuple[str, ...] = ()) -> None:
         if layers > MOST_LAYERS:  # before any network of them is described
             flag = name.replace("_", "-")
             raise Problem(f"--{flag}.network.layers must be at most {MOST_LAYERS}, not {layers}.")
+        # Before anything is divided by them.
+        schedule = getattr(config, name).schedule
+        counts = {"groups": schedule.groups, "log-every": schedule.log_every}
+        require_positive(**{f"{name}.schedule.{key}": count for key, count in counts.items()})
     for study in (compute_to_quality, layout, distillation):
         study.check(getattr(config, study.__name__.rpartition(".")[2]), config.texts)
     dispatch.check(config.dispatch)
