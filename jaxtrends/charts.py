@@ -7,6 +7,7 @@ shows; an experiment adds one of its own only where its paper has one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -141,7 +142,7 @@ def over(
             label = {"steps": "step", "flops": "training FLOPs"}.get(axis, axis)
             panels.append(Panel(_words(name), label, shown.label(what), series, x_scale, y_scale))
         return Figure(
-            f"{shown.study}-{what}-{axis}".replace("_", "-"),
+            _name(shown.study, what, axis),
             title.get("title", f"{_words(what).capitalize()} against {axis}"),
             f"{_words(what).capitalize()}, {_seeds(shown)}: {SPREAD}.",
             panels,
@@ -175,7 +176,7 @@ def difference(treatment: str, reference: str, metric: str = "") -> Chart:
                 )
             )
         return Figure(
-            f"{shown.study}-{treatment}-{reference}-difference".replace(" ", "-"),
+            _name(shown.study, treatment, reference, "difference"),
             f"{_words(treatment).capitalize()} against {_words(reference)}",
             f"Difference of the {_words(what)}, paired by seed, {_seeds(shown)}: {INTERVAL}.",
             panels,
@@ -190,7 +191,7 @@ def finals(against: str, on: str = "", x_scale: str = "log", **title: str) -> Ch
     def chart(shown: Shown) -> Figure:
         what = on or f"test_{shown.metric}"
         return Figure(
-            f"{shown.study}-{what}-{against}".replace("_", "-"),
+            _name(shown.study, what, against),
             title.get("title", f"{_words(what).capitalize()} against {_words(against)}"),
             f"{_words(what).capitalize()}, {_seeds(shown)}: {RANGE}.",
             [
@@ -274,7 +275,7 @@ def climb(
                     )
                 )
         return Figure(
-            f"{shown.study}-ladder-{what}".replace("_", "-"),
+            _name(shown.study, "ladder", what),
             title.get("title", f"{_words(what).capitalize()} against {shown.size}"),
             f"{_words(what).capitalize()}, {_seeds(shown)}: {INTERVAL}; differences are paired by "
             "seed.",
@@ -351,7 +352,7 @@ def outcomes(shown: Shown) -> Table:
                 ]
             )
     return Table(
-        f"{shown.study}-outcomes".replace("_", "-"),
+        _name(shown.study, "outcomes"),
         f"Outcomes of {_words(shown.study)}",
         [
             *("task", "arm", *map(_words, facts), "steps", "learning rate", *map(_words, tuned)),
@@ -390,12 +391,17 @@ def grids(shown: Shown) -> Table:
         for point, scores in zip(points_tried(arm["grid"]), arm["grid"]["scores"], strict=True)
     ]
     return Table(
-        f"{shown.study}-tuning".replace("_", "-"),
+        _name(shown.study, "tuning"),
         f"Tuning of {_words(shown.study)}",
         ["task", "arm", *map(_words, names), f"final validation {_words(shown.metric)}", "chosen"],
         rows,
         "Medians over tuning seeds, none of which is reported.",
     )
+
+
+def _name(*parts: str) -> str:
+    """A name for a figure or table; arms may have any characters in theirs."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-")
 
 
 def _words(name: str) -> str:

@@ -56,10 +56,13 @@ class Arm:
     numbers: what its lanes hold besides a seed and a learning rate: name -> number.
     facts:   for tables and axes: ``parameters``, ``examples`` of a step and the like. ``flops`` of
              a step are counted on the program unless they are given.
-    steps:   of its reporting lanes, where they are not the schedule's: at equal FLOPs, say.
+    steps:   of its reporting lanes, where they are not the schedule's: at equal FLOPs, say. Its
+             tuning lanes are then shorter or longer in the same proportion.
     rate_of: an arm before it whose tuned numbers it takes, as a control does.
     after:   an arm before it from whose final parameters it starts, seed by seed: a teacher,
              pretraining, a warm-up.
+    metric:  on validation data, by which it is tuned, where it is not the comparison's: of a stage
+             that learns something else.
     grids:   numbers of its lanes that are tuned beside the learning rate: name -> values.
     rate:    its learning rate, where it has none to tune; tuned on the schedule's grid if 0.
     """
@@ -70,6 +73,7 @@ class Arm:
     steps: int = 0
     rate_of: str = ""
     after: str = ""
+    metric: str = ""
     grids: Mapping[str, Sequence[float]] = field(default_factory=dict)
     rate: float = 0.0
 
@@ -273,7 +277,7 @@ class _Lanes:
             }
             values["rate_of"] = arm.rate_of
         else:
-            values |= self._tuned(apart, starts)
+            values |= self._tuned(apart, starts, self._tuning_steps(steps))
         rate, tuned = values["learning_rate"], values["tuned"]
         trainer = train.keeping(arm.trainer) if keep else arm.trainer
         lanes = partial(self._lanes, rates=[rate], tuned=tuned, steps=steps, starts=starts)
@@ -292,9 +296,14 @@ class _Lanes:
         values |= {"facts": facts, **self._outcome(metrics)}
         return _Trained(values, metrics, finals)
 
-    def _tuned(self, seeds: Sequence[int], starts: Mapping[int, Any]) -> dict[str, Any]:
+    def _tuning_steps(self, steps: int) -> int:
+        share = self.schedule.tuned_for * steps / self.schedule.steps
+        return self.schedule.log_every * max(1, round(share / self.schedule.log_every))
+
+    def _tuned(self, seeds: Sequence[int], starts: Mapping[int, Any], steps: int) -> dict[str, Any]:
         """The numbers chosen on tuning seeds, and the grid that they were chosen from."""
-        arm, metric, better = self.arm, self.comparison.metric, self.comparison.better
+        arm, better = self.arm, self.comparison.better
+        metric = arm.metric or self.comparison.metric
 
         def beside(point: Mapping[str, float]) -> dict[str, float]:
             return {name: value for name, value in point.items() if name != RATE}
@@ -310,7 +319,7 @@ class _Lanes:
                     seeds=seeds,
                     rates=rates,
                     tuned=numbers,
-                    steps=self.schedule.tuned_for,
+                    steps=steps,
                     starts=starts,
                     test=False,
                 )

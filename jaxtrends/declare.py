@@ -101,12 +101,58 @@ Quantity = Callable[[TaskView], Any]
 """A task -> one number a seed, or a number."""
 
 
+@dataclass
+class LadderView(Mapping):
+    """One task's rungs by size, the smallest first: ``ladder[4]["dense"]["test_loss"]``."""
+
+    name: str
+    rungs: Sequence[TaskView]
+
+    def __getitem__(self, size: float) -> TaskView:
+        """The rung of that size.
+
+        Raises:
+            KeyError: the run left it out.
+        """
+        for rung in self.rungs:
+            if rung.size == size:
+                return rung
+        raise KeyError(f"rung {size:g}")
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(rung.size for rung in self.rungs)
+
+    def __len__(self) -> int:
+        return len(self.rungs)
+
+    def edges(self) -> str:
+        """What keeps the arms that were read from deciding, rung by rung."""
+        found = [(rung.size, rung.edges()) for rung in self.rungs]
+        return "; ".join(f"at {size:g} {said}" for size, said in found if said)
+
+
+Climbing = Callable[[LadderView], Any]
+"""A ladder -> one number a seed, or a number."""
+
+
 def tasks_of(values: Mapping[str, Any], chosen: Sequence[str] = ()) -> list[TaskView]:
     """The tasks of a study's values: those chosen, or all, by their own name or their rung's."""
     return [
         TaskView(name, task)
         for name, task in values["tasks"].items()
         if not chosen or name in chosen or task.get("task") in chosen
+    ]
+
+
+def ladders_of(values: Mapping[str, Any], chosen: Sequence[str] = ()) -> list[LadderView]:
+    """The ladders of a study's values, one a task; of the tasks or rungs chosen, or of all."""
+    ladders: dict[str, list[TaskView]] = {}
+    for rung in tasks_of(values, chosen):
+        if rung.values.get("size") is not None:
+            ladders.setdefault(rung.values.get("task") or "", []).append(rung)
+    return [
+        LadderView(name, sorted(rungs, key=lambda rung: rung.size))
+        for name, rungs in ladders.items()
     ]
 
 
@@ -200,23 +246,31 @@ def derive(
         statistic: one of `jaxtrends.stats` that reads a single sample.
         declared:  further fields of the claim.
     """
-    both = {**fails, **(passes or {})}
-    must = {**dict.fromkeys(fails, "fail"), **dict.fromkeys(passes or {}, "pass")}
-    return _claim(
-        id,
-        statement,
-        part=lambda task: _single(value(task)),
-        controls={
-            n: (lambda task, f=function: _single(f(task))) for n, (function, _) in both.items()
-        },
-        tasks=tasks,
-        declarations=tuple(Control(name, must[name], why) for name, (_, why) in both.items()),
-        quantity=quantity,
-        statistic=statistic,
-        region=region,
-        reason=reason,
-        **declared,
-    )
+    declared |= {"quantity": quantity, "region": region, "reason": reason, "statistic": statistic}
+    return _derived(id, statement, value, fails, passes, tasks, tasks_of, **declared)
+
+
+def across(
+    id: str,
+    statement: str,
+    value: Climbing,
+    *,
+    quantity: str,
+    region: tuple[float, float],
+    reason: str,
+    fails: Mapping[str, tuple[Climbing, str]],
+    passes: Mapping[str, tuple[Climbing, str]] | None = None,
+    tasks: Sequence[str] = (),
+    statistic: str = "mean",
+    **declared: Any,
+) -> Claim:
+    """A quantity computed from several rungs of a ladder, seed by seed; every task is a part.
+
+    Args are those of `derive`, but that ``value`` and the controls take a ladder. A task that lacks
+    a rung that they read is no part.
+    """
+    declared |= {"quantity": quantity, "region": region, "reason": reason, "statistic": statistic}
+    return _derived(id, statement, value, fails, passes, tasks, ladders_of, **declared)
 
 
 def slope(
@@ -242,7 +296,8 @@ def slope(
         region:    what the whole interval must lie in.
         reason:    why this region.
         fails:     name -> (rung -> the control's effect, why): what must fail the test.
-        tasks:     rungs, or tasks all of whose rungs count; all if none is named.
+        tasks:     rungs, or tasks all of whose rungs count; all if none is named. Each task is a
+                   part, with a slope of its own.
         per:       the factor in size that the slope is for.
         declared:  further fields of the claim.
 
@@ -250,35 +305,30 @@ def slope(
     """
     every = {2.0: "doubling", 10.0: "factor of ten"}.get(per, f"factor of {per:g}")
 
-    def slopes(values: Mapping[str, Any], effect: Quantity) -> tuple[stats.Samples, str]:
-        rungs = [rung for rung in tasks_of(values, tasks) if rung.values.get("size") is not None]
-        found, notes = [], []
-        for rung in rungs:
-            try:
-                found.append((rung.size, np.asarray(effect(rung), np.float64)))
-            except KeyError:
-                continue
-            notes.append(rung.edges())
-        if len(found) < 3:
-            raise KeyError("ladder of three rungs with these arms")
-        return _single(slope_of(*zip(*found, strict=True), per=per)), "; ".join(filter(None, notes))
+    def slopes(effect: Quantity) -> Climbing:
+        def climbed(ladder: LadderView) -> np.ndarray:
+            found = []
+            for rung in ladder.rungs:
+                try:
+                    found.append((rung.size, np.asarray(effect(rung), np.float64)))
+                except KeyError:
+                    continue
+            if len(found) < 3:
+                raise KeyError("ladder of three rungs with these arms")
+            return slope_of(*zip(*found, strict=True), per=per)
 
-    def evidence(values: Mapping[str, Any]) -> Evidence:
-        part, edges = slopes(values, effect)
-        controls = {name: slopes(values, function)[0] for name, (function, _) in fails.items()}
-        return Evidence({"": part}, controls, edges)
+        return climbed
 
-    return Claim(
-        id=id,
-        study="",
-        statement=statement,
+    return across(
+        id,
+        statement,
+        slopes(effect),
         quantity=f"{quantity}, per {every} of the size",
-        statistic="mean",
         region=region,
         reason=reason,
-        controls=tuple(Control(name, "fail", why) for name, (_, why) in fails.items()),
-        evidence=evidence,
-        **_sourced(declared, "derived"),
+        fails={name: (slopes(function), why) for name, (function, why) in fails.items()},
+        tasks=tasks,
+        **{"source": "derived", **declared},
     )
 
 
@@ -372,31 +422,58 @@ def _single(values: Any) -> stats.Samples:
     return {"values": [float(value) for value in np.atleast_1d(np.asarray(values, np.float64))]}
 
 
+def _derived(
+    id: str,
+    statement: str,
+    value: Callable[[Any], Any],
+    fails: Mapping[str, tuple[Callable[[Any], Any], str]],
+    passes: Mapping[str, tuple[Callable[[Any], Any], str]] | None,
+    tasks: Sequence[str],
+    views: Callable[[Mapping[str, Any], Sequence[str]], Sequence[TaskView | LadderView]],
+    **declared: Any,
+) -> Claim:
+    both = {**fails, **(passes or {})}
+    must = {**dict.fromkeys(fails, "fail"), **dict.fromkeys(passes or {}, "pass")}
+    return _claim(
+        id,
+        statement,
+        part=lambda view: _single(value(view)),
+        controls={
+            n: (lambda view, f=function: _single(f(view))) for n, (function, _) in both.items()
+        },
+        tasks=tasks,
+        declarations=tuple(Control(name, must[name], why) for name, (_, why) in both.items()),
+        views=views,
+        **declared,
+    )
+
+
 def _claim(
     id: str,
     statement: str,
     *,
-    part: Callable[[TaskView], stats.Samples],
-    controls: Mapping[str, Callable[[TaskView], stats.Samples]],
+    part: Callable[[Any], stats.Samples],
+    controls: Mapping[str, Callable[[Any], stats.Samples]],
     tasks: Sequence[str],
     declarations: tuple[Control, ...],
+    views: Callable[[Mapping[str, Any], Sequence[str]], Sequence[TaskView | LadderView]] = tasks_of,
     **declared: Any,
 ) -> Claim:
-    """A claim whose parts are tasks, each with its controls."""
+    """A claim whose parts are tasks, or their ladders, each with its controls."""
 
     def evidence(values: Mapping[str, Any]) -> Evidence:
         parts: dict[str, stats.Samples] = {}
         tested: dict[str, stats.Samples] = {}
         undecided: dict[str, str] = {}
         missing: KeyError | None = None
-        found = tasks_of(values, tasks)
-        for task in found:
-            name = task.name if len(found) > 1 else ""
+        found = views(values, tasks)
+        for view in found:
+            name = view.name if len(found) > 1 else ""
             try:
-                parts[name] = part(task)
-                undecided[name] = task.edges()
+                parts[name] = part(view)
+                undecided[name] = view.edges()
                 for control, measure in controls.items():
-                    tested[control_of(control, name)] = measure(task)
+                    tested[control_of(control, name)] = measure(view)
             except KeyError as error:
                 parts.pop(name, None)
                 missing = error

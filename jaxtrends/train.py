@@ -87,7 +87,7 @@ def supervised(
         params = lane["start"] if "start" in lane else model.init(key)
         return {
             "params": params,
-            "optimizer": _relaxed(optimizer(lane).init)(params),
+            "optimizer": relaxed(optimizer(lane).init)(params),
             "step": jnp.zeros((), jnp.int32),
         }
 
@@ -103,7 +103,7 @@ def supervised(
             state["params"],
             jax.random.fold_in(noise, state["step"]),
         )
-        update, memory = _relaxed(optimizer(lane).update)(
+        update, memory = relaxed(optimizer(lane).update)(
             gradient, state["optimizer"], state["params"]
         )
         params = jax.tree.map(jnp.add, state["params"], update)
@@ -153,7 +153,7 @@ def kept(metrics: Mapping[str, np.ndarray]) -> list[PyTree]:
     return lanes
 
 
-def _relaxed(function: Callable[..., Any]) -> Callable[..., Any]:
+def relaxed(function: Callable[..., Any]) -> Callable[..., Any]:
     """Optax mixes Python and array numbers in ways that strict promotion refuses."""
 
     def relaxed(*arguments: Any) -> Any:

@@ -56,7 +56,7 @@ SIBLINGS = {
         *("claims", "curves", "differences", "drawings", "forest"),
         *("formats", "golden", "pages", "record", "report"),
     },
-    "timing": {"devices"},
+    "timing": {"backend"},
     "transformer": {"losses", "mesh", "models", "moe"},
 }
 
@@ -78,7 +78,7 @@ PURE = {
 }
 PURE_IMPORTS = {
     *("__future__", "abc", "collections", "dataclasses", "enum", "functools", "itertools", "math"),
-    *("operator", "types", "typing", "warnings"),
+    *("operator", "re", "types", "typing", "warnings"),
     *("annotated_types", "flax", "jax", "jaxtrends", "numpy", "optax", "scipy"),
 }
 # What it may not use of those: effects, global settings, random numbers without a seed of its own.

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxtrends import claims, flops, settings, sweep, tuning
+from jaxtrends import claims, declare, flops, settings, sweep, tuning
 from jaxtrends.comparison import Arm
 from jaxtrends.declare import tasks_of
 from jaxtrends.errors import Problem
@@ -156,6 +156,96 @@ def test_a_ladder_has_the_slope_of_its_effect(found):
     short, _ = made(fit=replace(toy.Fit(), widths=(2, 4)))
     with pytest.raises(KeyError, match="ladder of three rungs"):
         claim.evidence(short.values)
+
+
+def test_a_slope_of_two_tasks_is_two_slopes(found):
+    result, _ = found
+    claim = declare.slope(
+        "S",
+        "It grows.",
+        lambda rung: np.log(rung["still"]["test_error"]),
+        quantity="log error",
+        region=declare.ABOVE_ZERO,
+        reason="the sign",
+        fails={"flat": (lambda rung: 0 * rung["still"]["test_error"], "no slope")},
+    )
+    evidence = claim.evidence(result.values)
+    assert set(evidence.parts) == {"plain", "noisy"}
+    assert set(evidence.controls) == {"flat, plain", "flat, noisy"}
+    assert evidence.parts["plain"] != evidence.parts["noisy"]
+
+
+def test_a_claim_across_rungs_reads_each_and_is_left_out_where_one_is_missing(found):
+    result, _ = found
+
+    def rise(ladder):
+        return ladder[8]["still"]["test_error"] - ladder[2]["still"]["test_error"]
+
+    claim = declare.across(
+        "A",
+        "More inputs, more error.",
+        rise,
+        quantity="error at 8 - at 2 inputs",
+        region=declare.ABOVE_ZERO,
+        reason="the sign",
+        fails={"backwards": (lambda ladder: -rise(ladder), "the ladder read from its other end")},
+        tasks=("noisy",),
+    )
+    evidence = claim.evidence(result.values)
+    arms = [arm_of(result, f"noisy, {width}", "still")["metrics"] for width in (2, 8)]
+    expected = arms[1]["test_error"] - arms[0]["test_error"]
+    assert evidence.parts[""]["values"] == list(expected)
+    assert evidence.undecided == {}
+    short, _ = made(fit=replace(toy.Fit(), widths=(2, 4)))
+    with pytest.raises(KeyError, match="rung 8"):
+        claim.evidence(short.values)
+    on_edge = dataclasses.replace(toy.Fit().schedule, grid=(1e-4, 2e-4), extensions=0)
+    edged, _ = made(fit=replace(toy.Fit(), tasks=("noisy",), widths=(2, 8), schedule=on_edge))
+    descent = declare.across(
+        "A",
+        "It falls.",
+        lambda ladder: ladder[8]["descent"]["test_error"],
+        quantity="error",
+        region=declare.ABOVE_ZERO,
+        reason="the sign",
+        fails={},
+    )
+    assert descent.evidence(edged.values).undecided == {
+        "": "at 8 descent is tuned to the edge of its grid"
+    }
+
+
+def test_an_arm_of_other_steps_is_tuned_for_as_large_a_share_of_them():
+    def half(setting):
+        return replace(toy.descent()(setting), steps=20)
+
+    config = replace(toy.Fit(), widths=(2,), tasks=("plain",))
+    for tuning_steps, expected in ((0, {40, 20}), (20, {20, 8})):  # 10 is no log point: 8 is
+        schedule = dataclasses.replace(toy.Fit().schedule, tuning_steps=tuning_steps)
+        calls = []
+
+        class Recorded(PlainRun):
+            def train(self, label, *given, steps, calls=calls, **how):
+                calls.append((label, steps))
+                return super().train(label, *given, steps=steps, **how)
+
+        run = Recorded("fit", methods={"half": half})
+        toy.FIT.run(replace(toy.Config(), fit=replace(config, schedule=schedule)), run)
+        assert {steps for label, steps in calls if ", tuning" in label} == expected
+        assert {steps for label, steps in calls if "half, reporting" in label} == {20}
+
+
+def test_an_arm_of_another_metric_is_tuned_by_it():
+    """By the loss, which its lanes weigh by -1 and so drive below 0, where no error ever is."""
+
+    def worst(setting):
+        return replace(toy.descent(-1.0)(setting), metric="loss")
+
+    config = replace(toy.Fit(), widths=(2,), tasks=("plain",))
+    result, _ = made(methods={"worst": worst}, fit=config)
+    grid = arm_of(result, "plain, 2", "worst")["grid"]
+    assert (grid["scores"][0] < 0).all()  # rates above it diverge
+    assert (arm_of(result, "plain, 2", "descent")["grid"]["scores"] >= 0).all()
 
 
 def test_a_run_without_an_arm_leaves_its_claims_out():

@@ -1,0 +1,7 @@
+"""``python -m experiments.multiplexing``."""
+
+import sys
+
+from experiments.multiplexing import main
+
+sys.exit(main())
