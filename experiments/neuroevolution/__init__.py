@@ -380,8 +380,8 @@ def scale(config: Config, data: Mapping[str, Any]) -> str:
     if "cart_pole" in studies:
         part = config.cart_pole
         said.append(
-            f"on the swing-up a policy of {7 * part.hidden + 1} parameters, episodes a member: "
-            f"{part.repeats}, and {part.schedule.steps} generations, where the public settings have 64 "
+            f"on the swing-up a policy of {7 * part.hidden + 1} parameters, {part.repeats} "
+            f"episodes and {part.schedule.steps} generations, where the public settings have 64 "
             "hidden units, 16 episodes and 1,000 generations"
         )
     text = "; ".join([*said, "sizes for two CPU cores, not for an accelerator"]) + "."
