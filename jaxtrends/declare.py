@@ -52,6 +52,7 @@ class TaskView(Mapping):
     name: str
     values: Mapping[str, Any]
     read: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)  # sentences: why the samples may not decide
 
     def __getitem__(self, arm: str) -> ArmView:
         """The arm of that name.
@@ -107,6 +108,7 @@ class LadderView(Mapping):
 
     name: str
     rungs: Sequence[TaskView]
+    doubts: list[str] = field(default_factory=list)  # as of a `TaskView`
 
     def __getitem__(self, size: float) -> TaskView:
         """The rung of that size.
@@ -301,11 +303,13 @@ def slope(
         per:       the factor in size that the slope is for.
         declared:  further fields of the claim.
 
-    The claim is not run where fewer than three rungs have the arms.
+    The claim is not run where fewer than three rungs have the arms, and does not decide where the
+    effect of any seed, or that of a control, is not finite: a target that a rung never reaches has
+    no slope, and which side it were on is not known.
     """
     every = {2.0: "doubling", 10.0: "factor of ten"}.get(per, f"factor of {per:g}")
 
-    def slopes(effect: Quantity) -> Climbing:
+    def slopes(effect: Quantity, whose: str) -> Climbing:
         def climbed(ladder: LadderView) -> np.ndarray:
             found = []
             for rung in ladder.rungs:
@@ -315,6 +319,10 @@ def slope(
                     continue
             if len(found) < 3:
                 raise KeyError("ladder of three rungs with these arms")
+            for size, values in found:
+                if lost := int((~np.isfinite(values)).sum()):
+                    seeds = f"{lost} of {values.size} seeds"
+                    ladder.doubts.append(f"at {size:g} {seeds} have no finite effect{whose}")
             return slope_of(*zip(*found, strict=True), per=per)
 
         return climbed
@@ -322,11 +330,14 @@ def slope(
     return across(
         id,
         statement,
-        slopes(effect),
+        slopes(effect, ""),
         quantity=f"{quantity}, per {every} of the size",
         region=region,
         reason=reason,
-        fails={name: (slopes(function), why) for name, (function, why) in fails.items()},
+        fails={
+            name: (slopes(function, f" of the control “{name}”"), why)
+            for name, (function, why) in fails.items()
+        },
         tasks=tasks,
         **{"source": "derived", **declared},
     )
@@ -471,9 +482,10 @@ def _claim(
             name = view.name if len(found) > 1 else ""
             try:
                 parts[name] = part(view)
-                undecided[name] = view.edges()
+                edges = view.edges()  # of the arms of the part alone: a control may be on one
                 for control, measure in controls.items():
                     tested[control_of(control, name)] = measure(view)
+                undecided[name] = "; ".join(filter(None, [edges, *view.doubts]))
             except KeyError as error:
                 parts.pop(name, None)
                 missing = error
