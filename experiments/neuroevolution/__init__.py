@@ -255,7 +255,7 @@ SMOKE = Config(
 DEFAULT = Config(
     studies=("digits", "cost"),
     digits=Digits(arms=("pgpe", "random_search", *CONTROLS, "gradient", "gradient_twice")),
-    cost=cost.Cost(populations=(4, 16, 64, 256)),
+    cost=cost.Cost(populations=(4, 16, 64, 256), rounds=8),
 )
 PRESETS = {"smoke": SMOKE, "default": DEFAULT, "full": Config()}
 
@@ -326,7 +326,7 @@ STUDIES = {
         "time of one evaluation of a population: loops over members, vmap, a scan over vmap",
         cost.run,
         claims.COST,
-        {"smoke": 5, "default": 150, "full": 350},
+        {"smoke": 5, "default": 190, "full": 520},
         timed=True,
     ),
 }

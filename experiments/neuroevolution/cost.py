@@ -43,7 +43,7 @@ class Cost:
     processes: PositiveInt = 5
     """Processes, over which the interval is taken."""
     rounds: PositiveInt = 20
-    """Rounds in each process; its median counts."""
+    """Rounds in each process, of repetitions for a tenth of a second; the median counts."""
 
     def check(self, flag: str) -> None:
         """Refuse populations that the scan cannot take in equal parts."""
@@ -268,7 +268,8 @@ def _tables(tasks: Mapping[str, Any]) -> list[Table]:
         _table(
             "cost-milliseconds",
             "Time of one evaluation of the population (ms)",
-            "Medians over processes, of each the median over rounds in which the ways take turns. "
+            "Medians over processes, of each the median over rounds in which the ways take turns, each "
+            "repeated for a tenth of a second. "
             "Compiling is left out. All do the same arithmetic. The time of the fastest program is "
             f"flat (a slope of log time below {FLAT:g}) up to a population of {flat}.",
             tasks,
