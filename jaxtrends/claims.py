@@ -354,18 +354,19 @@ class Answers:
                 found = verdict["parts"][shown]
                 said = verdict["verdict"] if part is None else found["verdict"]
                 ends = (float(found[name]) for name in ("estimate", "low", "high"))
-                return Answer(said, *ends)
+                return Answer(said, *ends, part=shown)
         raise KeyError(id)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A verdict, and the estimate with its 95% interval."""
+    """A verdict, and the estimate with its 95% interval; ``part`` is "" where there is one."""
 
     verdict: str
     estimate: float
     low: float
     high: float
+    part: str = ""
 
     def __format__(self, spec: str) -> str:
         """The estimate with its interval, each number by ``spec``: ``f"{found:.2f}"``."""

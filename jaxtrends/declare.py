@@ -56,6 +56,7 @@ class TaskView(Mapping):
     tasks: Mapping[str, Any] = field(default_factory=dict)
     """All tasks of the study, by name."""
     read: list[tuple[str, str]] = field(default_factory=list)  # task, arm
+    doubts: list[str] = field(default_factory=list)  # sentences: why the samples may not decide
 
     def __getitem__(self, arm: str) -> ArmView:
         """The arm of that name.
@@ -130,6 +131,7 @@ class LadderView(Mapping):
 
     name: str
     rungs: Sequence[TaskView]
+    doubts: list[str] = field(default_factory=list)  # as of a `TaskView`
 
     def __getitem__(self, size: float) -> TaskView:
         """The rung of that size.
@@ -341,11 +343,13 @@ def slope(
         per:       the factor in size that the slope is for.
         declared:  further fields of the claim.
 
-    The claim is not run where fewer than three rungs have the arms.
+    The claim is not run where fewer than three rungs have the arms, and does not decide where the
+    effect of any seed, or that of a control, is not finite: a target that a rung never reaches has
+    no slope, and which side it were on is not known.
     """
     every = {2.0: "doubling", 10.0: "factor of ten"}.get(per, f"factor of {per:g}")
 
-    def slopes(effect: Quantity) -> Climbing:
+    def slopes(effect: Quantity, whose: str) -> Climbing:
         def climbed(ladder: LadderView) -> np.ndarray:
             found = []
             for rung in ladder.rungs:
@@ -355,6 +359,10 @@ def slope(
                     continue
             if len(found) < 3:
                 raise KeyError("ladder of three rungs with these arms")
+            for size, values in found:
+                if lost := int((~np.isfinite(values)).sum()):
+                    seeds = f"{lost} of {values.size} seeds"
+                    ladder.doubts.append(f"at {size:g} {seeds} have no finite effect{whose}")
             return slope_of(*zip(*found, strict=True), per=per)
 
         return climbed
@@ -362,11 +370,14 @@ def slope(
     return across(
         id,
         statement,
-        slopes(effect),
+        slopes(effect, ""),
         quantity=f"{quantity}, per {every} of the size",
         region=region,
         reason=reason,
-        fails={name: (slopes(function), why) for name, (function, why) in fails.items()},
+        fails={
+            name: (slopes(function, f" of the control “{name}”"), why)
+            for name, (function, why) in fails.items()
+        },
         tasks=tasks,
         **{"source": "derived", **declared},
     )
@@ -536,9 +547,11 @@ def _claim(
             name = view.name if len(found) > 1 else ""
             try:
                 parts[name] = part(view)
-                undecided[name] = "; ".join(filter(None, (view.edges(), doubt(view))))
+                edges = view.edges()  # of the arms of the part alone: a control may be on one
                 for control, measure in controls.items():
                     tested[control_of(control, name)] = measure(view)
+                said = [edges, doubt(view), *view.doubts]
+                undecided[name] = "; ".join(filter(None, said))
             except KeyError as error:
                 parts.pop(name, None)
                 missing = error

@@ -169,6 +169,12 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
+def control_found(verdict: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """How a control came out: of all parts together, or its run beside the part that is shown."""
+    found = verdict["controls"]
+    return found[name if name in found else claims.control_of(name, verdict["headline"])]
+
+
 def _control(control: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     right = (found["verdict"] == claims.REPRODUCED) == (control["must"] == "pass")
     return (
@@ -189,9 +195,9 @@ def _note(entry: Mapping[str, Any]) -> str:
         said.append(f"Interval: {found['method']}{corrected}.")
     if found is not None:
         said.append(f"Why this region: {sentence(claim['reason'])}")
-        found_controls = verdict["controls"]
         said += [
-            _control(control, found_controls[control["name"]]) for control in claim["controls"]
+            _control(control, control_found(verdict, control["name"]))
+            for control in claim["controls"]
         ]
     return " ".join(said)
 

@@ -151,7 +151,7 @@ def _rows(entry: Mapping[str, Any], axis: forest.Axis) -> list[dict[str, Any]]:
         label += f", at {verdict['headline']}, least favourable of {several}"
     rows = [_row(label, shown, axis, "ours", shown["verdict"])]
     for control in claim["controls"]:
-        found = verdict["controls"][control["name"]]
+        found = report.control_found(verdict, control["name"])
         right = (found["verdict"] == claims.REPRODUCED) == (control["must"] == "pass")
         said = f"must {control['must']}{', and does' if right else ', but does NOT'}"
         rows.append(_row(f"Control: {control['name']} ({said})", found, axis, "control", ""))
@@ -227,7 +227,7 @@ def _claim(entry: Mapping[str, Any], slug: str, *, brief: bool) -> dict[str, Any
     if found is not None and verdict["verdict"] == claims.INCONCLUSIVE:
         shown["detectable"] = report.detectable_effect(found).strip(" ()")
     if found is not None and not brief:
-        controls = list(verdict["controls"].values())
+        controls = [report.control_found(verdict, one["name"]) for one in claim["controls"]]
         axis = forest.axis(
             claim["statistic"], claim["region"], [found, *_near(claim, found, controls)]
         )

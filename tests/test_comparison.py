@@ -178,6 +178,34 @@ def test_a_slope_of_two_tasks_is_two_slopes(found):
     assert evidence.parts["plain"] != evidence.parts["noisy"]
 
 
+@pytest.mark.parametrize("region", [declare.ABOVE_ZERO, declare.BELOW_ZERO])
+@pytest.mark.parametrize("lost", ["arm", "control"])
+def test_a_slope_that_is_not_finite_decides_nothing(region, lost):
+    """A rung that never reaches its target: the slope is -inf, and no sample may call it +inf."""
+    reached = {2: [1.0, 2.0, 1.5], 4: [2.0, 3.0, 2.5], 8: [3.0, 4.0, 3.5]}
+    tasks = {}
+    for size, steps in reached.items():
+        never = [np.inf, *steps[1:]] if size == 2 else steps
+        pair = {"arm": steps, "control": [1.0, 1.1, 0.9], lost: never}
+        arms = {name: {"metrics": {"steps": v}, "facts": {}} for name, v in pair.items()}
+        tasks[f"{size}"] = {"task": "", "size": size, "arms": arms}
+    claim = declare.slope(
+        "S",
+        "It grows.",
+        lambda rung: rung["arm"]["steps"],
+        quantity="steps",
+        region=region,
+        reason="the sign",
+        fails={"still": (lambda rung: rung["control"]["steps"], "no slope")},
+    )
+    evidence = claim.evidence({"tasks": tasks})
+    whose = " of the control “still”" if lost == "control" else ""
+    said = f"at 2 1 of 3 seeds have no finite effect{whose}"
+    assert evidence.undecided == {"": said}
+    verdict = claims.judge(claim, evidence)
+    assert (verdict.verdict, verdict.note) == (claims.INCONCLUSIVE, said)
+
+
 def test_a_claim_across_rungs_reads_each_and_is_left_out_where_one_is_missing(found):
     result, _ = found
 

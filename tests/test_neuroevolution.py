@@ -5,14 +5,32 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.neuroevolution import STRATEGIES, claims, cost, strategies, tasks, trainers
+from experiments import neuroevolution
+from experiments.neuroevolution import (
+    ARMS,
+    STRATEGIES,
+    claims,
+    cost,
+    strategies,
+    tasks,
+    trainers,
+)
 from jaxtrends import sweep
+from jaxtrends.claims import judge
+from jaxtrends.errors import Problem
 
 SIGMA = np.asarray([0.5, 1.0, 0.2], np.float32)
 MEAN = np.asarray([0.3, -0.2, 0.1], np.float32)
 CURVATURE = np.asarray([[2.0, 0.5, 0.0], [0.5, -1.0, 0.3], [0.0, 0.3, 1.5]], np.float32)
 SLOPE = np.asarray([1.0, -2.0, 0.5], np.float32)
-LANE = {"learning_rate": 0.05, "sigma": 0.1, "sign": 1.0, "shuffled": 0, "seed": 0}
+LANE = {
+    "learning_rate": 0.05,
+    "textbook_rate": 0.03,
+    "sigma": 0.1,
+    "sign": 1.0,
+    "shuffled": 0,
+    "seed": 0,
+}
 
 
 def quadratic(points):
@@ -114,6 +132,20 @@ def test_ars_reads_the_scores_themselves():
         LANE, state, jnp.asarray(members, jnp.float32), bowl(jnp.asarray(members, jnp.float32))
     )
     assert moments["adam"].mu == pytest.approx(0.1 * gradient, rel=1e-3)  # (1 - .9) of it
+
+
+def test_openes_is_a_sum_over_pairs_divided_by_twice_the_variance():
+    strategy, state = STRATEGIES["openes"], STRATEGIES["openes"].start(LANE, jnp.full(5, 0.5))
+    members = np.asarray(strategy.ask(state, jax.random.key(0), 16), np.float64)
+    scores = -(members**2).sum(1)
+    placed = np.argsort(np.argsort(scores)) / 15 - 0.5
+    gradient = np.zeros(5)
+    for pair in range(8):
+        noise = members[pair] - 0.5
+        gradient += (placed[pair] - placed[pair + 8]) * noise / 8
+    gradient /= 2 * 0.1**2
+    told = strategy.tell(LANE, state, jnp.asarray(members, jnp.float32), jnp.asarray(scores))
+    assert told["adam"].mu == pytest.approx(0.1 * gradient, rel=1e-3)  # (1 - .9) of it
 
 
 def test_ranks_go_from_minus_to_plus_a_half():
@@ -362,6 +394,54 @@ def test_starts_hang(name, spread):
     assert tasks.load(None, f"cart_pole_{name}", None).digest == found.digest
 
 
+def test_a_start_survives_where_full_braking_keeps_it_on_the_track():
+    calm, lost = [0.0, 1.0, np.pi, 0.0], [2.3, 9.0, np.pi, 0.0]
+    assert tasks.survivable(np.asarray([calm, lost, calm, calm], np.float32)) == 0.75
+    hard = tasks.load(None, "cart_pole_hard", None).starts["test"]
+    assert 0.6 < tasks.survivable(hard) < 0.75  # "a third", says E1d
+    assert tasks.survivable(tasks.load(None, "cart_pole_easy", None).starts["test"]) == 1
+
+
+# --- the experiment ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("study", ["digits", "populations", "widths", "cart_pole"])
+def test_the_textbooks_sep_cma_es_is_the_middle_of_every_grid(study):
+    part = getattr(neuroevolution.PRESETS["full"], study)
+    made = neuroevolution.arm("sep_cma_es", tasks.digits(4, 8), part, {"examples": 512}, 64)
+    assert sorted(part.schedule.grid).index(made.numbers["textbook_rate"]) == 1
+    assert len(part.schedule.grid) == 3
+
+
+def test_arms_tell_what_a_step_and_a_run_cost_and_controls_how_long_they_run():
+    part = neuroevolution.PRESETS["full"].digits
+    facts = {"parameters": 1, "examples": 64 * 256}
+    made = {n: neuroevolution.arm(n, tasks.digits(4, 8), part, facts, 64) for n in ("pgpe", *ARMS)}
+    each = {name: found.facts["examples"] for name, found in made.items()}
+    assert (each["pgpe"], each["gradient"], each["gradient_twice"]) == (64 * 256, 256, 512)
+    assert each["gradient_at_equal_examples"] == each["pgpe"]
+    assert made["pgpe"].facts["examples_in_all"] == 2000 * 64 * 256
+    steps = {name: made[name].steps for name in ("shuffled", "flipped", "untrained")}
+    assert steps == {"shuffled": 2000, "flipped": 500, "untrained": 5}
+
+
+def test_outputs_that_are_no_numbers_have_no_accuracy():
+    task = tasks.digits(4, 8)
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, task.init(jax.random.key(0)))
+    split = jnp.ones((3, 64)), jnp.zeros(3, jnp.int32)
+    assert np.isnan(task.measure(broken, split)["accuracy"])
+    assert np.isfinite(task.measure(task.init(jax.random.key(0)), split)["accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("change", "flag"),
+    [({"populations": (40,)}, "--cost.populations"), ({"populations": (16, 24)}, "24")],
+)
+def test_a_population_that_the_scan_cannot_part_is_refused(change, flag):
+    with pytest.raises(Problem, match=flag):
+        cost.Cost(**change).check("cost")
+
+
 # --- cost and claims -----------------------------------------------------------------------------
 
 
@@ -385,3 +465,92 @@ def test_progress_reads_the_first_point_at_the_target():
 
 def test_log_odds_of_certainty_are_finite():
     assert claims.log_odds(np.asarray([0.5, 1.0])) == pytest.approx([0.0, np.log(401)])
+
+
+def test_two_processes_give_the_scores_of_one():
+    with cost._Two(7, 4, 8) as two:
+        found = two()
+    assert found == pytest.approx(cost.numpy_scores(cost.members(7, 4), 4, 8), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [([1, 1.1, 1.2, 4.8], 64), ([1, 4, 16, 64], 4), ([1, 1, 1, 1], 256)]
+)
+def test_the_knee_is_where_time_begins_to_grow(seconds, expected):
+    assert cost.knee([4, 16, 64, 256], seconds) == expected
+
+
+def judged(id, tasks):
+    """The verdict of a claim on metrics: task -> (size, arm -> metric -> five seeds)."""
+    every = (*claims.DIGITS, *claims.POPULATIONS, *claims.WIDTHS, *claims.CART_POLE, *claims.COST)
+    (claim,) = (claim for claim in every if claim.id == id)
+    values = {
+        name: {
+            "task": "",
+            "size": size,
+            "arms": {arm: {"metrics": metrics, "facts": {}} for arm, metrics in arms.items()},
+        }
+        for name, (size, arms) in tasks.items()
+    }
+    return judge(claim, claim.evidence({"tasks": values})).verdict
+
+
+NOISE = 1 + 0.01 * np.random.default_rng(5).standard_normal(10)
+
+
+def times(**seconds):
+    return {name: {"seconds": value * NOISE} for name, value in seconds.items()}
+
+
+def test_controls_of_cost_come_out_wrong_by_their_faults():
+    fair = times(fastest_program=1.0, fastest_loop=2.0, vmap=1.0) | {
+        "vmap_again": {"seconds": NOISE[::-1]}
+    }
+    assert judged("E2c", {"16": (16, fair)}) == "reproduced"
+    favoured = fair | times(vmap_again=0.5)
+    assert judged("E2c", {"16": (16, favoured)}) == "invalid"
+
+    def ladder(program, loop):
+        return {
+            f"{n}": (n, times(fastest_program=program(n), fastest_loop=loop(n)))
+            for n in (4, 16, 64, 256)
+        }
+
+    assert judged("E2d", ladder(lambda n: n, lambda n: 2 * n)) == "reproduced"
+    assert judged("E2d", ladder(lambda n: n, lambda n: 2)) == "invalid"  # members left out
+    assert judged("E3a", ladder(lambda n: n, lambda n: n)) == "reproduced"
+    assert judged("E3a", ladder(lambda n: n**2, lambda n: n)) == "invalid"
+    flat_then_steep = ladder(lambda n: max(64, n), lambda n: n)
+    assert judged("E3a", flat_then_steep) == "not reproduced"
+
+
+def reached(metric, **arms):
+    return {name: {metric: value * NOISE} for name, value in arms.items()}
+
+
+def test_controls_of_ladders_and_examples_come_out_wrong_by_their_faults():
+    def populations(gradient):
+        return {
+            f"{n}": (n, reached("steps_to_target", pgpe=n**-0.5, gradient=gradient(n)))
+            for n in (16, 64, 256)
+        }
+
+    assert judged("E2a", populations(lambda n: 1)) == "reproduced"
+    assert judged("E2a", populations(lambda n: n**-0.3)) == "invalid"  # rungs differ otherwise
+    never = populations(lambda n: 1)
+    never["16"][1]["pgpe"]["steps_to_target"] = np.full(10, np.inf)
+    assert judged("E2a", never) == "inconclusive"
+
+    def widths(twice):
+        arms = {"pgpe": lambda n: n, "gradient": lambda n: 1, "gradient_twice": twice}
+        return {
+            f"{n}": (n, reached("examples_to_target", **{a: f(n) for a, f in arms.items()}))
+            for n in (8, 32, 128)
+        }
+
+    assert judged("E5c", widths(lambda n: 1)) == "reproduced"
+    assert judged("E5c", widths(lambda n: n)) == "invalid"  # examples counted by the width
+    right = reached("examples_to_target", pgpe=500, gradient=1, gradient_twice=1)
+    assert judged("E5a", {"digits": (None, right)}) == "reproduced"
+    charged = right | reached("examples_to_target", gradient_twice=64)
+    assert judged("E5a", {"digits": (None, charged)}) == "invalid"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import html.parser
 import importlib.resources
 import itertools
@@ -27,6 +28,7 @@ from jaxtrends import (
     stats,
     webpage,
 )
+from jaxtrends.claims import control_of
 from jaxtrends.formats import format_interval
 from scripts import page as page_script
 from tests.example_record import example, write_example
@@ -753,3 +755,17 @@ def test_without_a_program_tables_and_figures_are_there(visit):
     assert opened.locator(".papers tbody:visible").count() == 22
     for hidden in ("#filters", "#compare", ".copy", ".curves"):
         assert not opened.locator(hidden).first.is_visible()
+
+
+def test_the_part_that_is_shown_stands_beside_its_own_control():
+    done = copy.deepcopy(example())
+    verdict = next(e for e in record.entries(done) if e["claim"]["id"] == "T2")["verdict"]
+    ((name, found),) = verdict["controls"].items()
+    verdict["controls"] = {control_of(name, part): found for part in verdict["parts"]}
+    texts = [webpage.page([webpage.Source(one, {}, {}, True, "", [])]) for one in (done, example())]
+    shown = [
+        re.search(r'<article[^>]*id="slopes-default-T2".*?</article>', text, re.DOTALL)[0]
+        for text in texts
+    ]
+    assert shown[0] == shown[1]
+    assert f"Control: {name}" in shown[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import math
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxtrends import figures, pages, record, report
+from jaxtrends.claims import control_of
 from jaxtrends.errors import Problem
 from jaxtrends.formats import (
     escape_latex,
@@ -627,3 +629,18 @@ def test_latex_compiles_in_a_minimal_document(made, tmp_path):
         # A letter or two in the margin is nothing that a reader sees.
         over = re.findall(r"Overfull \\hbox \(([\d.]+)pt", said)
         assert [width for width in over if float(width) > 8] == [], name
+
+
+def test_the_part_that_is_shown_is_told_with_its_own_control(made):
+    """A control may be one for all parts, or one for each of them."""
+    done = copy.deepcopy(made)
+    verdict = next(e for e in record.entries(done) if e["claim"]["id"] == "T2")["verdict"]
+    ((name, found),) = verdict["controls"].items()
+    other = {**found, "estimate": 77.0}
+    verdict["controls"] = {
+        control_of(name, part): found if part == verdict["headline"] else other
+        for part in verdict["parts"]
+    }
+    assert len(verdict["controls"]) == 4
+    assert report.notes_markdown(done) == report.notes_markdown(made)
+    assert report.control_found(verdict, name) == found

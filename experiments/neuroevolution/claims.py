@@ -13,8 +13,9 @@ from jaxtrends import tuning
 from jaxtrends.claims import Answers
 from jaxtrends.declare import (
     ABOVE_ZERO,
-    BELOW_ZERO,
+    LadderView,
     TaskView,
+    across,
     compare,
     derive,
     slope,
@@ -70,9 +71,9 @@ def _lead(task: TaskView, arm: str, metric: str) -> np.ndarray:
     return task[arm][f"test_{metric}"] - task[max(means, key=means.__getitem__)][f"test_{metric}"]
 
 
-def _lag(rung: TaskView) -> np.ndarray:
-    """How many doublings of examples PGPE takes beyond the gradient."""
-    reached = [np.log2(rung[arm]["examples_to_target"]) for arm in ("pgpe", "gradient")]
+def _lag(rung: TaskView, arm: str) -> np.ndarray:
+    """How many doublings of examples an arm takes beyond the gradient."""
+    reached = [np.log2(rung[name]["examples_to_target"]) for name in (arm, "gradient")]
     with np.errstate(invalid="ignore"):
         return reached[0] - reached[1]
 
@@ -80,8 +81,8 @@ def _lag(rung: TaskView) -> np.ndarray:
 BUDGET = "64 members, 2,000 generations of 256 images"
 FAULTS = {
     "random_search": "at equal evaluations; a task that chance solves would let it pass",
-    "shuffled": "scores of other members; a leak of labels into the test would let it pass",
-    "flipped": "its update's sign is turned; a sign that does not matter would let it pass",
+    "shuffled": "PGPE on scores of other members, as many generations; a start that solves the "
+    "task alone, or a shuffle that is not applied, would let it pass",
 }
 
 DIGITS = (
@@ -103,16 +104,17 @@ DIGITS = (
     ),
     derive(
         "E1b",
-        "More generations help: log-odds of a right answer rise with the budget.",
+        "More generations help, to the end: log-odds of a right answer rise with the budget.",
         lambda task: _climb(task, "pgpe"),
         quantity="slope of PGPE's validation log-odds over a quarter, a half and all of the "
         "generations, per doubling",
-        region=ABOVE_ZERO,
-        reason="the sign: it still learns at the end of the budget",
+        region=(0.1, math.inf),
+        reason="a tenth fewer errors: less would not be worth twice the generations",
         fails={
             "shuffled": (
                 lambda task: _climb(task, "shuffled"),
-                "drift of a search that learns nothing must not look like learning",
+                "a shuffle that is not applied, or a start that has still to settle, would let it "
+                "pass",
             )
         },
         source="derived",
@@ -128,7 +130,7 @@ DIGITS = (
         fails={
             "random_search": (
                 lambda task: _lead(task, "random_search", "accuracy"),
-                "a margin wide enough for anything would let it pass",
+                "a task that chance solves as well would let it pass",
             )
         },
         source="paper",
@@ -147,7 +149,10 @@ DIGITS = (
         region=(3.0, math.inf),
         reason="a gradient costs about three forward passes: up to 3 the two are equal in "
         "arithmetic",
-        fails={"gradient": "examples of a step counted alike for both would let it pass"},
+        fails={
+            "gradient_twice": "Adam that takes two updates a step; a step charged for a population "
+            "that it has not would let it pass"
+        },
         source="paper",
         reported="gradient descent is advised for supervised tasks",
         where="README of the authors' repository",
@@ -161,7 +166,7 @@ DIGITS = (
         on="test_accuracy",
         region=ABOVE_ZERO,
         reason="the sign",
-        fails={"shuffled": "arms that are swapped would let it pass"},
+        fails={"shuffled": "it learns nothing; a difference the wrong way round would let it pass"},
         source="derived",
     ),
     derive(
@@ -171,7 +176,13 @@ DIGITS = (
         quantity="test accuracy where members get each other's scores",
         region=(0.0, 0.2),
         reason="chance is .1; .2 is beyond what a start without learning scores",
-        fails={"pgpe": (lambda task: task["pgpe"]["test_accuracy"], "a region with room for all")},
+        fails={
+            "pgpe": (
+                lambda task: task["pgpe"]["test_accuracy"],
+                "scores that are shuffled in every arm, or a test that does not see what was "
+                "trained, would let it pass",
+            )
+        },
         source="derived",
     ),
     compare(
@@ -180,10 +191,10 @@ DIGITS = (
         "flipped",
         "untrained",
         on="test_loss",
-        unit="nats",
-        region=ABOVE_ZERO,
-        reason="the sign",
-        fails={"pgpe": "a loss that any search raises would let it pass"},
+        statistic="paired ratio",
+        region=(1.0, math.inf),
+        reason="the sign of the change",
+        fails={"pgpe": "a sign that is turned in every arm, or in none, would let it pass"},
         source="derived",
     ),
 )
@@ -191,30 +202,15 @@ DIGITS = (
 POPULATIONS = (
     slope(
         "E2a",
-        "A larger population takes fewer generations.",
+        "A larger population takes fewer generations, but more examples.",
         lambda rung: np.log2(rung["pgpe"]["steps_to_target"]),
         quantity=f"log2 of PGPE's generations until validation accuracy is {LOW_TARGET:g}",
-        region=BELOW_ZERO,
-        reason="the sign: members that are free are then worth having",
+        region=(-1.0, 0.0),
+        reason="at 0 more members save nothing; at -1 they save all that they cost",
         fails={
-            "examples": (
-                lambda rung: np.log2(rung["pgpe"]["examples_to_target"]),
-                "examples in place of generations must not fall too",
-            )
-        },
-        source="derived",
-    ),
-    slope(
-        "E2b",
-        "A larger population takes more examples: members are not worth what they cost one by one.",
-        lambda rung: np.log2(rung["pgpe"]["examples_to_target"]),
-        quantity=f"log2 of the examples PGPE evaluates until validation accuracy is {LOW_TARGET:g}",
-        region=ABOVE_ZERO,
-        reason="the sign: a slope of 0 were a perfect use of more members",
-        fails={
-            "generations": (
-                lambda rung: np.log2(rung["pgpe"]["steps_to_target"]),
-                "generations in place of examples must not rise too",
+            "gradient": (
+                lambda rung: np.log2(rung["gradient"]["steps_to_target"]),
+                "it has no population; rungs that differ in more than that would let it pass",
             )
         },
         source="derived",
@@ -225,14 +221,15 @@ WIDTHS = (
     slope(
         "E5c",
         "The gradient's lead grows with the number of parameters.",
-        _lag,
+        lambda rung: _lag(rung, "pgpe"),
         quantity=f"log2 of examples until validation accuracy is {LOW_TARGET:g}, PGPE / gradient",
-        region=ABOVE_ZERO,
-        reason="the error of PGPE's gradient grows with the parameters, (d + 1) / (n / 2)",
+        region=(0.2, math.inf),
+        reason="a fifth of what the error of PGPE's gradient, (d + 1) / (n / 2), would make of it",
         fails={
-            "equal lag": (
-                lambda rung: 0 * rung["pgpe"]["test_accuracy"],
-                "a lead that does not change with the width has no slope",
+            "gradient_twice": (
+                lambda rung: _lag(rung, "gradient_twice"),
+                "Adam that takes two updates a step; a lead that comes of how examples are counted "
+                "at a width would let it pass",
             )
         },
         source="derived",
@@ -240,43 +237,46 @@ WIDTHS = (
 )
 
 
-def _solves(id: str, kind: str, threshold: float, reported: str) -> Any:
-    names = [arm for arm in FAULTS if arm != "flipped"]
-    return derive(
-        id,
-        f"PGPE solves the {kind} cart-pole swing-up: a return above {threshold:g} of 1,000.",
+CART_POLE = (
+    derive(
+        "E1c",
+        "PGPE solves the easy cart-pole swing-up: a return above 850 of 1,000.",
         lambda task: task["pgpe"]["test_return"],
-        quantity="mean return of PGPE's mean on 100 test episodes (64 members, 4 episodes each, "
+        quantity="mean return of PGPE's mean on 2,000 test episodes (64 members, 4 episodes each, "
         "400 generations)",
-        region=(threshold, math.inf),
+        region=(850.0, math.inf),
         reason="the fact sheet's threshold, set before any run of ours",
-        fails={arm: (lambda task, arm=arm: task[arm]["test_return"], FAULTS[arm]) for arm in names},
-        tasks=(kind,),
+        fails={
+            arm: (lambda task, arm=arm: task[arm]["test_return"], why)
+            for arm, why in FAULTS.items()
+        },
+        tasks=("easy",),
         source="paper",
-        reported=reported,
+        reported="935.4",
         where=PAGE,
         known="code",
-    )
-
-
-CART_POLE = (
-    _solves("E1c", "easy", 850.0, "935.4"),
-    _solves("E1d", "hard", 600.0, "631.1"),
-    derive(
+    ),
+    untestable(
+        "E1d",
+        "PGPE solves the hard cart-pole swing-up: a return above 600 of 1,000.",
+        "A third of the hard starts leave the track whatever is done, so that 600 is close to the "
+        "most there is: at a fraction of the public episodes, generations and hidden units a miss "
+        "would tell nothing of the paper.",
+        quantity="mean return of PGPE's mean on test episodes",
+        region=(600.0, math.inf),
+        reason="the fact sheet's threshold",
+        reported="631.1",
+        where=PAGE,
+        known="code",
+    ),
+    untestable(
         "E4b",
         "PGPE is among the best of simple evolution strategies, on the swing-up.",
-        lambda task: _lead(task, "pgpe", "return"),
-        quantity="test return of PGPE - that of the best of OpenES, ARS and sep-CMA-ES by "
-        "validation, tuned alike at equal episodes",
-        region=(-31.0, math.inf),
-        reason="half of what lies between the best and the worst of the page's four on hard starts",
-        fails={
-            "random_search": (
-                lambda task: _lead(task, "random_search", "return"),
-                "a margin wide enough for anything would let it pass",
-            )
-        },
-        source="paper",
+        "A seed that fails to swing the pole up lies hundreds below one that does, so ten seeds "
+        "cannot tell the few points that lie between the page's strategies.",
+        quantity="test return of PGPE - that of the best of its three rivals, easy starts",
+        region=(-17.0, math.inf),
+        reason="half of what lies between the best and the worst of the page's four on easy starts",
         reported="easy / hard: PGPE 935.4 / 631.1, OpenES 929.4 / 604.7, ARS 902.1 / 666.6, "
         "sep-CMA-ES 924.3 / 627.0",
         where=PAGE,
@@ -285,54 +285,74 @@ CART_POLE = (
 )
 
 
-def _faster(rung: TaskView, loop: str) -> np.ndarray:
-    return np.log2(rung[loop]["seconds"] / rung["fastest_program"]["seconds"])
+def _ratio(task: TaskView, way: str, other: str) -> np.ndarray:
+    return task[way]["seconds"] / task[other]["seconds"]
 
+
+def _first_doublings(ladder: LadderView, each: bool = False) -> np.ndarray:
+    """Slope of log2 of the fastest program's seconds over the three smallest populations.
+
+    ``each``: of the seconds for one member.
+    """
+    rungs = ladder.rungs[:3]
+    if len(rungs) < 3:
+        raise KeyError("ladder of three populations")
+    seconds = [rung["fastest_program"]["seconds"] / (rung.size if each else 1) for rung in rungs]
+    return slope_of([rung.size for rung in rungs], [np.log2(values) for values in seconds])
+
+
+AN_ACCELERATOR = "It takes an accelerator; the presets are made for two CPU cores."
 
 COST = (
-    compare(
+    derive(
         "E2c",
-        "On a CPU too one program for all members is faster than the fastest loop over them.",
-        "fastest_program",
-        "fastest_loop",
-        on="seconds",
-        statistic="paired ratio",
+        "One program for members side by side is faster than the fastest loop over them.",
+        lambda task: _ratio(task, "fastest_program", "fastest_loop"),
         quantity="seconds of one evaluation of all members: the faster of vmap and a scan over "
-        "vmap / the fastest loop",
+        "vmap / the fastest of four loops",
         region=(0.0, 0.8),
         reason="1.25 times as fast: beyond what two timings of one program differ by",
-        fails={"fastest_loop": "a baseline that is timed otherwise would let it pass"},
+        fails={
+            "vmap_again": (
+                lambda task: _ratio(task, "vmap_again", "vmap"),
+                "the same program timed twice; a clock that favours one of them would let it pass",
+            )
+        },
         source="derived",
         about="measurements",
         headline=True,
     ),
     slope(
         "E2d",
-        "On a CPU the gain of one program does not grow with the population.",
-        lambda rung: _faster(rung, "fastest_loop"),
+        "The gain of one program grows by less than 0.1 doublings with each of the population.",
+        lambda rung: np.log2(_ratio(rung, "fastest_loop", "fastest_program")),
         quantity="log2 of seconds, fastest loop / fastest program",
         region=(-math.inf, 0.1),
-        reason="two cores are full from the start; 0.1 for each doubling were 1.5 over the ladder",
+        reason="cores that are full from the start gain nothing from more members; 0.1 for each "
+        "doubling is 1.5 over six",
         fails={
-            "free members": (
-                lambda rung: _faster(rung, "fastest_loop") * 0 + math.log2(rung.size),
-                "a program that takes the same time for any population must not pass",
+            "fastest_loop": (
+                lambda rung: np.log2(rung["fastest_loop"]["seconds"]),
+                "its own seconds, as if the program took no longer for more members; loops that "
+                "leave members out would let it pass",
             )
         },
         source="derived",
         about="measurements",
     ),
-    slope(
+    across(
         "E3a",
-        "On a CPU no member is free: time grows with the population from the start.",
-        lambda rung: np.log2(rung["fastest_program"]["seconds"]),
-        quantity="log2 of seconds of the fastest program",
+        "No member is free: time grows with the population from the start.",
+        _first_doublings,
+        quantity="slope of log2 of seconds of the fastest program over the three smallest "
+        "populations, per doubling",
         region=(0.2, math.inf),
         reason="below a slope of .2 the fact sheet calls time flat",
         fails={
-            "constant time": (
-                lambda rung: 0 * rung["fastest_program"]["seconds"],
-                "time that does not depend on the population is flat",
+            "each member": (
+                lambda ladder: _first_doublings(ladder, each=True),
+                "seconds for one member; time that grows faster than the population, of a memory "
+                "that runs full say, would let it pass",
             )
         },
         source="derived",
@@ -341,7 +361,7 @@ COST = (
     untestable(
         "E2",
         "On an accelerator the population is nearly free.",
-        "It takes an accelerator; this machine has two CPU cores.",
+        AN_ACCELERATOR,
         quantity="seconds of the fastest CPU loop / of one program on a GPU, 1,024 members",
         region=(10.0, math.inf),
         reason="at least ten times faster at 1,024 members",
@@ -352,7 +372,7 @@ COST = (
     untestable(
         "E3",
         "Time is flat in the population until the device is full.",
-        "It takes an accelerator; this machine has two CPU cores.",
+        AN_ACCELERATOR,
         quantity="slope of log time against log population below the knee",
         region=(-math.inf, 0.2),
         reason="a fifth of proportional growth",
@@ -361,7 +381,7 @@ COST = (
     untestable(
         "E6",
         "Several devices speed a search up almost linearly.",
-        "One machine without accelerators has no devices to add.",
+        "It takes several accelerators; the presets are made for two CPU cores.",
         quantity="speed-up over devices of ES-CLIP",
         reason="almost linear, the paper's words",
         reported="almost linearly with the number of devices",
@@ -369,8 +389,8 @@ COST = (
     ),
     untestable(
         "E1",
-        "PGPE reaches the paper's accuracy on MNIST with its ConvNet.",
-        "A generation of the paper's settings takes a second or more on a CPU core: ten seeds of "
+        "PGPE reaches the benchmark page's accuracy on MNIST with the public ConvNet.",
+        "A generation of the public settings takes a second or more on a CPU core: ten seeds of "
         "2,000 generations take hours.",
         quantity="test accuracy on MNIST at 64 members, a batch of 1,024, 2,000 generations",
         region=(0.97, math.inf),
@@ -384,14 +404,27 @@ COST = (
 
 def answer(found: Answers) -> str:
     """The headline claims and their ladders, as far as this run has them."""
-    said = [
-        f"On 8 x 8 digits PGPE reaches an accuracy of {found['E1a']:.3f}; each doubling of its "
-        f"generations changes the log-odds by {found['E1b']:.2f}",
-        f"Gradients get to .95 with {found['E5a']:.0f} times fewer examples",
-        f"On CPU cores one program for all members takes {found['E2c']:.2f} of the time of the "
-        "fastest loop over them; an accelerator, where a population is claimed to be almost free, "
-        "was not there",
+
+    def said(id: str, spec: str) -> str:
+        return f"{found[id]:{spec}} ({id}: {found[id].verdict})"
+
+    part = found["E2c"].part
+    at = f" at {part} members, the least favourable population" if part else ""
+    sentences = [
+        f"On 8 x 8 digits PGPE reaches a test accuracy of {said('E1a', '.3f')}; each doubling of "
+        f"its generations changes the log-odds on validation data by {said('E1b', '.2f')}",
+        f"To a validation accuracy of .95 it takes {said('E5a', '.0f')} times the examples of "
+        "gradients",
+        f"One program for members side by side takes {said('E2c', '.2f')} of the time of the "
+        f"fastest loop over them{at}; the paper's claim is about accelerators, and these presets "
+        "are made for CPU cores",
     ]
+    with contextlib.suppress(KeyError):
+        sentences[2] += f". Each doubling of the members changes that gain by {said('E2d', '.2f')}"
+        sentences[2] += " doublings"
     with contextlib.suppress(KeyError):  # a run without this ladder
-        said[1] += f", a lead that changes by {found['E5c']:.2f} doublings with each of the width"
-    return ". ".join(said) + "."
+        sentences[1] += f", a lead that each doubling of the width changes by {said('E5c', '.2f')}"
+        sentences[1] += " doublings"
+    with contextlib.suppress(KeyError):
+        sentences.insert(1, f"On the swing-up PGPE's mean return is {said('E1c', '.0f')} of 1,000")
+    return ". ".join(sentences) + "."

@@ -168,13 +168,11 @@ def _decayed(sigma: jax.Array, decay: float, floor: float) -> jax.Array:
     return jnp.maximum(sigma * decay, jnp.minimum(sigma, floor))
 
 
-def sep_cma_es(textbook_rate: float) -> Strategy:
+def sep_cma_es() -> Strategy:
     """CMA-ES with a diagonal covariance (Ros and Hansen 2008; constants of Hansen's tutorial).
 
-    It has no learning rate but c_m, the share of the way to the weighted mean: 1 in the textbook.
-
-    Args:
-        textbook_rate: the learning rate at which c_m is 1, so that one grid serves all.
+    It has no learning rate but c_m, the share of the way to the weighted mean: 1 in the textbook,
+    and here at the rate that its lane calls ``textbook_rate``, so that one grid serves all.
     """
 
     def start(lane: PyTree, mean: jax.Array) -> PyTree:
@@ -208,7 +206,8 @@ def sep_cma_es(textbook_rate: float) -> Strategy:
         _, rows = jax.lax.top_k(scores, n // 2)
         steps = (members[rows] - state["mean"]) / state["sigma"]
         step = jnp.asarray(weights, members.dtype) @ steps
-        mean = state["mean"] + lane["learning_rate"] / textbook_rate * state["sigma"] * step
+        share = lane["learning_rate"] / lane["textbook_rate"]
+        mean = state["mean"] + share * state["sigma"] * step
         keep = math.sqrt(c_sigma * (2 - c_sigma) * effective)
         sigma_path = (1 - c_sigma) * state["sigma_path"] + keep * step / jnp.sqrt(state["variance"])
         length = jnp.sqrt(jnp.sum(sigma_path**2))
