@@ -77,7 +77,7 @@ def _check_task(flag: str, task: Task) -> None:
         choose("data set", task.dataset, DATASETS)
     for method in task.methods:
         choose("method", method, METHODS)
-    counts = ("steps", "log_every", "tuning_steps", "tuning_seeds", "block")
+    counts = ("steps", "log_every", "tuning_steps", "tuning_seeds")
     require_positive(**{f"{flag}.{name}": getattr(task, name) for name in counts})
     require_positive(**{f"{flag}.hidden[{i}]": width for i, width in enumerate(task.hidden)})
     if task.channels < 0:

@@ -95,7 +95,7 @@ def _task(name: str, task: Task, config: Any, methods: Sequence[str]) -> Iterato
                     lanes=lanes,
                     steps=steps,
                     log_every=task.log_every,
-                    block=task.block,
+                    block=1,
                     operations=_step(config, method, network)
                     + validation * network.forward / task.log_every,
                     numbers=network.parameters,

@@ -61,8 +61,6 @@ class Task:
     """Seeds of each tuning point."""
     seeds: int = 0
     """Reporting seeds of this task; those of --seeds if 0."""
-    block: int = 1
-    """Lanes that run as one program."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,6 @@ class _Arm:
             self._data,
             steps=steps,
             log_every=self._task.log_every,
-            block=self._task.block,
             test=test,
         )
         shape = (len(rates), len(seeds))
@@ -225,7 +222,6 @@ def run_task(
         "log_every": task.log_every,
         "seeds": seeds,
         "tuning_seeds": tuning,
-        "block": task.block,
         "initial_loss": initial_loss(model, data, seeds),
         "shared": {str(rate): {} for rate in task.shared_rates},
         "grid": {},
