@@ -133,14 +133,13 @@ class Run(Protocol):
         *,
         steps: int,
         log_every: int,
-        block: int | None = None,
         test: bool = True,
     ) -> dict[str, np.ndarray]:
         """Train every lane; returns metric name -> (lanes, steps // log_every) float array.
 
         Metrics of `Trainer.test` come back as (lanes,); ``test=False`` leaves them out. Progress,
-        checkpoints, resume and the placing on devices are the driver's. ``label`` is unique within
-        the study.
+        checkpoints, resume, blocks and the placing on devices are the driver's. ``label`` is unique
+        within the study.
         """
 
     def each(self, label: str, items: Sequence[Any]) -> Any:

@@ -31,12 +31,14 @@ class Trainer:
     step:     (lane, state, data) -> (state, metrics): scalars, averaged between two log points.
     evaluate: (lane, state, data) -> metrics: scalars, at every log point; never of test data.
     test:     (lane, state, data) -> metrics: scalars, once, when training has ended.
+    stacked:  of the leaves of a state, as `jaxtrends.models.Model` says it of its params.
     """
 
     init: Callable[[PyTree, PyTree], PyTree]
     step: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, Metrics]]
     evaluate: Callable[[PyTree, PyTree, PyTree], Metrics]
     test: Callable[[PyTree, PyTree, PyTree], Metrics]
+    stacked: Callable[[str, Any], bool] | None = None
 
 
 def streams(seed: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -131,7 +133,7 @@ def supervised(
 
         return scores
 
-    return Trainer(init, step, score("validation"), score("test"))
+    return Trainer(init, step, score("validation"), score("test"), model.stacked)
 
 
 def keeping(trainer: Trainer, *, test: bool = True) -> Trainer:

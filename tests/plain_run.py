@@ -16,11 +16,9 @@ class PlainRun:
     def dataset(self, name):
         return self._datasets[name]
 
-    def train(self, label, trainer, lanes, data, *, steps, log_every, block=None, test=True):
+    def train(self, label, trainer, lanes, data, *, steps, log_every, test=True):
         self.calls.append((label, trainer, sweep.lane_count(lanes), steps, test))
-        return sweep.run(
-            trainer, lanes, data, steps=steps, log_every=log_every, block=block or 1, test=test
-        )
+        return sweep.run(trainer, lanes, data, steps=steps, log_every=log_every, block=1, test=test)
 
     def each(self, label, items):
         return items

@@ -38,7 +38,6 @@ SIBLINGS = {
     "effects": {
         *("checkpoint", "devices", "distributed", "mesh", "record", "rundir", "sweep", "terminal"),
         "timing",
-        "transformer",  # which of its arrays stack experts
     },
     "figures": {"fonts", "labels", "record", "study"},
     "flags": {"command", "formats", "mesh", "places", "terminal"},

@@ -146,7 +146,9 @@ def students(
 
         return scores
 
-    return train.Trainer(init, step, score("validation"), score("test"))
+    return train.Trainer(
+        init, step, score("validation"), score("test"), stacked=transformer.with_experts
+    )
 
 
 def made(arm: str, setting: Setting) -> Arm:
