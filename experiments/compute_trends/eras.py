@@ -317,7 +317,7 @@ CLAIMS = (
                 "with a quarter of the scatter three eras are seen",
             )
         },
-        undecided=weak,
+        doubt=weak,
     ),
     declare.fact(
         "C7c",

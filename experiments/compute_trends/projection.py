@@ -265,18 +265,15 @@ def _claim(id: str, statement: str, trend: str, than: str) -> Claim:
             raise KeyError(f"backtest of {trend}")
         return found
 
-    def pair(of: Sequence[float], line: Mapping[str, Any]) -> dict[str, Any]:
-        return {"treatment": of, "reference": line["log density"]}
-
     def pairs(values: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            f"up to {cutoff}": pair(b["trends"][trend]["log density"], b["trends"][than])
+            f"up to {cutoff}": tuple(b["trends"][name]["log density"] for name in (trend, than))
             for cutoff, b in scored(values).items()
         }
 
-    def moved(values: Mapping[str, Any]) -> dict[str, Any]:
+    def moved(values: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
         last = max(scored(values).items())[1]
-        return pair(last["moved line"], last["trends"]["one line"])
+        return last["moved line"], last["trends"]["one line"]["log density"]
 
     return declare.fact(
         id,

@@ -431,7 +431,7 @@ CLAIMS = (
         "nothing is decided",
         fails={"one trend": (typical("one trend"), "a typical data set of one trend is not slow")},
         passes={"flat": (typical("flat"), "large-scale systems that do not grow at all are slow")},
-        undecided=untrusted,
+        doubt=untrusted,
     ),
     declare.fact(
         "C6b",
@@ -467,6 +467,6 @@ CLAIMS = (
                 "trends eight orders of magnitude apart are two populations",
             )
         },
-        undecided=weak,
+        doubt=weak,
     ),
 )
