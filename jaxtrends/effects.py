@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxtrends import devices, mesh, record, sweep, transformer
+from jaxtrends import devices, mesh, record, sweep, timing, transformer
 from jaxtrends.distributed import Processes
 from jaxtrends.rundir import StudyDirectory
 from jaxtrends.terminal import Terminal
@@ -216,6 +216,18 @@ class StudyRun:
                 return run(effects)
         finally:
             saver.close()
+
+    def step_seconds(
+        self,
+        label: str,
+        programs: Mapping[str, tuple[Any, Any]],
+        data: Any,
+        *,
+        log_every: int,
+        rounds: int,
+    ) -> dict[str, list[float]]:
+        """Time a step of each program; see `jaxtrends.study.Run`."""
+        return timing.step_seconds(programs, data, log_every, self.each(label, range(rounds)))
 
     def log_lanes(
         self,

@@ -241,8 +241,15 @@ def mesh_of(text: str) -> tuple[int, int]:
     return sizes[mesh.DATA], sizes[mesh.EXPERT]
 
 
+GONE = {"block"}  # fields that configs had, and whose default is what is done now
+
+
 def rebuild(kind: type, plain: Mapping[str, Any]) -> Any:
-    """A config dataclass from a record's plain data: lists become tuples, dicts nested configs."""
+    """A config dataclass from a record's plain data: lists become tuples, dicts nested configs.
+
+    Raises:
+        KeyError: the config has no field of a name, and never had.
+    """
     hints = typing.get_type_hints(kind)
 
     def convert(hint: Any, value: Any) -> Any:
@@ -253,4 +260,5 @@ def rebuild(kind: type, plain: Mapping[str, Any]) -> Any:
             return tuple(convert(inner[0], item) for item in value)
         return value
 
-    return kind(**{name: convert(hints[name], value) for name, value in plain.items()})
+    kept = {name: value for name, value in plain.items() if name in hints or name not in GONE}
+    return kind(**{name: convert(hints[name], value) for name, value in kept.items()})

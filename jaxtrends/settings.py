@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from jaxtrends.errors import Problem, choose
 
@@ -170,6 +170,8 @@ def _allows(constraint: Any, value: float) -> bool:
         return False
     if isinstance(constraint, Gt):
         return value > constraint.gt
+    if isinstance(constraint, Lt):
+        return value < constraint.lt
     return value >= constraint.ge if isinstance(constraint, Ge) else value <= constraint.le
 
 
@@ -177,6 +179,8 @@ def _words(constraint: Any, values: Sequence[float]) -> str:
     finite = "" if all(isinstance(value, int) for value in values) else "a finite number "
     if isinstance(constraint, Gt):
         return f"{finite}above {constraint.gt:,}"
+    if isinstance(constraint, Lt):
+        return f"{finite}below {constraint.lt:,}"
     if isinstance(constraint, Ge):
         return f"{finite}at least {constraint.ge:,}"
     return f"{finite}at most {constraint.le:,}"

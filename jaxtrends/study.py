@@ -146,6 +146,21 @@ class Run(Protocol):
     def each(self, label: str, items: Sequence[Any]) -> Any:
         """Iterate over items with progress shown, stopping cleanly on SIGINT and SIGTERM."""
 
+    def step_seconds(
+        self,
+        label: str,
+        programs: Mapping[str, tuple[Any, Any]],
+        data: Any,
+        *,
+        log_every: int,
+        rounds: int,
+    ) -> dict[str, list[float]]:
+        """Seconds of a training step with its share of evaluation, per program and round.
+
+        Programs are name -> (trainer, a block of lanes); they take turns, warmed up. The seconds
+        are of one lane.
+        """
+
     def log_lanes(
         self,
         method: str,

@@ -16,6 +16,8 @@ from typing import Any
 
 import jax
 
+from jaxtrends import sweep
+
 SAMPLE_SECONDS = 0.1
 MOST_REPETITIONS = 2000
 
@@ -59,6 +61,40 @@ def chained(program: Callable[[Any], Any], state: Any) -> Timed:
         return time.perf_counter() - started
 
     return run
+
+
+def steps(trainer: Any, lanes: Any, data: Any, log_every: int) -> Timed:
+    """Training steps of a block of lanes, from its start on, with its share of evaluation.
+
+    A repetition is all between two log points.
+
+    Args:
+        trainer:   a `jaxtrends.train.Trainer`.
+        lanes:     leaves with a leading axis of lanes.
+        data:      as the trainer takes it.
+        log_every: steps between two log points.
+    """
+    lanes, data = jax.device_put((lanes, data), jax.local_devices()[0])
+    programs = sweep.program(trainer, log_every)
+    state = programs.start(lanes, data)
+    return chained(lambda state: programs.advance(lanes, state, data)[0], state)
+
+
+def step_seconds(
+    programs: Mapping[str, tuple[Any, Any]], data: Any, log_every: int, rounds: Iterable[Any]
+) -> dict[str, list[float]]:
+    """Seconds of a training step of one lane, per program and round.
+
+    Args:
+        programs:  name -> (trainer, a block of lanes).
+        data:      as the trainers take it.
+        log_every: steps between two log points.
+        rounds:    as of `interleaved`.
+    """
+    timed = {name: steps(*program, data, log_every) for name, program in programs.items()}
+    each = {name: log_every * sweep.lane_count(lanes) for name, (_, lanes) in programs.items()}
+    found = interleaved(timed, rounds)
+    return {name: [s / each[name] for s in samples] for name, samples in found.items()}
 
 
 def calls(function: Callable[..., Any], *arguments: Any) -> Timed:

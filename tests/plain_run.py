@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtrends import sweep
+from jaxtrends import sweep, timing
 
 
 class PlainRun:
@@ -24,6 +24,9 @@ class PlainRun:
 
     def each(self, label, items):
         return items
+
+    def step_seconds(self, label, programs, data, *, log_every, rounds):
+        return timing.step_seconds(programs, data, log_every, range(rounds))
 
     def log_lanes(self, method, seeds, config, steps, metrics):
         self.lanes.append((method, list(seeds), dict(config), steps, metrics))

@@ -37,6 +37,7 @@ SIBLINGS = {
     "declare": {"claims", "stats"},
     "effects": {
         *("checkpoint", "devices", "distributed", "mesh", "record", "rundir", "sweep", "terminal"),
+        "timing",
         "transformer",  # which of its arrays stack experts
     },
     "figures": {"fonts", "labels", "record", "study"},
@@ -56,7 +57,7 @@ SIBLINGS = {
         *("claims", "curves", "differences", "drawings", "forest"),
         *("formats", "golden", "pages", "record", "report"),
     },
-    "timing": {"backend"},
+    "timing": {"backend", "sweep"},
     "transformer": {"losses", "mesh", "models", "moe"},
 }
 

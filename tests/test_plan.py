@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from experiments.forward_grad import training
-from experiments.moe_scaling import compute_to_quality
 from jaxtrends import devices, experiment, plan, sweep, timing
 from jaxtrends.errors import Problem
 from jaxtrends.plan import Machine, Planned
@@ -77,7 +76,6 @@ def untimed(monkeypatch):
         return {name: [1.0] for name in names}
 
     monkeypatch.setattr(training, "time_steps", ones)
-    monkeypatch.setattr(compute_to_quality, "_timed", lambda *_: None)
     monkeypatch.setattr(timing, "interleaved", ones)
 
 
