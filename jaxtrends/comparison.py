@@ -329,6 +329,8 @@ class _Lanes:
         starts = before[arm.after].finals if arm.after else {}
         steps = arm.steps or self.schedule.steps
         values: dict[str, Any] = {"steps": steps}
+        if arm.after:
+            values["after"] = arm.after
         apart = task["tuning_seeds"]
         if arm.rate and not arm.grids:
             values |= {"learning_rate": arm.rate, "tuned": {}}

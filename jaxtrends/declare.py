@@ -107,15 +107,22 @@ class TaskView(Mapping):
     def edges(self) -> str:
         """What keeps the arms whose metrics were read from deciding; "" where nothing does.
 
-        An arm that took another's rate hangs on that one's grid.
+        An arm that took another's rate hangs on that one's grid, and one that starts from
+        another's parameters on all that this one hangs on.
         """
         on_edge = []
         for task, arm in self.read:
             arms = self.values["arms"] if task == self.name else self.tasks[task]["arms"]
-            tuned = arms[arm].get("rate_of", arm)
-            grid = arms.get(tuned, {}).get("grid")
-            if grid is not None and grid["edge"]:
-                on_edge.append(tuned if task == self.name else f"{tuned} of {task}")
+            waiting, seen = [arm], set()
+            while waiting:
+                tuned = waiting.pop(0)
+                if tuned in seen or tuned not in arms:
+                    continue
+                seen.add(tuned)
+                waiting += [arms[tuned][how] for how in ("rate_of", "after") if how in arms[tuned]]
+                grid = arms[tuned].get("grid")
+                if grid is not None and grid["edge"]:
+                    on_edge.append(tuned if task == self.name else f"{tuned} of {task}")
         return "; ".join(
             f"{arm} is tuned to the edge of its grid" for arm in dict.fromkeys(on_edge)
         )
@@ -308,8 +315,8 @@ def across(
 ) -> Claim:
     """A quantity computed from several rungs of a ladder, seed by seed; every task is a part.
 
-    Args are those of `derive`, but that ``value`` and the controls take a ladder. A task that lacks
-    a rung that they read is no part.
+    Args are those of `derive`, but that ``value``, the controls and ``doubt`` take a ladder. A task
+    that lacks a rung that they read is no part.
     """
     declared |= {"quantity": quantity, "region": region, "reason": reason, "statistic": statistic}
     return _derived(id, statement, value, fails, passes, tasks, ladders_of, **declared)

@@ -548,6 +548,7 @@ def by_hand(**edges):
         }
         made["copy"] = {**made["good"], "rate_of": "good"}
         del made["copy"]["grid"]
+        made["later"] = {**made["worse"], "after": "copy"}
         return {"task": "fit", "size": size, "arms": made}
 
     return {"tasks": {"fit, 4": task(3.0, 4), "fit, 2": task(1.0, 2)}}
@@ -574,6 +575,9 @@ def test_a_metric_hangs_on_the_grid_of_its_rate_and_a_fact_does_not():
 
     assert undecided(lambda task: task["good"]["test_error"]) == {note}
     assert undecided(lambda task: task["copy"]["test_error"]) == {note}  # whose rate it took
+    assert undecided(lambda task: task["later"]["test_error"]) == {note}  # whose parameters
+    own = set(derived(lambda task: task["later"]["test_error"]).evidence(by_hand()).undecided)
+    assert own == set()
     assert undecided(lambda task: task["good"]["parameters"]) == set()
     assert undecided(lambda task: task["bad"]["test_error"]) == set()
 
