@@ -203,20 +203,27 @@ class Comparison:
         )
 
     def claims_of(self, own: Sequence[str]) -> tuple[Claim, ...]:
-        """A claim about each arm of the user's own: whether it does better than the first arm."""
-        first = next(iter(self.arms))
-        better = self.better == "lower"
+        """A claim about each arm of the user's own: it does better than the first arm that ran."""
+        metric = f"test_{self.metric}"
+        words = metric.replace("_", " ")
+
+        def against_first(name: str) -> declare.Quantity:
+            def pair(task: declare.TaskView) -> tuple[Any, Any]:
+                first = next(arm for arm in task if arm not in own)
+                return task[name or first][metric], task[first][metric]
+
+            return pair
+
         return tuple(
-            declare.compare(
+            declare.derive(
                 f"own-{name}",
-                f"{name} has a {self.better} {self.metric.replace('_', ' ')} than {first}.",
-                name,
-                first,
-                on=f"test_{self.metric}",
-                unit=self.unit,
-                region=declare.BELOW_ZERO if better else declare.ABOVE_ZERO,
+                f"{name} has a {self.better} {words} than the first arm of the paper's.",
+                against_first(name),
+                quantity=f"{words} of {name} - that of the first arm, by seed",
+                statistic="paired difference",
+                region=declare.BELOW_ZERO if self.better == "lower" else declare.ABOVE_ZERO,
                 reason="any difference that the seeds can tell from none",
-                fails={first: f"{first} does not differ from itself"},
+                fails={"the first arm": (against_first(""), "an arm does not differ from itself")},
                 source="derived",
             )
             for name in own

@@ -77,18 +77,34 @@ def test_make_knows_its_targets(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
 
 
-def test_an_estimator_of_ones_own_runs_beside_the_others(tmp_path):
-    (source,) = (block for kind, block in BLOCKS if kind == "python")
+OWN = {
+    kind: block
+    for kind in ("forward_grad", "moe_scaling")
+    for _, block in BLOCKS
+    if f"{kind}.main(methods" in block
+}
+
+
+def run_own(source, tmp_path, *flags):
+    """Run a block of the README as it says, in smoke: what is said, and the record's studies."""
     (tmp_path / "mine.py").write_text(source)
     command = re.search(r"run as: python mine.py (.*)", source)[1].split()
-    out = runs(
-        "mine.py",
-        *command,
-        *("--preset", "smoke", "--output", "out", "--methods", "backprop", "sign"),
-        cwd=tmp_path,
-    )
+    out = runs("mine.py", *command, "--preset", "smoke", "--output", "out", *flags, cwd=tmp_path)
     assert "Record:" in out
-    tuned = record.read(tmp_path / "out")["results"]["studies"]["training"]["values"]["tasks"][
-        "mlp"
-    ]
-    assert set(tuned["tuned"]) == {"backprop", "sign"}
+    return out, record.read(tmp_path / "out")
+
+
+def test_an_estimator_of_ones_own_runs_beside_the_others(tmp_path):
+    _, done = run_own(OWN["forward_grad"], tmp_path, "--methods", "backprop", "sign")
+    values = done["results"]["studies"]["training"]["values"]
+    tuned = [arm for arm in values["tasks"]["mlp"]["arms"] if arm.endswith(", tuned")]
+    assert tuned == ["backprop, tuned", "sign, tuned"]
+
+
+def test_an_arm_of_ones_own_is_tuned_and_judged_beside_the_others(tmp_path):
+    out, done = run_own(OWN["moe_scaling"], tmp_path)
+    arms = done["results"]["studies"]["layout"]["values"]["tasks"]["two_names"]["arms"]
+    assert "lowest" in arms
+    assert arms["lowest"]["grid"]["rates"]
+    assert "own-lowest" in out
+    assert "own-lowest" in [entry["claim"]["id"] for entry in record.entries(done)]
