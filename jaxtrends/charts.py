@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from jaxtrends.claims import CONFIDENCE
 from jaxtrends.study import Figure, Map, Panel, Series, Table, thin
 
 MOST_POINTS = 100  # of a curve
+AXES = {"steps": "step", "flops": "training FLOPs", "seconds": "time (s)"}
 SPREAD = "median and the middle four fifths"
 INTERVAL = "mean and its 95 % interval"
 RANGE = "median and range over seeds"
@@ -33,6 +34,7 @@ class Shown:
     size:   what the number of a rung is.
     tasks:  name -> values.
     curves: ``task/arm/metric`` -> (seeds, points).
+    more:   metrics that the table of outcomes shows beside the one on test data.
     """
 
     study: str
@@ -41,6 +43,7 @@ class Shown:
     size: str
     tasks: Mapping[str, Mapping[str, Any]]
     curves: Mapping[str, np.ndarray]
+    more: Sequence[str] = ()
 
     def label(self, metric: str) -> str:
         """A metric as an axis calls it."""
@@ -96,6 +99,28 @@ def points(label: str, x: Sequence[float], samples: Sequence[Sequence[float]]) -
     )
 
 
+def histogram(
+    label: str,
+    values: np.ndarray,
+    bins: int | np.ndarray,
+    within: tuple[float, float] | None = None,
+    density: bool = False,
+) -> Series:
+    """Shares of the values a bin, or their density; the last step ends at zero.
+
+    Args:
+        label:   of the series.
+        values:  (n,) finite.
+        bins:    edges (bins + 1,), or how many of one width.
+        within:  the ends of so many; those of the values by default.
+        density: of probability, in 1 over the unit of the values.
+    """
+    heights, edges = np.histogram(values, bins, within, density=density)
+    if not density:
+        heights = heights / len(values)
+    return Series(label, edges.tolist(), [*heights.tolist(), 0.0], style="steps")
+
+
 def median(samples: Sequence[float]) -> float:
     """The median, in which a value that is not finite ranks highest."""
     ranked = np.sort(np.where(np.isfinite(samples), samples, np.inf).astype(np.float64))
@@ -110,19 +135,21 @@ def over(
     axis: str = "steps",
     metric: str = "",
     arms: Sequence[str] = (),
-    y_scale: str = "linear",
     x_scale: str = "linear",
+    y_scale: str = "linear",
+    rule: str = "",
     **title: str,
 ) -> Chart:
     """Every arm's curve, a panel a task.
 
     Args:
-        axis:    ``steps``, or a fact of a step that adds up over them: ``flops``, ``examples``. An
-                 arm without that fact is left out.
+        axis:    ``steps``, or a fact of a step that adds up over them: ``flops``, ``examples``, or
+                 ``seconds`` where steps are timed. An arm without that fact is left out.
         metric:  of the curves; the comparison's own on validation data if empty.
         arms:    those shown; all if none is named.
         x_scale: ``linear`` or ``log``.
-        y_scale: ``linear`` or ``log``.
+        y_scale: likewise.
+        rule:    a value of the task, ``target`` say, whose median over seeds is drawn across.
         title:   ``title=…`` for the figure.
     """
 
@@ -139,11 +166,21 @@ def over(
                 steps = np.arange(1, curve.shape[1] + 1) * float(task["log_every"])
                 each = 1.0 if axis == "steps" else float(found["facts"][axis])
                 series.append(spread(_words(arm), steps * each, curve))
-            label = {"steps": "step", "flops": "training FLOPs"}.get(axis, axis)
-            panels.append(Panel(_words(name), label, shown.label(what), series, x_scale, y_scale))
+            panels.append(
+                Panel(
+                    _words(name),
+                    AXES.get(axis, _words(axis)),
+                    shown.label(what),
+                    series,
+                    x_scale,
+                    y_scale,
+                    threshold=median(np.atleast_1d(task[rule])) if rule in task else None,
+                    threshold_label=_words(rule),
+                )
+            )
         return Figure(
             _name(shown.study, what, axis),
-            title.get("title", f"{_words(what).capitalize()} against {axis}"),
+            title.get("title", f"{_words(what).capitalize()} against {_words(axis)}"),
             f"{_words(what).capitalize()}, {_seeds(shown)}: {SPREAD}.",
             panels,
         )
@@ -151,38 +188,56 @@ def over(
     return chart
 
 
-def difference(treatment: str, reference: str, metric: str = "") -> Chart:
-    """By how much one arm's curve lies above another's, seed by seed, a panel a task."""
+def difference(treatment: str | Sequence[str], reference: str, metric: str = "") -> Chart:
+    """By how much an arm's curve, or each of several, lies above another's, paired by seed."""
+    treatments = (treatment,) if isinstance(treatment, str) else tuple(treatment)
+    of = ", ".join(map(_words, treatments))
 
     def chart(shown: Shown) -> Figure:
         what = metric or f"validation_{shown.metric}"
         panels = []
         for name, task in shown.tasks.items():
-            pair = [shown.curves.get(f"{name}/{arm}/{what}") for arm in (treatment, reference)]
-            if any(curve is None for curve in pair):
+            series = []
+            for arm in treatments:
+                pair = [shown.curves.get(f"{name}/{one}/{what}") for one in (arm, reference)]
+                if any(curve is None for curve in pair):
+                    continue
+                count = min(curve.shape[1] for curve in pair)
+                first, second = (curve[:, :count].astype(np.float64) for curve in pair)
+                steps = np.arange(1, count + 1) * float(task["log_every"])
+                words = f"{_words(arm)} - {_words(reference)}"
+                series.append(interval(words, steps, first - second))
+            if not series:
                 continue
-            count = min(curve.shape[1] for curve in pair)
-            first, second = (curve[:, :count].astype(np.float64) for curve in pair)
-            steps = np.arange(1, count + 1) * float(task["log_every"])
-            words = f"{_words(treatment)} - {_words(reference)}"
             panels.append(
                 Panel(
                     _words(name),
                     "step",
                     f"difference of {shown.label(what)}",
-                    [interval(words, steps, first - second)],
+                    series,
                     threshold=0.0,
                     threshold_label="no difference",
                 )
             )
         return Figure(
-            _name(shown.study, treatment, reference, "difference"),
-            f"{_words(treatment).capitalize()} against {_words(reference)}",
+            _name(shown.study, *treatments, reference, "difference"),
+            f"{of.capitalize()} against {_words(reference)}",
             f"Difference of the {_words(what)}, paired by seed, {_seeds(shown)}: {INTERVAL}.",
             panels,
         )
 
     return chart
+
+
+def marked(chart: Chart, marks: Callable[[Mapping[str, Any]], Mapping[str, float]]) -> Chart:
+    """The chart with vertical rules on each task's panel: marks of its values -> label -> x."""
+
+    def with_marks(shown: Shown) -> Figure:
+        found, tasks = chart(shown), {_words(name): task for name, task in shown.tasks.items()}
+        panels = [replace(panel, marks=marks(tasks[panel.title])) for panel in found.panels]
+        return replace(found, panels=panels)
+
+    return with_marks
 
 
 def finals(against: str, on: str = "", x_scale: str = "log", **title: str) -> Chart:
@@ -342,6 +397,10 @@ def outcomes(shown: Shown) -> Table:
                     _words(name),
                     _words(label),
                     *(arm["facts"].get(fact) for fact in facts),
+                    *(
+                        median(arm["metrics"][name]) if name in arm["metrics"] else None
+                        for name in shown.more
+                    ),
                     arm["steps"],
                     arm["learning_rate"],
                     *(arm.get("tuned", {}).get(name) for name in tuned),
@@ -355,13 +414,27 @@ def outcomes(shown: Shown) -> Table:
         _name(shown.study, "outcomes"),
         f"Outcomes of {_words(shown.study)}",
         [
-            *("task", "arm", *map(_words, facts), "steps", "learning rate", *map(_words, tuned)),
+            *("task", "arm", *map(_words, facts), *map(_words, shown.more)),
+            *("steps", "learning rate", *map(_words, tuned)),
             *(shown.label(what), "low", "high", "diverged"),
         ],
         rows,
         f"{_words(what).capitalize()}: mean over seeds with its 95 % interval; the median alone "
-        "where a lane diverged. FLOPs are of one training step of one lane, products alone.",
+        "where a lane diverged. FLOPs are of one training step of one lane, products alone."
+        + (" Other metrics are medians over seeds." if shown.more else ""),
     )
+
+
+def table(name: str, title: str, rows: Sequence[Mapping[str, Any]], note: str = "") -> Table:
+    """A table of rows that say for themselves what stands in each column; at least one row.
+
+    Raises:
+        ValueError: the rows have not the same columns.
+    """
+    columns = list(rows[0])
+    if any(list(row) != columns for row in rows):
+        raise ValueError(f"table {name}: rows of other columns than {columns}")
+    return Table(name, title, columns, [list(row.values()) for row in rows], note)
 
 
 def points_tried(grid: Mapping[str, Any]) -> list[dict[str, float]]:
@@ -396,6 +469,42 @@ def grids(shown: Shown) -> Table:
         ["task", "arm", *map(_words, names), f"final validation {_words(shown.metric)}", "chosen"],
         rows,
         "Medians over tuning seeds, none of which is reported.",
+    )
+
+
+def step_times(shown: Shown, seconds: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
+    """One row an arm and task: the time of a step, and that to a target.
+
+    Args:
+        shown:   what was timed; metrics ``steps_to_…`` have a column each.
+        seconds: task -> arm -> of a step, a sample a round.
+    """
+    arms = [arm for task in shown.tasks.values() for arm in task["arms"].values()]
+    until = dict.fromkeys(n for arm in arms for n in arm["metrics"] if n.startswith("steps_to_"))
+    rows = []
+    for name, samples in seconds.items():
+        first = float(np.median(next(iter(samples.values()))))
+        for label, taken in samples.items():
+            arm = shown.tasks[name]["arms"][label]
+            middle = float(np.median(taken))
+            rows.append(
+                [
+                    *(_words(name), _words(label), 1e3 * middle),
+                    *(1e3 * float(np.ptp(taken)), middle / first),
+                    arm["facts"]["flops"] / middle / 1e9,
+                    *(middle * median(arm["metrics"][metric]) for metric in until),
+                ]
+            )
+    return Table(
+        _name(shown.study, "step-times"),
+        f"Time of a training step of {_words(shown.study)}",
+        [
+            *("task", "arm", "median (ms)", "range (ms)", "ratio to the first arm", "GFLOP/s"),
+            *(f"time {_words(metric.removeprefix('steps_'))} (s)" for metric in until),
+        ],
+        rows,
+        "One lane, with its share of evaluation; arms interleaved, warmed up. Times to a target "
+        "are the steps needed times the median of a step, and medians over seeds.",
     )
 
 

@@ -370,5 +370,4 @@ class Answer:
 
     def __format__(self, spec: str) -> str:
         """The estimate with its interval, each number by ``spec``: ``f"{found:.2f}"``."""
-        numbers = (format(value, spec) for value in (self.estimate, self.low, self.high))
-        return "{} [{}, {}]".format(*numbers)
+        return stats.spelled(self.estimate, self.low, self.high, spec)

@@ -5,18 +5,12 @@ from __future__ import annotations
 import importlib.util
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 KERNELS = ("ipykernel_launcher.py", "colab_kernel_launcher.py")
-# Flags that change no result, or name places of one machine.
-PLACES = {
-    *("--output", "--data-dir", "--profile", "--wandb", "--resume", "--no-resume"),
-    *("--devices", "--blocks-in-flight", "--mesh", "--time-limit"),
-    *("--coordinator", "--processes", "--process", "--distributed"),
-}
-ALONE = ("--resume", "--no-resume")  # those of them that take no value
+RESUME = ("--resume", "--no-resume")
 
 
 def flag_of(argument: str) -> str:
@@ -39,12 +33,16 @@ class Command:
     called: str
     own: tuple[str, ...] = ()
 
-    def recorded(self) -> str:
-        """For a record: without what changes no result or names places of this machine."""
+    def recorded(self, places: Mapping[str, bool]) -> str:
+        """For a record: without what changes no result or names places of this machine.
+
+        Args:
+            places: flags that do, and whether a value follows them: `jaxtrends.flags.PLACES`.
+        """
         kept, skip = [], False
         for part in self.flags:
-            if flag_of(part) in PLACES:
-                skip = "=" not in part and flag_of(part) not in ALONE
+            if flag_of(part) in places:
+                skip = "=" not in part and places[flag_of(part)]
             elif skip:
                 skip = False
             else:
@@ -55,7 +53,7 @@ class Command:
 
     def to_resume(self, path: Path) -> str:
         """What to type, or to call, to go on with the run in a folder."""
-        kept = [part for part in self.flags if flag_of(part) not in ALONE]
+        kept = [part for part in self.flags if flag_of(part) not in RESUME]
         if not any(flag_of(part) == "--output" for part in kept):
             kept += ["--output", str(path)]
         kept.append("--resume")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -23,8 +23,9 @@ import numpy as np
 
 from jaxtrends import charts, declare, flops, train, tuning
 from jaxtrends.claims import Claim
+from jaxtrends.errors import Problem
 from jaxtrends.settings import TUNING_SEED_OFFSET, Schedule
-from jaxtrends.study import Figure, Run, StudyResult
+from jaxtrends.study import Figure, Run, StudyResult, Table
 
 RATE = "learning_rate"
 
@@ -58,6 +59,7 @@ class Arm:
              a step are counted on the program unless they are given.
     steps:   of its reporting lanes, where they are not the schedule's: at equal FLOPs, say. Its
              tuning lanes are then shorter or longer in the same proportion.
+    tuning_steps: of its tuning lanes, where they are not to be in that proportion.
     rate_of: an arm before it whose tuned numbers it takes, as a control does.
     after:   an arm before it from whose final parameters it starts, seed by seed: a teacher,
              pretraining, a warm-up.
@@ -71,11 +73,17 @@ class Arm:
     numbers: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 0
+    tuning_steps: int = 0
     rate_of: str = ""
     after: str = ""
     metric: str = ""
     grids: Mapping[str, Sequence[float]] = field(default_factory=dict)
     rate: float = 0.0
+
+
+def no_facts(setting: Setting, run: Run) -> Mapping[str, Any]:
+    """Nothing is known of a task but its data."""
+    return {}
 
 
 def splits(setting: Setting, run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -99,13 +107,19 @@ class Comparison:
     unit:    of the metric.
     better:  which values are; where higher ones are, a diverged lane counts as ``worst``.
     data:    (setting, run) -> what the trainer gets.
+    facts:   (setting, run) -> what is known of the task: the least loss that can be, say.
     ladder:  the field of the part whose values are the rungs; "" for no ladder.
     size:    what a rung's number is, with its unit in brackets.
     claims:  by `jaxtrends.declare`.
     figures: charts of `jaxtrends.charts`, or functions like them.
-    also:    (values of a task, its curves) -> further values of the task: steps to a target, say.
+    tables:  likewise, beside those of outcomes and of tuning.
+    more:    metrics that the table of outcomes shows beside the one on test data.
+    also:    (values of a task, its curves) -> further values of the task: a target, say; and in
+             ``arms`` further metrics of its arms: name -> metric -> one number a seed.
     own:     whether arms of the user's own join in, judged against the first arm.
-    timed:   as in `jaxtrends.experiment.Study`, and ``seconds`` too.
+    timed:   whether a step of every arm is timed, over ``timing_rounds`` of the part. The arms of
+             the measurements have its ``seconds`` as a fact, and their metrics ``steps_to_…``.
+    seconds: preset -> expected time on two CPU cores from a cold start.
     """
 
     about: str
@@ -115,10 +129,13 @@ class Comparison:
     better: tuning.Better = "lower"
     worst: float = 0.0
     data: Callable[[Setting, Run], Any] = splits
+    facts: Callable[[Setting, Run], Mapping[str, Any]] = no_facts
     ladder: str = ""
     size: str = ""
     claims: tuple[Claim, ...] = ()
     figures: Sequence[Callable[[charts.Shown], Figure]] = ()
+    tables: Sequence[Callable[[charts.Shown], Table]] = ()
+    more: Sequence[str] = ()
     also: Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Mapping[str, Any]] | None = None
     own: bool = False
     timed: bool = False
@@ -138,10 +155,13 @@ class Comparison:
         """Tune, train and test every arm on every task."""
         tasks: dict[str, Any] = {}
         curves: dict[str, np.ndarray] = {}
-        for name, setting in self.settings(config, run.study).items():
-            data = self.data(setting, run)
-            setting = Setting(setting.config, setting.part, setting.task, setting.size, data)
-            tasks[name], found = self._task(name, setting, run)
+        seconds: dict[str, dict[str, list[float]]] = {}
+        settings = self.settings(config, run.study)
+        if not settings:
+            raise Problem(f"The study {run.study} has no task: name one with --{run.study}.tasks.")
+        for name, setting in settings.items():
+            setting = replace(setting, data=self.data(setting, run))
+            tasks[name], found, seconds[name] = self._task(name, setting, run)
             curves |= {f"{name}/{curve}": values for curve, values in found.items()}
         values = {
             "tasks": tasks,
@@ -150,12 +170,36 @@ class Comparison:
                 for name, task in tasks.items()
             },
         }
-        shown = charts.Shown(run.study, self.metric, self.unit, self.size, tasks, curves)
-        return StudyResult(
+        shown = charts.Shown(run.study, self.metric, self.unit, self.size, tasks, curves, self.more)
+        found = StudyResult(
             values=values,
             curves=curves,
-            tables=[charts.outcomes(shown), charts.grids(shown)],
-            figures=[chart(shown) for chart in self.figures],
+            tables=[table(shown) for table in (charts.outcomes, charts.grids, *self.tables)],
+            figures=[figure for chart in self.figures if (figure := chart(shown)).panels],
+        )
+        return self._with_times(found, shown, seconds) if self.timed else found
+
+    def _with_times(
+        self,
+        found: StudyResult,
+        shown: charts.Shown,
+        seconds: Mapping[str, Mapping[str, Sequence[float]]],
+    ) -> StudyResult:
+        """What was found, with the time of steps as measurements."""
+        measured = {
+            name: {
+                "task": task["task"],
+                "size": task["size"],
+                "arms": {a: _timed(task["arms"][a], taken) for a, taken in seconds[name].items()},
+            }
+            for name, task in shown.tasks.items()
+        }
+        timed = replace(shown, tasks={n: {**shown.tasks[n], **measured[n]} for n in measured})
+        return replace(
+            found,
+            measurements={"step_seconds": seconds, "tasks": measured},
+            measured_tables=[charts.step_times(timed, seconds)],
+            measured_figures=[charts.over("seconds", x_scale="log")(timed)],
         )
 
     def claims_of(self, own: Sequence[str]) -> tuple[Claim, ...]:
@@ -180,13 +224,19 @@ class Comparison:
 
     def _task(
         self, name: str, setting: Setting, run: Run
-    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, list[float]]]:
         schedule: Schedule = setting.part.schedule
         makers = {**self.arms, **(run.methods if self.own else {})}
         chosen = getattr(setting.part, "arms", None) or tuple(self.arms)
         wanted = [arm for arm in makers if arm in chosen or arm not in self.arms]
         made = {arm: makers[arm](setting) for arm in wanted}
         arms = {arm: found for arm, found in made.items() if found is not None}
+        before: list[str] = []
+        for arm, found in arms.items():
+            for other in filter(None, (found.after, found.rate_of)):
+                if other not in before:
+                    raise Problem(f"Arm {arm} of {run.study} needs arm {other}: name it as well.")
+            before.append(arm)
         first = setting.config.reporting[0] + TUNING_SEED_OFFSET
         task: dict[str, Any] = {
             "task": setting.task,
@@ -195,15 +245,13 @@ class Comparison:
             "log_every": schedule.log_every,
             "seeds": setting.config.reporting,
             "tuning_seeds": [first + lane for lane in range(schedule.tuning_seeds)],
+            **self.facts(setting, run),
             "arms": {},
         }
         curves: dict[str, np.ndarray] = {}
         needed = {arm.after for arm in arms.values()}
         trained: dict[str, _Trained] = {}
         for arm, found in arms.items():
-            for before in filter(None, (found.after, found.rate_of)):
-                if before not in trained:
-                    raise KeyError(f"arm {before}")
             lane = _Lanes(self, f"{name} {arm}", found, setting.data, schedule, run)
             trained[arm] = lane.train(task, trained, keep=arm in needed)
             task["arms"][arm] = trained[arm].values
@@ -214,8 +262,18 @@ class Comparison:
                 if values.ndim == 2 and not metric.startswith("test_")
             }
         if self.also:
-            task |= self.also(task, curves)
-        return task, curves
+            further = dict(self.also(task, curves))
+            for arm, metrics in further.pop("arms", {}).items():
+                task["arms"][arm]["metrics"] |= metrics
+            task |= further
+        if not self.timed:
+            return task, curves, {}
+        programs = {arm: (found.trainer, trained[arm].lane) for arm, found in arms.items()}
+        rounds = setting.part.timing_rounds
+        seconds = run.step_seconds(
+            f"timing {name}", programs, setting.data, log_every=schedule.log_every, rounds=rounds
+        )
+        return task, curves, seconds
 
     def _log(
         self, name: str, arm: str, task: Mapping[str, Any], trained: _Trained, run: Run
@@ -248,6 +306,7 @@ class _Trained:
 
     values: dict[str, Any]
     metrics: Mapping[str, np.ndarray]
+    lane: Any  # its first reporting lane, as a block of one
     finals: Mapping[int, Any] = field(default_factory=dict)  # seed -> parameters
 
 
@@ -270,14 +329,18 @@ class _Lanes:
         starts = before[arm.after].finals if arm.after else {}
         steps = arm.steps or self.schedule.steps
         values: dict[str, Any] = {"steps": steps}
+        if arm.after:
+            values["after"] = arm.after
         apart = task["tuning_seeds"]
-        if arm.rate_of:
+        if arm.rate and not arm.grids:
+            values |= {"learning_rate": arm.rate, "tuned": {}}
+        elif arm.rate_of:
             values |= {
                 name: before[arm.rate_of].values[name] for name in ("learning_rate", "tuned")
             }
             values["rate_of"] = arm.rate_of
         else:
-            values |= self._tuned(apart, starts, self._tuning_steps(steps))
+            values |= self._tuned(apart, starts, arm.tuning_steps or self._tuning_steps(steps))
         rate, tuned = values["learning_rate"], values["tuned"]
         trainer = train.keeping(arm.trainer) if keep else arm.trainer
         lanes = partial(self._lanes, rates=[rate], tuned=tuned, steps=steps, starts=starts)
@@ -294,7 +357,7 @@ class _Lanes:
         if "flops" not in facts:
             facts["flops"] = flops.of_step(arm.trainer, _first(lane), self.data)
         values |= {"facts": facts, **self._outcome(metrics)}
-        return _Trained(values, metrics, finals)
+        return _Trained(values, metrics, lane, finals)
 
     def _tuning_steps(self, steps: int) -> int:
         share = self.schedule.tuned_for * steps / self.schedule.steps
@@ -390,6 +453,12 @@ class _Lanes:
             log_every=self.schedule.log_every,
             test=test,
         )
+
+
+def _timed(arm: Mapping[str, Any], seconds: Sequence[float]) -> dict[str, Any]:
+    """An arm with the time of its step as a fact, and the steps that it takes to a target."""
+    until = {n: values for n, values in arm["metrics"].items() if n.startswith("steps_to_")}
+    return {"facts": {**arm["facts"], "seconds": float(np.median(seconds))}, "metrics": until}
 
 
 def _first(lanes: Any) -> Any:

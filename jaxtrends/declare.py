@@ -28,6 +28,7 @@ class ArmView:
     """One arm's outcome: ``arm["test_loss"]`` (seeds,) float64, ``arm["parameters"]`` a fact."""
 
     values: Mapping[str, Any]
+    note: Callable[[], None] = lambda: None  # a metric hangs on the tuned rate, a fact does not
 
     def __getitem__(self, name: str) -> Any:
         """A metric seed by seed, or a fact.
@@ -36,6 +37,7 @@ class ArmView:
             KeyError: the run has neither.
         """
         if name in self.values["metrics"]:
+            self.note()
             return np.asarray(self.values["metrics"][name], np.float64)
         if name in self.values["facts"]:
             return self.values["facts"][name]
@@ -47,11 +49,13 @@ class ArmView:
 
 @dataclass
 class TaskView(Mapping):
-    """One task's arms: ``task["dense"]["test_loss"]``; remembers which arms were read."""
+    """One task's arms: ``task["dense"]["test_loss"]``; remembers whose metrics were read."""
 
     name: str
     values: Mapping[str, Any]
-    read: list[str] = field(default_factory=list)
+    tasks: Mapping[str, Any] = field(default_factory=dict)
+    """All tasks of the study, by name."""
+    read: list[tuple[str, str]] = field(default_factory=list)  # task, arm
     doubts: list[str] = field(default_factory=list)  # sentences: why the samples may not decide
 
     def __getitem__(self, arm: str) -> ArmView:
@@ -62,9 +66,12 @@ class TaskView(Mapping):
         """
         if arm not in self.values["arms"]:
             raise KeyError(f"arm {arm}")
-        if arm not in self.read:
-            self.read.append(arm)
-        return ArmView(self.values["arms"][arm])
+
+        def note() -> None:
+            if (self.name, arm) not in self.read:
+                self.read.append((self.name, arm))
+
+        return ArmView(self.values["arms"][arm], note)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.values["arms"])
@@ -87,19 +94,42 @@ class TaskView(Mapping):
             raise KeyError(f"{name} of a task")
         return self.values[name]
 
+    def beside(self, name: str) -> TaskView:
+        """Another task of the study; what is read of it is noted here.
+
+        Raises:
+            KeyError: the run left it out.
+        """
+        if name not in self.tasks:
+            raise KeyError(f"task {name}")
+        return TaskView(name, self.tasks[name], self.tasks, self.read)
+
     def edges(self) -> str:
-        """What keeps the arms that were read from deciding; "" where nothing does."""
-        on_edge = [
-            arm
-            for arm in self.read
-            for grid in [self.values["arms"][arm].get("grid")]
-            if grid is not None and grid["edge"]
-        ]
-        return "; ".join(f"{arm} is tuned to the edge of its grid" for arm in on_edge)
+        """What keeps the arms whose metrics were read from deciding; "" where nothing does.
+
+        An arm that took another's rate hangs on that one's grid, and one that starts from
+        another's parameters on all that this one hangs on.
+        """
+        on_edge = []
+        for task, arm in self.read:
+            arms = self.values["arms"] if task == self.name else self.tasks[task]["arms"]
+            waiting, seen = [arm], set()
+            while waiting:
+                tuned = waiting.pop(0)
+                if tuned in seen or tuned not in arms:
+                    continue
+                seen.add(tuned)
+                waiting += [arms[tuned][how] for how in ("rate_of", "after") if how in arms[tuned]]
+                grid = arms[tuned].get("grid")
+                if grid is not None and grid["edge"]:
+                    on_edge.append(tuned if task == self.name else f"{tuned} of {task}")
+        return "; ".join(
+            f"{arm} is tuned to the edge of its grid" for arm in dict.fromkeys(on_edge)
+        )
 
 
 Quantity = Callable[[TaskView], Any]
-"""A task -> one number a seed, or a number."""
+"""A task -> one number a seed, or a number; or a pair of such, (treatment, reference)."""
 
 
 @dataclass
@@ -136,11 +166,14 @@ class LadderView(Mapping):
 Climbing = Callable[[LadderView], Any]
 """A ladder -> one number a seed, or a number."""
 
+Measured = Callable[[Mapping[str, Any]], Any]
+"""A study's values -> a number, a sample, or a pair of samples, (treatment, reference)."""
+
 
 def tasks_of(values: Mapping[str, Any], chosen: Sequence[str] = ()) -> list[TaskView]:
     """The tasks of a study's values: those chosen, or all, by their own name or their rung's."""
     return [
-        TaskView(name, task)
+        TaskView(name, task, values["tasks"])
         for name, task in values["tasks"].items()
         if not chosen or name in chosen or task.get("task") in chosen
     ]
@@ -158,6 +191,11 @@ def ladders_of(values: Mapping[str, Any], chosen: Sequence[str] = ()) -> list[La
     ]
 
 
+def tops_of(values: Mapping[str, Any], chosen: Sequence[str] = ()) -> list[TaskView]:
+    """The largest rung of each ladder."""
+    return [ladder.rungs[-1] for ladder in ladders_of(values, chosen)]
+
+
 def compare(
     id: str,
     statement: str,
@@ -170,6 +208,7 @@ def compare(
     fails: Mapping[str, str],
     passes: Mapping[str, str] | None = None,
     tasks: Sequence[str] = (),
+    top: bool = False,
     statistic: str = "paired difference",
     quantity: str = "",
     unit: str = "",
@@ -189,6 +228,7 @@ def compare(
                    says which fault would let one pass.
         passes:    likewise, of arms that must pass it.
         tasks:     the parts; every task with both arms if none is named.
+        top:       of a ladder the largest rung alone.
         statistic: a paired one of `jaxtrends.stats`.
         quantity:  what is measured, if more is to be said than the arms and the metric.
         unit:      of the metric, for the sentence that says what is measured.
@@ -210,6 +250,7 @@ def compare(
         part=lambda task: sample(task, treatment),
         controls={arm: (lambda task, arm=arm: sample(task, arm)) for arm in swaps},
         tasks=tasks,
+        views=tops_of if top else tasks_of,
         declarations=tuple(Control(arm, must, why[arm]) for arm, must in swaps.items()),
         quantity=quantity or words + (f" ({unit})" if unit else ""),
         statistic=statistic,
@@ -230,7 +271,9 @@ def derive(
     fails: Mapping[str, tuple[Quantity, str]],
     passes: Mapping[str, tuple[Quantity, str]] | None = None,
     tasks: Sequence[str] = (),
+    top: bool = False,
     statistic: str = "mean",
+    doubt: Callable[[TaskView], str] = lambda task: "",
     **declared: Any,
 ) -> Claim:
     """A quantity computed from several arms, seed by seed, on every task that has them.
@@ -238,18 +281,22 @@ def derive(
     Args:
         id:        short and stable.
         statement: what is claimed, in our words.
-        value:     task -> (seeds,) what is measured.
+        value:     task -> (seeds,) what is measured, or a pair of such, which a paired statistic
+                   compares.
         quantity:  what that is, with its unit.
         region:    what the whole interval must lie in.
         reason:    why this region.
         fails:     name -> (task -> what the control measures, why): what must fail the test.
         passes:    likewise, of what must pass it.
         tasks:     the parts; every task with the arms that ``value`` reads if none is named.
-        statistic: one of `jaxtrends.stats` that reads a single sample.
+        top:       of a ladder the largest rung alone.
+        statistic: one of `jaxtrends.stats`.
+        doubt:     task -> what keeps it from deciding, beside the edges of grids; "" for nothing.
         declared:  further fields of the claim.
     """
     declared |= {"quantity": quantity, "region": region, "reason": reason, "statistic": statistic}
-    return _derived(id, statement, value, fails, passes, tasks, tasks_of, **declared)
+    views = tops_of if top else tasks_of
+    return _derived(id, statement, value, fails, passes, tasks, views, doubt=doubt, **declared)
 
 
 def across(
@@ -268,8 +315,8 @@ def across(
 ) -> Claim:
     """A quantity computed from several rungs of a ladder, seed by seed; every task is a part.
 
-    Args are those of `derive`, but that ``value`` and the controls take a ladder. A task that lacks
-    a rung that they read is no part.
+    Args are those of `derive`, but that ``value``, the controls and ``doubt`` take a ladder. A task
+    that lacks a rung that they read is no part.
     """
     declared |= {"quantity": quantity, "region": region, "reason": reason, "statistic": statistic}
     return _derived(id, statement, value, fails, passes, tasks, ladders_of, **declared)
@@ -357,41 +404,57 @@ def slope_of(sizes: Sequence[float], effects: Sequence[np.ndarray], per: float =
 def fact(
     id: str,
     statement: str,
-    value: Callable[[Mapping[str, Any]], float],
+    value: Measured,
     *,
     quantity: str,
     region: tuple[float, float],
     reason: str,
-    fails: Mapping[str, tuple[Callable[[Mapping[str, Any]], float], str]],
+    fails: Mapping[str, tuple[Measured, str]],
+    passes: Mapping[str, tuple[Measured, str]] | None = None,
+    doubt: Callable[[Mapping[str, Any]], str] = lambda values: "",
+    statistic: str = "exact",
     **declared: Any,
 ) -> Claim:
-    """What is exact: an identity, or a refit that must round to printed digits.
+    """What a study's values say as they stand: an identity, a refit that must round to digits.
 
     Args:
         id:        short and stable.
         statement: what is claimed, in our words.
-        value:     the study's values -> the number.
+        value:     the study's values -> what is measured, or part -> what is measured.
         quantity:  what it is, with its unit.
         region:    what it must lie in.
         reason:    why this region.
-        fails:     name -> (values -> the control's number, why).
+        fails:     name -> (values -> what the control measures, why): what must fail the test. A
+                   control is of all parts together.
+        passes:    likewise, of what must pass it.
+        doubt:     values -> what keeps them from deciding; "" for nothing.
+        statistic: ``exact`` for one number a part, else one of `jaxtrends.stats`.
         declared:  further fields of the claim.
     """
+    both = {**fails, **(passes or {})}
 
     def evidence(values: Mapping[str, Any]) -> Evidence:
-        controls = {name: _single(function(values)) for name, (function, _) in fails.items()}
-        return Evidence({"": _single(value(values))}, controls)
+        found = value(values)
+        parts = found if isinstance(found, Mapping) else {"": found}
+        return Evidence(
+            {part: _samples(measured) for part, measured in parts.items()},
+            {name: _samples(function(values)) for name, (function, _) in both.items()},
+            doubt(values),
+        )
 
     return Claim(
         id=id,
         study="",
         statement=statement,
         quantity=quantity,
-        statistic="exact",
-        kind="exact",
+        statistic=statistic,
+        kind="exact" if statistic == "exact" else "statistical",
         region=region,
         reason=reason,
-        controls=tuple(Control(name, "fail", why) for name, (_, why) in fails.items()),
+        controls=tuple(
+            Control(name, "fail" if name in fails else "pass", why)
+            for name, (_, why) in both.items()
+        ),
         evidence=evidence,
         **_sourced(declared, "derived"),
     )
@@ -415,6 +478,7 @@ def untestable(
         statement=statement,
         quantity=quantity,
         statistic=statistic,
+        kind="exact" if statistic == "exact" else "statistical",
         region=region,
         reason=reason,
         evidence=None,
@@ -427,6 +491,13 @@ def _sourced(declared: Mapping[str, Any], source: str = "paper") -> dict[str, An
     """The claim's further fields; one of the paper's was read in its text unless it says more."""
     source = declared.get("source", source)
     return {"source": source, "known": "derived" if source == "derived" else "text", **declared}
+
+
+def _samples(values: Any) -> stats.Samples:
+    if isinstance(values, tuple):
+        treatment, reference = (_single(sample)["values"] for sample in values)
+        return {"treatment": treatment, "reference": reference}
+    return _single(values)
 
 
 def _single(values: Any) -> stats.Samples:
@@ -448,9 +519,9 @@ def _derived(
     return _claim(
         id,
         statement,
-        part=lambda view: _single(value(view)),
+        part=lambda view: _samples(value(view)),
         controls={
-            n: (lambda view, f=function: _single(f(view))) for n, (function, _) in both.items()
+            n: (lambda view, f=function: _samples(f(view))) for n, (function, _) in both.items()
         },
         tasks=tasks,
         declarations=tuple(Control(name, must[name], why) for name, (_, why) in both.items()),
@@ -468,6 +539,7 @@ def _claim(
     tasks: Sequence[str],
     declarations: tuple[Control, ...],
     views: Callable[[Mapping[str, Any], Sequence[str]], Sequence[TaskView | LadderView]] = tasks_of,
+    doubt: Callable[[Any], str] = lambda view: "",
     **declared: Any,
 ) -> Claim:
     """A claim whose parts are tasks, or their ladders, each with its controls."""
@@ -485,7 +557,8 @@ def _claim(
                 edges = view.edges()  # of the arms of the part alone: a control may be on one
                 for control, measure in controls.items():
                     tested[control_of(control, name)] = measure(view)
-                undecided[name] = "; ".join(filter(None, [edges, *view.doubts]))
+                said = [edges, doubt(view), *view.doubts]
+                undecided[name] = "; ".join(filter(None, said))
             except KeyError as error:
                 parts.pop(name, None)
                 missing = error

@@ -8,7 +8,7 @@ import math
 import os
 import platform
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,37 @@ def use(count: int | None) -> list[jax.Device]:
     if count is not None and count > len(found):
         raise Problem(f"--devices {count} asks for more than the {len(found)} devices here.")
     return found[:count]
+
+
+BLOCK_SHARE = 0.7  # of a device's memory: what a compiler reports leaves out some of what runs
+
+
+def block(lanes: int, platform: str, memory: float, needed: Callable[[int], float]) -> int:
+    """How many of a call's lanes run as one block on a kind of device.
+
+    One on a CPU, where a lane by itself is fastest. On an accelerator, which one small lane leaves
+    idle, all that fit in `BLOCK_SHARE` of its memory; where they do not all fit, as many in each
+    block as make the fewest blocks. It depends on nothing else, so that another number of devices
+    changes no block, and so no bit.
+
+    Args:
+        lanes:    of the call.
+        platform: of the device: ``cpu``, ``gpu``, ``tpu``.
+        memory:   bytes that it has; see `memory`.
+        needed:   lanes of a block -> bytes that it takes; infinite where no compiler makes room.
+    """
+    if platform == "cpu":
+        return 1
+    room, fit = BLOCK_SHARE * memory, lanes
+    while fit > 1 and (taken := needed(fit)) > room:
+        fit = fit // 2 if math.isinf(taken) else max(1, min(fit - 1, int(fit * room / taken)))
+    return math.ceil(lanes / math.ceil(lanes / fit))
+
+
+def memory(device: jax.Device) -> float:
+    """Bytes that an accelerator gives to a program by itself; infinite where it does not say."""
+    said = device.memory_stats() or {}
+    return float(said.get("bytes_limit", math.inf))
 
 
 def in_flight(devices: list[jax.Device], wanted: int | None, needed: float) -> list[jax.Device]:

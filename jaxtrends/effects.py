@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from jaxtrends import devices, mesh, record, sweep, transformer
+from jaxtrends import devices, mesh, record, sweep, timing
 from jaxtrends.distributed import Processes
 from jaxtrends.rundir import StudyDirectory
 from jaxtrends.terminal import Terminal
@@ -82,18 +83,23 @@ class StudyRun:
         stop: StopSignal,
         used: list[Any],
         over: Any,
+        block: int | Literal["auto"],
         in_flight: int | None,
         terminal: Terminal,
         load: Callable[[str], Any],
         methods: Mapping[str, Callable[..., Any]],
         processes: Processes,
+        known_blocks: Mapping[str, int] | None = None,
     ) -> None:
         self.study, self.methods = name, methods
+        self.blocks: dict[str, int] = {}
         self.lanes: list[dict[str, Any]] = []
         self.tables: list[tuple[str, Sequence[Mapping[str, Any]]]] = []
         self._name, self._folder, self._devices = name, folder, used
         self._terminal, self._stop, self._load = terminal, stop, load
         self._processes, self._in_flight, self._mesh = processes, in_flight, over
+        self._block, self._known = block, dict(known_blocks or {})
+        self._needed: dict[Any, float] = {}
 
     def dataset(self, name: str) -> Any:
         """Load a data set, once a process."""
@@ -116,106 +122,144 @@ class StudyRun:
         *,
         steps: int,
         log_every: int,
-        block: int | None = None,
         test: bool = True,
     ) -> dict[str, np.ndarray]:
-        """Train lanes by `sweep.run`, with what a host does around its segments.
+        """Train lanes by `sweep.run_blocks`, with what a host does around its segments.
 
         The lanes are cut into blocks once, for all processes together, so that the same blocks
         give the same bits however many processes there are.
         """
         here, count = self._processes.index, self._processes.count
-        block = block or 1
-        cut = sweep.blocks_of(lanes, block)
-        mine = cut[here::count]
-        metrics: dict[str, np.ndarray] = {}
+        size = self._block_size(label, trainer, lanes, data, log_every)
+        cut = sweep.blocks_of(lanes, size)
+        mine = {number: block for number, block in enumerate(cut) if number % count == here}
+        found: dict[int, sweep.Metrics] = {}
         if mine:
-            trainer, placed = self._place(trainer, mine[0], data, log_every)
-            metrics = self._train(
+            trainer, placed = self._place(trainer, cut[0], data, log_every)
+            found = self._train(
                 label,
-                lambda effects: sweep.run(
+                lambda effects: sweep.run_blocks(
                     trainer,
-                    jax.tree.map(lambda *blocks: np.concatenate(blocks), *mine),
+                    mine,
                     data,
                     steps=steps,
                     log_every=log_every,
-                    block=block,
                     test=test,
                     devices=placed,
                     effects=effects,
                 ),
-                [
-                    {
+                {
+                    number: {
                         **{"steps": steps, "log_every": log_every, "test": test},
                         "lanes": _digest(lanes),
                     }
-                    for lanes in mine
-                ],
+                    for number, lanes in mine.items()
+                },
             )
-        parts = self._processes.gather(f"{self._name}, {label}", metrics, self._stop.check)
-        places = [divmod(index, count) for index in range(len(cut))]
-        return {
-            name: np.concatenate(
-                [parts[process][name][at * block : (at + 1) * block] for at, process in places]
-            )[: sweep.lane_count(lanes)]
-            for name in parts[0]
-        }
+        named = {f"{n}/{name}": v for n, metrics in found.items() for name, v in metrics.items()}
+        blocks: dict[int, sweep.Metrics] = {}
+        for part in self._processes.gather(f"{self._name}, {label}", named, self._stop.check):
+            for path, values in part.items():
+                number, _, name = path.partition("/")
+                blocks.setdefault(int(number), {})[name] = values
+        return sweep.joined(blocks, sweep.lane_count(lanes))
+
+    def _block_size(self, label: str, trainer: Any, lanes: Any, data: Any, log_every: int) -> int:
+        """Lanes of a block, which the first process decides for all of them.
+
+        They are those of the run that goes on or is made again, those that were asked for, or as
+        many as suit the device.
+        """
+        count = sweep.lane_count(lanes)
+
+        def needed(block: int) -> float:
+            return self._bytes(trainer, sweep.blocks_of(lanes, block)[0], data, log_every)
+
+        def chosen() -> int:
+            before = {**self._known, **self._folder.block_sizes()}
+            if label in before:
+                return before[label]
+            if self._block != "auto":
+                return min(self._block, count)
+            if self._mesh is not None:  # it is for a lane that is large by itself
+                return 1
+            first = self._devices[0]
+            return devices.block(count, first.platform, devices.memory(first), needed)
+
+        told = chosen() if self._processes.first else None
+        block = self._processes.tell(f"{self._name}, {label}, block", told)
+        self._folder.keep_block_size(label, block)
+        self.blocks[label] = block
+        return block
+
+    def _bytes(self, trainer: Any, lanes: Any, data: Any, log_every: int) -> float:
+        """Memory that one block takes; asked once of each program."""
+        shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves((lanes, data)))
+        program = (trainer, log_every, shapes)
+        if program not in self._needed:
+            self._needed[program] = _bytes_of_block(
+                trainer, lanes, data, log_every, self._devices[0]
+            )
+        return self._needed[program]
 
     def _place(self, trainer: Any, lanes: Any, data: Any, log_every: int) -> tuple[Any, list[Any]]:
         """The trainer, and where its blocks run: each on a device, or all over the mesh."""
         if self._mesh is not None:
-            spread = mesh.spread(trainer, transformer.with_experts)
+            spread = mesh.spread(trainer)
             return spread, [mesh.everywhere(self._mesh)] * (self._in_flight or 1)
-        needed = _bytes_of_block(trainer, lanes, data, log_every, self._devices[0])
+        needed = self._bytes(trainer, lanes, data, log_every)
         return trainer, devices.in_flight(self._devices, self._in_flight, needed)
 
     def _train(
         self,
         label: str,
-        run: Callable[[sweep.Effects], dict[str, np.ndarray]],
-        mine: Sequence[Mapping[str, Any]],
-    ) -> dict[str, np.ndarray]:
-        """Run this process's blocks; on disk each has its number among those of all processes.
-
-        What each block is, ``mine`` says.
-        """
-        here, count = self._processes.index, self._processes.count
-
-        def number(index: int) -> int:
-            return here + index * count
-
-        of = {number(index): what for index, what in enumerate(mine)}
-        saver = _Saver(self._folder, label, of, self._terminal)
+        run: Callable[[sweep.Effects], dict[int, sweep.Metrics]],
+        mine: Mapping[int, Mapping[str, Any]],
+    ) -> dict[int, sweep.Metrics]:
+        """Run this process's blocks; ``mine`` says of each what it is."""
+        here = self._processes.index
+        saver = _Saver(self._folder, label, mine, self._terminal)
         pace = _Pace()
 
         def stop(segment: sweep.Segment, snapshots: Mapping[int, Callable[[], Any]]) -> None:
             pace.ran()
-            for index, (points, metrics) in segment.news.items():
-                self._folder.log(label, number(index), points, metrics, here)
+            for number, (points, metrics) in segment.news.items():
+                self._folder.log(label, number, points, metrics, here)
             text = f"{self._name}, {label}"
             self._terminal.update(text, segment.done, segment.total, "steps")
-            numbered = {number(index): taken for index, taken in snapshots.items()}
-            saver.save(numbered, due=self._stop.due)
+            saver.save(snapshots, due=self._stop.due)
             if self._stop.due:
                 saver.close()
                 self._stop.check()
 
-        def finished(index: int, metrics: dict[str, np.ndarray]) -> None:
-            saver.drop(number(index))
-            self._folder.keep_block(label, number(index), metrics, of[number(index)])
+        def finished(number: int, metrics: sweep.Metrics) -> None:
+            saver.drop(number)
+            self._folder.keep_block(label, number, metrics, mine[number])
 
         effects = sweep.Effects(
             points=pace.points,
             stop=stop,
-            restore=lambda index, like: saver.restore(number(index), like),
+            restore=saver.restore,
             finished=finished,
-            recall=lambda index: self._folder.block(label, number(index), of[number(index)]),
+            recall=lambda number: self._folder.block(label, number, mine[number]),
         )
         try:
             with mesh.over(self._mesh):
                 return run(effects)
         finally:
             saver.close()
+
+    def step_seconds(
+        self,
+        label: str,
+        programs: Mapping[str, tuple[Any, Any]],
+        data: Any,
+        *,
+        log_every: int,
+        rounds: int,
+    ) -> dict[str, list[float]]:
+        """Time a step of each program; see `jaxtrends.study.Run`."""
+        return timing.step_seconds(programs, data, log_every, self.each(label, range(rounds)))
 
     def log_lanes(
         self,
@@ -263,8 +307,13 @@ def _bytes_of_block(trainer: Any, lanes: Any, data: Any, log_every: int, device:
     programs = sweep.program(trainer, log_every)
     state = jax.eval_shape(programs.start, lanes, data)
     if device.platform != "cpu":
-        with jax.default_device(device):
-            found = programs.advance.lower(lanes, state, data).compile().memory_analysis()
+        try:
+            with jax.default_device(device):
+                found = programs.advance.lower(lanes, state, data).compile().memory_analysis()
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" in str(error):  # a TPU's compiler lays out memory itself
+                return math.inf
+            raise
         held = found.argument_size_in_bytes + found.output_size_in_bytes
         return float(held + found.temp_size_in_bytes - found.alias_size_in_bytes)
     return 2.0 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((state, data)))

@@ -38,7 +38,7 @@ from jaxtrends.comparison import Comparison
 from jaxtrends.distributed import Lost, Processes
 from jaxtrends.effects import Interrupted, StopSignal, StudyRun
 from jaxtrends.errors import Problem, choose
-from jaxtrends.flags import Options, mesh_of, parse, rebuild
+from jaxtrends.flags import PLACES, Options, mesh_of, parse, rebuild
 from jaxtrends.formats import UNSHOWABLE, showable
 from jaxtrends.painter import Painter
 from jaxtrends.plan import Planned
@@ -312,8 +312,19 @@ def run(
     terminal: Terminal,
     methods: Mapping[str, Callable[..., Any]],
     processes: Processes,
+    blocks: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Finished | None:
     """Run the studies that are not done yet, and write the record.
+
+    Args:
+        experiment: what to run.
+        config:     its settings.
+        options:    how to run it.
+        command:    what the user typed, for the record.
+        terminal:   where it is told.
+        methods:    methods of the user's own, by name.
+        processes:  those that share the run.
+        blocks:     of a record that is made again: study -> call of training -> lanes of a block.
 
     Returns:
         The record, and the folder it lies in; None in a process beside the first.
@@ -342,6 +353,7 @@ def run(
         "experiment": experiment.name,
         "preset": options.preset,
         "config": config,
+        "block": options.block,
         "methods": {name: _source(method) for name, method in methods.items()},
         "data": {name: found.digest for name, found in data.loaded.items()},
     }
@@ -367,7 +379,8 @@ def run(
         hardware["mesh"] = dict(over.shape)
     hardware["processes"] = processes.count
     hardware["count"] = sum(processes.all("devices", len(used)))
-    wired = (used, over, options.blocks_in_flight, terminal, data.load, methods, processes)
+    lanes = (options.block, options.blocks_in_flight)
+    wired = (used, over, *lanes, terminal, data.load, methods, processes)
     if not processes.first:
         path = Path(processes.tell("folder", None))
         folder = RunDirectory.joined(path, description, terminal.warn)
@@ -417,7 +430,8 @@ def run(
                     if study.timed:
                         painter.finish()
                         tracker.settle()
-                    effects = StudyRun(name, place, stop, *wired)
+                    known = (blocks or {}).get(name)
+                    effects = StudyRun(name, place, stop, *wired, known_blocks=known)
                     _run_study(study, config, effects, place, origin)
                     _track(tracker, name, effects)
                     result = place.result()
@@ -431,7 +445,7 @@ def run(
             experiment, config, options.preset, made, data.loaded, tuple(methods)
         )
         done["provenance"] = {
-            **record.provenance(command.recorded(), hardware, started),
+            **record.provenance(command.recorded(PLACES), hardware, started),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "code": {name: result["code"] for name, (result, _) in made.items()},
         }
@@ -518,7 +532,7 @@ def _run_study(
             "tables": found.measured_tables,
             "figures": found.measured_figures,
         },
-        "code": code,
+        "code": {**code, "blocks": effects.blocks},
         "seconds": time.monotonic() - started,
         "peak_memory_bytes": _peak_memory(),
     }
@@ -766,10 +780,18 @@ def rerun(
     located = _with_files(experiment, config, beside)
     there = replace(experiment, load=lambda _, name, folder: experiment.load(located, name, folder))
     path = output or new_folder(Path("runs") / experiment.name, f"verify-{preset}")
-    options = Options(preset=preset, output=str(path), wandb="disabled", resume=resume)
+    made = {name: code.get("blocks") for name, code in done["provenance"]["code"].items()}
+    blocks = {name: known for name, known in made.items() if known is not None}
+    options = Options(
+        preset=preset,
+        output=str(path),
+        wandb="disabled",
+        resume=resume,
+        block="auto" if blocks else 1,  # before records said so, every block was of one lane
+    )
     terminal = Terminal()
     try:
-        return run(there, config, options, command, terminal, {}, Processes()).record
+        return run(there, config, options, command, terminal, {}, Processes(), blocks=blocks).record
     finally:
         terminal.clear()
 

@@ -7,7 +7,7 @@ import re
 import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from jaxtrends import mesh, places
 from jaxtrends.command import flag_of
@@ -22,54 +22,70 @@ if TYPE_CHECKING:
 MINUTES_OF_A_YEAR = 525_600
 MOST_DEVICES = 4096  # along an axis of a mesh
 PATHS = ("output", "profile", "data_dir")  # the options that name a place
+GONE = {"block": 1}  # fields that configs had, with what they were in every record
+
+
+NO_RESULT = "no result"  # marks a flag that changes no bit of a result, only where and how fast
+GONE = {"block": 1}  # fields that configs had, with what they were in every record; now a flag
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run: nothing here changes a result, but --mesh, which changes its rounding."""
+    """How to run: nothing here changes a result, but --block and --mesh, which change rounding."""
 
     preset: str = "default"
     """Which settings to start from: smoke (seconds, checks that all works), default (the headline
     claims in minutes) or full (every arm, size and seed: hours on a CPU)."""
-    output: str = ""
+    output: Annotated[str, NO_RESULT] = ""
     """Folder for the record, figures and W&B runs. By default runs/EXPERIMENT/PRESET-TIME."""
-    resume: bool = False
+    resume: Annotated[bool, NO_RESULT] = False
     """Go on with the run in --output, or with the newest unfinished one of this preset."""
-    wandb: str = ""
+    wandb: Annotated[str, NO_RESULT] = ""
     """Weights & Biases: disabled, offline or online. Offline by default (disabled in smoke);
     never asks for an account."""
-    devices: int | None = None
+    devices: Annotated[int | None, NO_RESULT] = None
     """How many devices to use; all of them by default (one in smoke), and on a CPU one a core. The
     count changes no result."""
-    blocks_in_flight: int | None = None
+    block: int | Literal["auto"] = "auto"
+    """Lanes (learning rates x seeds) that run as one program. auto: one on a CPU, on an accelerator
+    all lanes of a call that fit in its memory. The record says how many it was; another number
+    changes results by rounding."""
+    blocks_in_flight: Annotated[int | None, NO_RESULT] = None
     """How many blocks of lanes run at a time in a process, dealt to its devices in turn; by default
     one a device on a CPU and two elsewhere, as far as memory allows. Changes no result."""
-    time_limit: float | None = None
+    time_limit: Annotated[float | None, NO_RESULT] = None
     """Minutes after which the run saves its state and stops, to go on with --resume."""
     mesh: str = ""
     """Spread each lane over several devices of a process: data=D shares out the batch, expert=E the
     experts as well, data=2,expert=4 takes eight devices. Only for experiments with experts; sums
     in another order change results by rounding."""
-    explain: bool = False
+    explain: Annotated[bool, NO_RESULT] = False
     """Print what would be run, and stop: programs, lanes, steps, arithmetic, memory, time."""
-    coordinator: str = ""
+    coordinator: Annotated[str, NO_RESULT] = ""
     """HOST:PORT of process 0, to share the blocks of a run among several processes: started by hand
     with one command each, which differ in --process alone."""
-    processes: int | None = None
+    processes: Annotated[int | None, NO_RESULT] = None
     """How many processes share the run; goes with --coordinator and --process."""
-    process: int | None = None
+    process: Annotated[int | None, NO_RESULT] = None
     """Which of them this is, from 0. Process 0 writes the record and speaks; the count changes no
     result."""
-    distributed: str = ""
+    distributed: Annotated[str, NO_RESULT] = ""
     """auto: read all three from the environment, that of SLURM, Open MPI, Kubernetes or a TPU pod,
     which is not looked at unless asked for."""
-    profile: str = ""
+    profile: Annotated[str, NO_RESULT] = ""
     """Folder for a JAX profiler trace of the studies, which Perfetto and XProf open. Best of a
     smoke run or a single study: a trace grows by the megabyte."""
-    data_dir: str = ""
+    data_dir: Annotated[str, NO_RESULT] = ""
     """Where prepared data sets lie. By default $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
-    compilation_cache: bool = True
+    compilation_cache: Annotated[bool, NO_RESULT] = True
     """Keep compiled programs in ~/.cache/jaxtrends for the next run."""
+
+
+def _places() -> dict[str, bool]:
+    hints = typing.get_type_hints(Options, include_extras=True).items()
+    marked = {n: typing.get_args(h)[0] for n, h in hints if NO_RESULT in typing.get_args(h)}
+    found = {flag_for([name]): kind is not bool for name, kind in marked.items()}
+    return found | {f"--no-{flag[2:]}": False for flag, value in found.items() if not value}
 
 
 def _preset_in(arguments: Sequence[str]) -> str:
@@ -94,6 +110,10 @@ def fields_of(config: Any, way: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
 def flag_for(way: Sequence[str]) -> str:
     """The flag that sets a field: ``--training.batch-size``."""
     return f"--{'.'.join(way).replace('_', '-')}"
+
+
+PLACES = _places()
+"""Flags that change no result, or name places of one machine -> whether a value follows them."""
 
 
 def changed(config: Any, way: Sequence[str], value: Any) -> Any:
@@ -199,6 +219,8 @@ def parse(
     limit = options.time_limit
     if limit is not None and not 0 < limit <= MINUTES_OF_A_YEAR:
         raise Problem(f"--time-limit must lie above 0 and within a year, not {limit} minutes.")
+    if options.block != "auto" and options.block < 1:
+        raise Problem(f"--block must be auto or at least 1, not {options.block}.")
     if options.mesh:
         _check_mesh(experiment, parsed.config, options)
     return parsed.config, options
@@ -242,8 +264,15 @@ def mesh_of(text: str) -> tuple[int, int]:
 
 
 def rebuild(kind: type, plain: Mapping[str, Any]) -> Any:
-    """A config dataclass from a record's plain data: lists become tuples, dicts nested configs."""
+    """A config dataclass from a record's plain data: lists become tuples, dicts nested configs.
+
+    Fields that are `GONE`, and were then what all records have, are left out.
+
+    Raises:
+        KeyError, TypeError: the fields are not those of the config.
+    """
     hints = typing.get_type_hints(kind)
+    plain = {n: v for n, v in plain.items() if n in hints or (n, v) not in GONE.items()}
 
     def convert(hint: Any, value: Any) -> Any:
         if dataclasses.is_dataclass(hint):

@@ -52,37 +52,39 @@ def share_out(batch: jax.Array) -> jax.Array:
     return batch if around() is None else jax.lax.with_sharding_constraint(batch, _spec(AXES))
 
 
-def place(tree: PyTree, with_experts: Callable[[str, Any], bool]) -> PyTree:
+def place(tree: PyTree, stacked: Callable[[str, Any], bool] | None) -> PyTree:
     """The tree, with every stack of experts where its experts are and a copy of all else.
 
     Args:
-        tree:         arrays.
-        with_experts: (a leaf's name, the leaf) -> whether its leading axis counts experts.
+        tree:    arrays.
+        stacked: (a leaf's name, the leaf) -> whether its leading axis counts experts; None for a
+                 tree without.
     """
     if around() is None:
         return tree
 
     def one(path: Any, leaf: jax.Array) -> jax.Array:
         name = str(getattr(path[-1], "key", "")) if path else ""
-        spec = _spec(EXPERT) if with_experts(name, leaf) else _spec()
+        spec = _spec(EXPERT) if stacked and stacked(name, leaf) else _spec()
         return jax.lax.with_sharding_constraint(leaf, spec)
 
     return jax.tree.map_with_path(one, tree)
 
 
 @cache
-def spread(trainer: Any, with_experts: Callable[[str, Any], bool]) -> Any:
+def spread(trainer: Any) -> Any:
     """The `jaxtrends.train.Trainer` whose state is kept as `place` puts it.
 
     Kept by trainer, as programs are.
     """
+    stacked = trainer.stacked
 
     def init(lane: PyTree, data: PyTree) -> PyTree:
-        return place(trainer.init(lane, data), with_experts)
+        return place(trainer.init(lane, data), stacked)
 
     def step(lane: PyTree, state: PyTree, data: PyTree) -> tuple[PyTree, Any]:
-        stepped, metrics = trainer.step(lane, place(state, with_experts), data)
-        return place(stepped, with_experts), metrics
+        stepped, metrics = trainer.step(lane, place(state, stacked), data)
+        return place(stepped, stacked), metrics
 
     return dataclasses.replace(trainer, init=init, step=step)
 

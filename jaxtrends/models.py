@@ -26,10 +26,13 @@ class Model:
 
     init:  key -> params, nested dicts of float32 arrays.
     apply: (params, inputs) -> outputs; params of any float dtype, tangents flow through all of it.
+    stacked: (name of a leaf of params, the leaf) -> whether its leading axis counts experts, which
+             a mesh shares out (`jaxtrends.mesh`). None: there are no experts.
     """
 
     init: Callable[[jax.Array], Params]
     apply: Callable[[Params, jax.Array], jax.Array]
+    stacked: Callable[[str, Any], bool] | None = None
 
 
 def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Model:

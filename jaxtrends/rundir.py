@@ -1,7 +1,8 @@
 """A run's folder: who holds it, what run it belongs to, and the finished parts of each study.
 
     run.json                what is run: experiment, preset, config
-    studies/<study>/        code.json, blocks/, checkpoints/, metrics/, then result.json, curves.npz
+    studies/<study>/        code.json, blocks.json, blocks/, checkpoints/, metrics/,
+                            then result.json, curves.npz
     record.json, curves.npz, figures/, wandb/
 
 A finished part is written whole or not at all, with its digest, so that a run killed at any moment
@@ -202,6 +203,17 @@ def _unwritable(path: Path, error: OSError) -> Problem:
     )
 
 
+def _write_sealed(path: Path, content: Any) -> None:
+    record.write_json(path, {"sha256": record.digest(content), "content": content})
+
+
+def _unsealed(path: Path) -> Any:
+    kept = record.read_json(path)
+    if record.digest(kept["content"]) != kept["sha256"]:
+        raise ValueError("it does not agree with its digest")
+    return kept["content"]
+
+
 def _damaged(path: Path, error: Exception) -> str:
     return f"{path} is damaged ({record.first_line(error)}): what it held is made again."
 
@@ -232,10 +244,7 @@ class StudyDirectory:
         if not file.exists():
             return None
         try:
-            kept = record.read_json(file)
-            content = kept["content"]
-            if record.digest(content) != kept["sha256"]:
-                raise ValueError("it does not agree with its digest")
+            content = _unsealed(file)
         except (OSError, ValueError, LookupError, TypeError) as error:
             self._remove(file, _damaged(file, error))
             return None
@@ -261,10 +270,28 @@ class StudyDirectory:
         """
         record.write_arrays(self.path / "curves.npz", curves)
         content = {"curves_sha256": record.array_digest(curves), "result": result}
-        sealed = {"sha256": record.digest(content), "content": content}
-        record.write_json(self.path / "result.json", sealed)
+        _write_sealed(self.path / "result.json", content)
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
         shutil.rmtree(self.path / "blocks", ignore_errors=True)
+
+    def block_sizes(self) -> dict[str, int]:
+        """Lanes of a block of each call that was begun, by label; damaged, they are removed."""
+        file = self.path / "blocks.json"
+        if not file.exists():
+            return {}
+        try:
+            return dict(_unsealed(file))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            self._remove(file, _damaged(file, error))
+            return {}
+
+    def keep_block_size(self, label: str, lanes: int) -> None:
+        """Note how many lanes a block of a call has, for a run that goes on.
+
+        Raises:
+            Problem: it cannot be written.
+        """
+        _write_sealed(self.path / "blocks.json", {**self.block_sizes(), label: lanes})
 
     def _block(self, label: str, block: int) -> Path:
         return self.path / "blocks" / f"{names.file_name(label)}-{block}.npz"

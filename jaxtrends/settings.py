@@ -10,11 +10,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from jaxtrends.errors import Problem, choose
 
@@ -49,6 +49,19 @@ class Rising:
     """At least so many numbers, each greater than the one before."""
 
     least: int = 1
+
+
+@dataclass(frozen=True)
+class Readable:
+    """A text, or each of several, that a function reads; it raises ValueError where it cannot.
+
+    read:  text -> what it says.
+    words: what it must be, "a date", and how it is written, "2015-09-01".
+    """
+
+    read: Callable[[str], Any]
+    words: str
+    example: str
 
 
 PositiveInt = Annotated[int, Gt(0)]
@@ -155,6 +168,9 @@ def _check_field(flag: str, name: str, value: Any, constraint: Any) -> None:
     if isinstance(constraint, Among):
         for item in values:
             choose(name.removesuffix("s").replace("_", " "), item, constraint.names)
+    elif isinstance(constraint, Readable):
+        for item in values:
+            _check_readable(flag, item, constraint)
     elif isinstance(constraint, Rising):
         if len(values) < constraint.least or list(values) != sorted(set(values)):
             raise Problem(
@@ -165,11 +181,22 @@ def _check_field(flag: str, name: str, value: Any, constraint: Any) -> None:
         raise Problem(f"{flag} must be {_words(constraint, values)}, not {_listed(values)}.")
 
 
+def _check_readable(flag: str, text: str, constraint: Readable) -> None:
+    try:
+        constraint.read(text)
+    except ValueError:
+        raise Problem(
+            f"{flag} {text!r} is not {constraint.words}: write it as {constraint.example}."
+        ) from None
+
+
 def _allows(constraint: Any, value: float) -> bool:
     if not math.isfinite(value):
         return False
     if isinstance(constraint, Gt):
         return value > constraint.gt
+    if isinstance(constraint, Lt):
+        return value < constraint.lt
     return value >= constraint.ge if isinstance(constraint, Ge) else value <= constraint.le
 
 
@@ -177,6 +204,8 @@ def _words(constraint: Any, values: Sequence[float]) -> str:
     finite = "" if all(isinstance(value, int) for value in values) else "a finite number "
     if isinstance(constraint, Gt):
         return f"{finite}above {constraint.gt:,}"
+    if isinstance(constraint, Lt):
+        return f"{finite}below {constraint.lt:,}"
     if isinstance(constraint, Ge):
         return f"{finite}at least {constraint.ge:,}"
     return f"{finite}at most {constraint.le:,}"

@@ -37,6 +37,15 @@ class Interval:
     method: str
     scale: Literal["linear", "log"] = "linear"
 
+    def __format__(self, spec: str) -> str:
+        """The estimate with its interval, each number by ``spec``: ``f"{found:.2f}"``."""
+        return spelled(self.estimate, self.low, self.high, spec)
+
+
+def spelled(estimate: float, low: float, high: float, spec: str) -> str:
+    """An estimate and its interval as text, each number by a format: ``2.50 [2.10, 2.90]``."""
+    return "{} [{}, {}]".format(*(format(value, spec) for value in (estimate, low, high)))
+
 
 def _sample(samples: Samples, name: str) -> np.ndarray:
     values = np.asarray([float(value) for value in samples[name]], dtype=np.float64)

@@ -133,18 +133,32 @@ class Run(Protocol):
         *,
         steps: int,
         log_every: int,
-        block: int | None = None,
         test: bool = True,
     ) -> dict[str, np.ndarray]:
         """Train every lane; returns metric name -> (lanes, steps // log_every) float array.
 
         Metrics of `Trainer.test` come back as (lanes,); ``test=False`` leaves them out. Progress,
-        checkpoints, resume and the placing on devices are the driver's. ``label`` is unique within
-        the study.
+        checkpoints, resume, blocks and the placing on devices are the driver's. ``label`` is unique
+        within the study.
         """
 
     def each(self, label: str, items: Sequence[Any]) -> Any:
         """Iterate over items with progress shown, stopping cleanly on SIGINT and SIGTERM."""
+
+    def step_seconds(
+        self,
+        label: str,
+        programs: Mapping[str, tuple[Any, Any]],
+        data: Any,
+        *,
+        log_every: int,
+        rounds: int,
+    ) -> dict[str, list[float]]:
+        """Seconds of a training step with its share of evaluation, per program and round.
+
+        Programs are name -> (trainer, a block of lanes); they take turns, warmed up. The seconds
+        are of one lane.
+        """
 
     def log_lanes(
         self,

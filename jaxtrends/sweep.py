@@ -109,8 +109,11 @@ def blocks_of(lanes: PyTree, block: int) -> list[PyTree]:
     """Cut lanes into blocks of exactly ``block``; the last is padded by repeating its last lane.
 
     Raises:
-        ValueError: the leaves of ``lanes`` do not all have the same leading axis.
+        ValueError: the leaves of ``lanes`` do not all have the same leading axis, or ``block`` is
+            below one.
     """
+    if block < 1:
+        raise ValueError(f"block={block}: a block holds a lane at least")
     count = lane_count(lanes)
     cuts = [np.arange(first, first + block).clip(max=count - 1) for first in range(0, count, block)]
     return [jax.tree.map(lambda leaf, rows=rows: np.asarray(leaf)[rows], lanes) for rows in cuts]
@@ -154,30 +157,15 @@ class _Flight:
         return new, {name: values[:, new.start : new.stop] for name, values in self.log.items()}
 
 
-def run(
-    trainer: Trainer,
-    lanes: PyTree,
-    data: PyTree,
-    *,
-    steps: int,
-    log_every: int,
-    block: int,
-    test: bool = True,
-    devices: Sequence[jax.Device] | None = None,
-    effects: Effects | None = None,
-) -> Metrics:
-    """Train every lane and return its metrics.
+def run(trainer: Trainer, lanes: PyTree, data: PyTree, *, block: int, **how: Any) -> Metrics:
+    """Train every lane and return its metrics: `blocks_of`, `run_blocks`, `joined`.
 
     Args:
-        trainer:   what a lane does.
-        lanes:     pytree of arrays with a leading axis of lanes.
-        data:      pytree of arrays, the same for all lanes; an argument of the compiled program.
-        steps:     steps of each lane, a multiple of ``log_every``.
-        log_every: steps between two log points.
-        block:     lanes that run as one program on one device.
-        test:      whether to run `Trainer.test` at the end; tuning lanes leave test data alone.
-        devices:   each takes one block at a time; the first local device by default.
-        effects:   what the host does between segments.
+        trainer: what a lane does.
+        lanes:   pytree of arrays with a leading axis of lanes.
+        data:    pytree of arrays, the same for all lanes; an argument of the compiled program.
+        block:   lanes that run as one program on one device.
+        how:     as `run_blocks` takes it.
 
     Returns:
         Metric name -> array: (lanes, log points) for training and evaluation metrics, (lanes,) for
@@ -186,18 +174,55 @@ def run(
     Raises:
         ValueError: ``steps`` is not a multiple of ``log_every``, or ``block`` is below one.
     """
-    if steps < 1 or steps % log_every or block < 1:
-        raise ValueError(f"steps={steps}, log_every={log_every}, block={block} do not fit together")
+    cut = dict(enumerate(blocks_of(lanes, block)))
+    return joined(run_blocks(trainer, cut, data, **how), lane_count(lanes))
+
+
+def joined(blocks: Mapping[int, Metrics], count: int) -> Metrics:
+    """The metrics of so many lanes, from those of all their blocks; padding is dropped."""
+    parts = [blocks[number] for number in sorted(blocks)]
+    return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
+
+
+def run_blocks(
+    trainer: Trainer,
+    blocks: Mapping[int, PyTree],
+    data: PyTree,
+    *,
+    steps: int,
+    log_every: int,
+    test: bool = True,
+    devices: Sequence[jax.Device] | None = None,
+    effects: Effects | None = None,
+) -> dict[int, Metrics]:
+    """Train blocks of lanes, all of one size, and return the metrics of each.
+
+    Args:
+        trainer:   what a lane does.
+        blocks:    number of a block -> its lanes, as `blocks_of` cuts them: all of a call or, of
+                   several processes, this one's. ``effects`` knows them by these numbers.
+        data:      pytree of arrays, the same for all lanes; an argument of the compiled program.
+        steps:     steps of each lane, a multiple of ``log_every``.
+        log_every: steps between two log points.
+        test:      whether to run `Trainer.test` at the end; tuning lanes leave test data alone.
+        devices:   each takes one block at a time; the first local device by default.
+        effects:   what the host does between segments.
+
+    Raises:
+        ValueError: ``steps`` is not a multiple of ``log_every``.
+    """
+    if steps < 1 or steps % log_every:
+        raise ValueError(f"steps={steps} and log_every={log_every} do not fit together")
     effects = effects or Effects()
     devices = list(devices or jax.local_devices()[:1])
     copies = {device: jax.device_put(data, device) for device in devices}
     programs = program(trainer, log_every)
-    points, count, cut = steps // log_every, lane_count(lanes), blocks_of(lanes, block)
+    points, block = steps // log_every, lane_count(next(iter(blocks.values())))
     results: dict[int, Metrics] = {}
-    waiting, free, flights = deque(range(len(cut))), deque(devices), []
+    waiting, free, flights = deque(blocks), deque(devices), []
 
     def launch(index: int, device: jax.Device) -> _Flight:
-        mine, shared = jax.device_put(cut[index], device), copies[device]
+        mine, shared = jax.device_put(blocks[index], device), copies[device]
         fresh = jax.eval_shape(programs.start, mine, shared)
         logged = jax.eval_shape(programs.advance, mine, fresh, shared)[1]
         log = {n: np.full((block, points), np.nan, v.dtype) for n, v in logged.items()}
@@ -235,7 +260,7 @@ def run(
             flights.remove(flight)
             free.append(flight.device)
         ended = len(results) * points + sum(flight.point for flight in flights)
-        segment = Segment(ended * block * log_every, len(cut) * points * block * log_every, news)
+        each = block * log_every
+        segment = Segment(ended * each, len(blocks) * points * each, news)
         effects.stop(segment, {flight.block: flight.snapshot for flight in flights})
-    whole = [results[index] for index in range(len(cut))]
-    return {name: np.concatenate([part[name] for part in whole])[:count] for name in whole[0]}
+    return results

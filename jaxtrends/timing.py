@@ -11,10 +11,12 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 import jax
+
+from jaxtrends import sweep
 
 SAMPLE_SECONDS = 0.1
 MOST_REPETITIONS = 2000
@@ -23,23 +25,28 @@ Timed = Callable[[int], float]
 """Runs something so many times and returns the seconds that all of it took."""
 
 
-def interleaved(programs: Mapping[str, Timed], rounds: Iterable[Any]) -> dict[str, list[float]]:
+def interleaved(
+    programs: Mapping[Hashable, Timed],
+    rounds: Iterable[Any],
+    sample_seconds: float = SAMPLE_SECONDS,
+) -> dict[Hashable, list[float]]:
     """Seconds of one repetition, per program and round.
 
-    Each sample repeats its program for about `SAMPLE_SECONDS`. Programs take turns, and each round
-    starts with the next of them, so that whatever else the machine does falls on all alike.
+    Each sample repeats its program for so long, about. Programs take turns, and each round starts
+    with the next of them, so that whatever else the machine does falls on all alike.
 
     Args:
-        programs: each runs once unmeasured first, to be compiled and warm.
-        rounds:   one item a round; `jaxtrends.study.Run.each` shows progress.
+        programs:       each runs once unmeasured first, to be compiled and warm.
+        rounds:         one item a round; `jaxtrends.study.Run.each` shows progress.
+        sample_seconds: least duration of a sample, about.
     """
     for program in programs.values():
         program(1)
     lengths = {
-        name: max(1, min(MOST_REPETITIONS, round(SAMPLE_SECONDS / program(1))))
+        name: max(1, min(MOST_REPETITIONS, round(sample_seconds / program(1))))
         for name, program in programs.items()
     }
-    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    seconds: dict[Hashable, list[float]] = {name: [] for name in programs}
     for number, _ in enumerate(rounds):
         first = number % len(programs)
         for name in [*programs][first:] + [*programs][:first]:
@@ -59,6 +66,40 @@ def chained(program: Callable[[Any], Any], state: Any) -> Timed:
         return time.perf_counter() - started
 
     return run
+
+
+def steps(trainer: Any, lanes: Any, data: Any, log_every: int) -> Timed:
+    """Training steps of a block of lanes, from its start on, with its share of evaluation.
+
+    A repetition is all between two log points.
+
+    Args:
+        trainer:   a `jaxtrends.train.Trainer`.
+        lanes:     leaves with a leading axis of lanes.
+        data:      as the trainer takes it.
+        log_every: steps between two log points.
+    """
+    lanes, data = jax.device_put((lanes, data), jax.local_devices()[0])
+    programs = sweep.program(trainer, log_every)
+    state = programs.start(lanes, data)
+    return chained(lambda state: programs.advance(lanes, state, data)[0], state)
+
+
+def step_seconds(
+    programs: Mapping[str, tuple[Any, Any]], data: Any, log_every: int, rounds: Iterable[Any]
+) -> dict[str, list[float]]:
+    """Seconds of a training step of one lane, per program and round.
+
+    Args:
+        programs:  name -> (trainer, a block of lanes).
+        data:      as the trainers take it.
+        log_every: steps between two log points.
+        rounds:    as of `interleaved`.
+    """
+    timed = {name: steps(*program, data, log_every) for name, program in programs.items()}
+    each = {name: log_every * sweep.lane_count(lanes) for name, (_, lanes) in programs.items()}
+    found = interleaved(timed, rounds)
+    return {name: [s / each[name] for s in samples] for name, samples in found.items()}
 
 
 def calls(function: Callable[..., Any], *arguments: Any) -> Timed:

@@ -31,12 +31,14 @@ class Trainer:
     step:     (lane, state, data) -> (state, metrics): scalars, averaged between two log points.
     evaluate: (lane, state, data) -> metrics: scalars, at every log point; never of test data.
     test:     (lane, state, data) -> metrics: scalars, once, when training has ended.
+    stacked:  of the leaves of a state, as `jaxtrends.models.Model` says it of its params.
     """
 
     init: Callable[[PyTree, PyTree], PyTree]
     step: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, Metrics]]
     evaluate: Callable[[PyTree, PyTree, PyTree], Metrics]
     test: Callable[[PyTree, PyTree, PyTree], Metrics]
+    stacked: Callable[[str, Any], bool] | None = None
 
 
 def streams(seed: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -46,6 +48,30 @@ def streams(seed: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """
     root = jax.random.key(seed)
     return tuple(jax.random.fold_in(root, stream) for stream in range(3))
+
+
+def drawn(lane: PyTree, step: jax.Array, split: PyTree, batch_size: int) -> PyTree:
+    """The batch of a step: rows of the arrays of a split, drawn with replacement.
+
+    It depends on the lane's seed and the step alone, whatever came before.
+    """
+    _, order, _ = streams(lane["seed"])
+    rows = jax.random.randint(
+        jax.random.fold_in(order, step), (batch_size,), 0, split[-1].shape[0], jnp.int32
+    )
+    return tuple(part[rows] for part in split)
+
+
+def learner(params: PyTree, optimizer: optax.GradientTransformation) -> PyTree:
+    """What an optimizer trains: the ``params``, and the ``optimizer``'s memory of them."""
+    return {"params": params, "optimizer": relaxed(optimizer.init)(params)}
+
+
+def descend(gradient: PyTree, learning: PyTree, optimizer: optax.GradientTransformation) -> PyTree:
+    """A `learner` after one step of its optimizer."""
+    params = learning["params"]
+    update, memory = relaxed(optimizer.update)(gradient, learning["optimizer"], params)
+    return {"params": jax.tree.map(jnp.add, params, update), "optimizer": memory}
 
 
 @dataclass(frozen=True)
@@ -85,31 +111,18 @@ def supervised(
     def init(lane: PyTree, data: PyTree) -> PyTree:
         key, _, _ = streams(lane["seed"])
         params = lane["start"] if "start" in lane else model.init(key)
-        return {
-            "params": params,
-            "optimizer": relaxed(optimizer(lane).init)(params),
-            "step": jnp.zeros((), jnp.int32),
-        }
+        return {**learner(params, optimizer(lane)), "step": jnp.zeros((), jnp.int32)}
 
     def step(lane: PyTree, state: PyTree, data: PyTree) -> tuple[PyTree, Metrics]:
-        _, order, noise = streams(lane["seed"])
-        inputs, labels = data["train"]
-        rows = jax.random.randint(
-            jax.random.fold_in(order, state["step"]), (batch_size,), 0, labels.shape[0], jnp.int32
-        )
-        batch, targets = inputs[rows], labels[rows]
+        _, _, noise = streams(lane["seed"])
+        batch, targets = drawn(lane, state["step"], data["train"], batch_size)
         value, gradient = estimator(
             lambda params: loss_of(lane)(model.apply(params, batch), targets),
             state["params"],
             jax.random.fold_in(noise, state["step"]),
         )
-        update, memory = relaxed(optimizer(lane).update)(
-            gradient, state["optimizer"], state["params"]
-        )
-        params = jax.tree.map(jnp.add, state["params"], update)
-        return {"params": params, "optimizer": memory, "step": state["step"] + 1}, {
-            "training_loss": value
-        }
+        learned = descend(gradient, state, optimizer(lane))
+        return {**learned, "step": state["step"] + 1}, {"training_loss": value}
 
     def score(name: str) -> Callable[[PyTree, PyTree, PyTree], Metrics]:
         def scores(lane: PyTree, state: PyTree, data: PyTree) -> Metrics:
@@ -120,7 +133,7 @@ def supervised(
 
         return scores
 
-    return Trainer(init, step, score("validation"), score("test"))
+    return Trainer(init, step, score("validation"), score("test"), model.stacked)
 
 
 def keeping(trainer: Trainer, *, test: bool = True) -> Trainer:

@@ -117,7 +117,7 @@ def transformer(sizes: Transformer) -> models.Model:
     ``apply`` takes (batch, context) int32 tokens and gives logits (batch, context, vocabulary) and
     a tuple with the `jaxtrends.moe.Report` of every mixture, from the lowest layer up.
     """
-    return models.from_nnx(_module(sizes))
+    return replace(models.from_nnx(_module(sizes)), stacked=with_experts)
 
 
 def _module(sizes: Transformer) -> Callable[[nnx.Rngs], nnx.Module]:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from experiments.compute_trends import bootstrap, fits, rows, rules, systems
+from experiments.compute_trends import bootstrap, fits, rules, systems
 from jaxtrends import backend, devices
 from jaxtrends.errors import Problem, require_positive
 from jaxtrends.terminal import mend_streams
@@ -32,7 +32,7 @@ LOOPED = 1000  # resamples of the loop that are timed
 def group() -> tuple[np.ndarray, np.ndarray]:
     """Dates in days and log10 FLOP of the 99 systems."""
     found = systems.read()
-    deep = rows.labels_of(found, rules.Rules()).deep
+    deep = rules.labels_of(found, rules.Rules()).deep
     return found.dates[deep], found.log_compute[deep]
 
 

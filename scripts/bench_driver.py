@@ -8,6 +8,10 @@ results, and writes the record, all of it while the devices wait. The run is the
 forward_grad on its small MLP, in the preset that is asked for. Checkpoints are written in the
 background, too; what they take from the devices meanwhile is in the run's time, not in the share.
 
+*Blocks*: lane-steps a second of the MLP of forward_grad and of the mixture of moe_scaling, as small
+as their default presets train them, in blocks of 1 to 32 lanes on all devices; sizes in turns, and
+each round's ratio to one lane. It tells what ``--block auto`` should do on this kind of device.
+
 The last line is one JSON object of named ratios. Take it on an idle machine.
 """
 
@@ -26,8 +30,22 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxtrends import backend, effects, estimators, losses, models, record, rundir, sweep, train
-from jaxtrends.errors import Problem, require_positive
+from jaxtrends import (
+    backend,
+    effects,
+    estimators,
+    losses,
+    models,
+    moe,
+    optimizers,
+    record,
+    rundir,
+    sequences,
+    sweep,
+    train,
+    transformer,
+)
+from jaxtrends.errors import Problem, choose, require_positive
 from jaxtrends.experiment import discover
 from jaxtrends.experiment import main as run_experiment
 from jaxtrends.terminal import mend_streams
@@ -40,8 +58,8 @@ HOST = (  # what the host does while the devices wait
 )
 
 
-def sharding(rounds: int) -> dict[str, float]:
-    """Two devices over one on the same work: medians of wall and of processor time."""
+def mlp() -> tuple[train.Trainer, Any]:
+    """A small MLP, as forward_grad trains it, and its data."""
     generator = np.random.default_rng(0)
     inputs = generator.normal(size=(2000, 28, 28, 1)).astype(np.float32)
     split = (inputs, generator.integers(0, 10, 2000).astype(np.int32))
@@ -54,10 +72,83 @@ def sharding(rounds: int) -> dict[str, float]:
         train.decayed_sgd(1e-4),
         batch_size=64,
     )
-    lanes = {
-        "seed": np.arange(BLOCKS, dtype=np.uint32),
-        "learning_rate": np.full(BLOCKS, 1e-3, np.float32),
-    }
+    return trainer, data
+
+
+def mixture() -> tuple[train.Trainer, Any]:
+    """A small transformer with 16 experts, as moe_scaling trains it, and its data."""
+    context, batch = 32, 32
+    found = sequences.lookup(clusters=4, context=context, training=4096, held_out=32, seed=4)
+    sizes = transformer.Transformer(
+        vocabulary=found.vocabulary,
+        context=context,
+        width=32,
+        heads=2,
+        hidden=64,
+        experts=(0, 16),
+        mixture=moe.Mixture(experts=16, capacity_factor=1.25),
+        group=batch * context,
+    )
+    trainer = train.supervised(
+        transformer.transformer(sizes),
+        transformer.language_loss(0.01, 0.001),
+        {"cross_entropy": transformer.next_token_loss},
+        estimators.backprop,
+        optimizers.adam(20),
+        batch,
+    )
+    splits = ("train", "validation", "test")
+    return trainer, {n: (getattr(found, n).inputs, getattr(found, n).labels) for n in splits}
+
+
+def lanes_of(count: int) -> dict[str, np.ndarray]:
+    """So many lanes, a seed each."""
+    seeds = np.arange(count, dtype=np.uint32)
+    return {"seed": seeds, "learning_rate": np.full(count, 1e-3, np.float32)}
+
+
+SIZES = (1, 2, 4, 8, 16, 32)  # of blocks
+LANES = 2 * SIZES[-1]  # so that two devices have a block of each size
+NETWORKS = {"mlp": (mlp, 200), "mixture": (mixture, 20)}  # and steps: some seconds on a CPU
+
+
+def blocks(rounds: int) -> dict[str, float]:
+    """Lane-steps a second by the size of a block, and over those of one lane; medians.
+
+    Over one lane in wall time and, which another's load disturbs less, in this process's own time.
+    """
+    used = jax.local_devices()
+    found: dict[str, float] = {}
+    for name, (make, steps) in NETWORKS.items():
+        trainer, data = make()
+
+        def speed(block: int, steps: int, trainer: Any = trainer, data: Any = data) -> np.ndarray:
+            how = {"devices": used, "effects": sweep.Effects(points=lambda: 10), "test": False}
+            before = np.array([time.perf_counter(), time.process_time()])
+            sweep.run(
+                *(trainer, lanes_of(LANES), data), steps=steps, log_every=20, block=block, **how
+            )
+            return LANES * steps / (np.array([time.perf_counter(), time.process_time()]) - before)
+
+        for block in SIZES:
+            speed(block, 20)
+        taken: dict[int, list[np.ndarray]] = {block: [] for block in SIZES}
+        for number in range(rounds):
+            first = number % len(SIZES)
+            for block in SIZES[first:] + SIZES[:first]:
+                taken[block].append(speed(block, steps))
+        for block, speeds in taken.items():
+            wall, busy = np.median(np.array(speeds) / np.array(taken[1]), axis=0)
+            found[f"{name}_block_{block}"] = float(np.median(speeds, axis=0)[0])
+            found[f"{name}_block_{block}_over_1"] = float(wall)
+            found[f"{name}_block_{block}_over_1_processor"] = float(busy)
+    return found
+
+
+def sharding(rounds: int) -> dict[str, float]:
+    """Two devices over one on the same work: medians of wall and of processor time."""
+    trainer, data = mlp()
+    lanes = lanes_of(BLOCKS)
     pair = jax.local_devices()[:2]
 
     def once(used: Sequence[Any], steps: int) -> tuple[float, float]:
@@ -139,18 +230,30 @@ def host_share(preset: str) -> dict[str, float]:
     return {"effects_share": clock.seconds / took}
 
 
+PARTS: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
+    "sharding": lambda given: sharding(given.rounds),
+    "effects": lambda given: host_share(given.preset),
+    "blocks": lambda given: blocks(given.rounds),
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure both and print them; the exit status."""
+    """Measure what is asked for and print it; the exit status."""
     mend_streams()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="of the sharding (5)")
+    parser.add_argument("parts", nargs="*", help=f"some of {', '.join(PARTS)} (all)")
+    parser.add_argument("--rounds", type=int, default=5, help="of sharding and blocks (5)")
     parser.add_argument("--preset", default="default", help="of the run (default)")
     given = parser.parse_args(arguments)
     try:
         require_positive(rounds=given.rounds)
-        backend.use(2)
+        for part in given.parts:
+            choose("part", part, PARTS)
+        backend.use(None)
         backend.keep_compiled(lambda text: print(f"warning: {text}", file=sys.stderr))
-        found = {**sharding(given.rounds), **host_share(given.preset)}
+        found: dict[str, float] = {}
+        for part in given.parts or PARTS:
+            found |= PARTS[part](given)
     except Problem as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2

@@ -11,6 +11,7 @@ from typing import Any
 from jaxtrends import golden, places, record, report
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
+from jaxtrends.rundir import first_difference
 from jaxtrends.terminal import mend_streams
 
 ABSENT = "not run"
@@ -118,7 +119,8 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, int]:
         same = "same digest" if again.get("digest") == data["digest"] else "ANOTHER DIGEST"
         lines.append(f"  data set {name}: {same}")
     config = old["results"]["config_digest"] == new["results"]["config_digest"]
-    lines.append(f"  configuration: {'same digest' if config else 'ANOTHER DIGEST'}")
+    field = first_difference(old["results"]["config"], new["results"]["config"])
+    lines.append(f"  configuration: {'same digest' if config else f'ANOTHER DIGEST: {field}'}")
     lines += [f"  {line}" for line in _environment(_made(old), _made(new))]
     lines += [f"  {line}" for line in _changed_on_purpose(old)]
     lines.append(f"About results {_agreement(judged, differ)}.")

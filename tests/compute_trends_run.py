@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from experiments.compute_trends import config, systems
+from experiments import compute_trends
+from experiments.compute_trends import systems
 from jaxtrends import claims
 
 
@@ -25,7 +26,7 @@ class Run:
 def values_of(study, settings, table=None):
     """The values of a study with some settings, the rest by default."""
     name = study.__name__.rpartition(".")[2]
-    chosen = dataclasses.replace(config.DEFAULT, **{name: settings})
+    chosen = dataclasses.replace(compute_trends.DEFAULT, **{name: settings})
     return study.run(chosen, Run(table)).values
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtrends import sweep
+from jaxtrends import sweep, timing
 
 
 class PlainRun:
@@ -16,14 +16,15 @@ class PlainRun:
     def dataset(self, name):
         return self._datasets[name]
 
-    def train(self, label, trainer, lanes, data, *, steps, log_every, block=None, test=True):
+    def train(self, label, trainer, lanes, data, *, steps, log_every, test=True):
         self.calls.append((label, trainer, sweep.lane_count(lanes), steps, test))
-        return sweep.run(
-            trainer, lanes, data, steps=steps, log_every=log_every, block=block or 1, test=test
-        )
+        return sweep.run(trainer, lanes, data, steps=steps, log_every=log_every, block=1, test=test)
 
     def each(self, label, items):
         return items
+
+    def step_seconds(self, label, programs, data, *, log_every, rounds):
+        return timing.step_seconds(programs, data, log_every, range(rounds))
 
     def log_lanes(self, method, seeds, config, steps, metrics):
         self.lanes.append((method, list(seeds), dict(config), steps, metrics))

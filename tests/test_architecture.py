@@ -37,7 +37,7 @@ SIBLINGS = {
     "declare": {"claims", "stats"},
     "effects": {
         *("checkpoint", "devices", "distributed", "mesh", "record", "rundir", "sweep", "terminal"),
-        "transformer",  # which of its arrays stack experts
+        "timing",
     },
     "figures": {"fonts", "labels", "record", "study"},
     "flags": {"command", "formats", "mesh", "places", "terminal"},
@@ -56,7 +56,7 @@ SIBLINGS = {
         *("claims", "curves", "differences", "drawings", "forest"),
         *("formats", "golden", "pages", "record", "report"),
     },
-    "timing": {"backend"},
+    "timing": {"backend", "sweep"},
     "transformer": {"losses", "mesh", "models", "moe"},
 }
 

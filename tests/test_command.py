@@ -13,6 +13,7 @@ import pytest
 
 from experiments import forward_grad
 from jaxtrends import command, experiment, record
+from jaxtrends.flags import PLACES
 from tests import toy_experiment
 
 SCRIPT = """
@@ -110,13 +111,15 @@ def test_arguments_of_python_code_are_a_command_where_one_does_the_same(tmp_path
     given = ["--preset", "smoke", "--output=x y", "--studies", "cost"]
     found = command.of("experiments.forward_grad", given)
     assert found.program[1:] == ("-m", "experiments.forward_grad")
-    assert found.recorded() == ("python -m experiments.forward_grad --preset smoke --studies cost")
+    assert found.recorded(PLACES) == (
+        "python -m experiments.forward_grad --preset smoke --studies cost"
+    )
     for module, own, methods in (
         ("experiments.forward_grad", ("mine",), ", methods={'mine': ...}"),
         ("experiments.toy", (), ""),
     ):
         found = command.of(module, given, own)
-        assert found.recorded() == (
+        assert found.recorded(PLACES) == (
             f"{module}.main(['--preset', 'smoke', '--studies', 'cost']{methods})"
         )
         assert found.to_resume(Path("run")) == (
@@ -137,7 +140,7 @@ def test_arguments_of_python_code_are_a_command_where_one_does_the_same(tmp_path
 )
 def test_a_record_has_the_flags_that_change_a_result(flags, recorded):
     found = command.Command(("/env/bin/python", "/home/me/mine.py"), tuple(flags), "main")
-    assert found.recorded() == f"python mine.py {recorded}".strip()
+    assert found.recorded(PLACES) == f"python mine.py {recorded}".strip()
 
 
 def test_to_resume_a_folder_is_named_once():

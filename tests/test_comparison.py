@@ -2,12 +2,15 @@
 
 import dataclasses
 from dataclasses import replace
+from datetime import date
+from typing import Annotated
 
 import jax
 import numpy as np
 import pytest
+from annotated_types import Gt, Lt
 
-from jaxtrends import claims, declare, flops, settings, sweep, tuning
+from jaxtrends import charts, claims, declare, flops, settings, sweep, tuning
 from jaxtrends.comparison import Arm
 from jaxtrends.declare import tasks_of
 from jaxtrends.errors import Problem
@@ -243,6 +246,44 @@ def test_a_claim_across_rungs_reads_each_and_is_left_out_where_one_is_missing(fo
     }
 
 
+def test_a_quantity_may_be_a_pair_that_a_paired_statistic_compares(found):
+    claim = declare.derive(
+        "P",
+        "Descent learns.",
+        lambda rung: (rung["descent"]["test_error"], rung["still"]["test_error"]),
+        quantity="ratio of errors",
+        statistic="paired ratio",
+        region=(-np.inf, 1.0),
+        reason="the sign",
+        fails={"itself": (lambda rung: (rung["still"]["test_error"],) * 2, "no difference")},
+        tasks=("plain, 8",),
+    )
+    evidence = claim.evidence(found[0].values)
+    assert set(evidence.parts[""]) == {"treatment", "reference"}
+    assert claims.judge(claim, evidence).verdict == claims.REPRODUCED
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.4, claims.REPRODUCED), (0.6, claims.INVALID)])
+def test_parts_of_values_without_arms_are_judged_with_controls_for_all(share, expected):
+    claim = declare.fact(
+        "P",
+        "Everything is small.",
+        lambda values: values["sizes"],
+        quantity="size",
+        statistic="exact",
+        region=(-np.inf, 0.5),
+        reason="a half",
+        fails={"large": (lambda values: values["large"], "one that is large must not pass")},
+        passes={"nothing": (lambda values: 0.0 if share < 0.5 else share, "0 is small")},
+        source="derived",
+    )
+    assert (claim.kind, claim.known) == ("exact", "derived")
+    evidence = claim.evidence({"sizes": {"a": 0.1, "b": 0.2}, "large": 0.7})
+    assert claims.judge(claim, evidence).verdict == expected
+    with pytest.raises(KeyError):
+        claim.evidence({})
+
+
 def test_an_arm_of_other_steps_is_tuned_for_as_large_a_share_of_them():
     def half(setting):
         return replace(toy.descent()(setting), steps=20)
@@ -355,6 +396,79 @@ def test_what_a_field_does_not_allow_is_refused_by_its_flag(changes, sentence):
     assert sentence in str(refused.value)
 
 
+@dataclasses.dataclass(frozen=True)
+class Half:
+    """A share that is neither nothing nor all."""
+
+    share: Annotated[float, Gt(0), Lt(1)] = 0.5
+
+
+def test_a_field_may_lie_between_two_numbers():
+    settings.check(Half())
+    with pytest.raises(Problem, match=r"--share must be a finite number below 1, not 1\.0\."):
+        settings.check(Half(1.0))
+    with pytest.raises(Problem, match="above 0"):
+        settings.check(Half(0.0))
+
+
+def test_a_study_without_a_task_is_refused():
+    with pytest.raises(Problem, match="The study fit has no task: name one with"):
+        made(fit=replace(toy.Fit(), tasks=()))
+
+
+@pytest.mark.parametrize(("dates", "refused"), [(("2015-09-01",), ""), (("2015", "soon"), "soon")])
+def test_a_text_that_cannot_be_read_is_refused_by_its_flag(dates, refused):
+    day = settings.Readable(date.fromisoformat, "a date", "2015-09-01")
+    kind = dataclasses.make_dataclass("Part", [("cut_offs", Annotated[tuple[str, ...], day])])
+    if not refused:
+        settings.check(kind(dates), "part")
+        return
+    with pytest.raises(Problem, match=r"--part\.cut-offs .2015. is not a date: write it as"):
+        settings.check(kind(dates), "part")
+
+
+def stated(value, doubt="", **changed):
+    """A fact whose control that must fail is -1, and whose other is 1."""
+    claim = declare.fact(
+        "A",
+        "It is above zero.",
+        lambda values: value,
+        quantity="number",
+        region=declare.ABOVE_ZERO,
+        reason="a sign",
+        fails={"minus": (lambda values: changed.get("minus", -1), "it is below")},
+        passes={"plus": (lambda values: changed.get("plus", 1.0), "it is above")},
+        doubt=lambda values: doubt,
+        statistic=changed.get("statistic", "exact"),
+    )
+    return claims.judge(claim, claim.evidence({}))
+
+
+def test_a_fact_may_have_parts_that_share_their_controls():
+    found = stated({"one": 1, "two": -2.0})
+    assert {name: part.verdict for name, part in found.parts.items()} == {
+        "one": claims.REPRODUCED,
+        "two": claims.NOT_REPRODUCED,
+    }
+    assert set(found.controls) == {"minus", "plus"}
+    assert stated(1).parts[""].verdict == claims.REPRODUCED
+    for wrong in ({"minus": 1}, {"plus": -1}):
+        assert stated({"one": 1, "two": 1}, **wrong).verdict == claims.INVALID
+    assert stated(1, "no power").verdict == claims.INCONCLUSIVE
+
+
+def test_a_fact_may_be_a_sample_or_two():
+    many, few = [0, 1] * 50, [-1] * 9
+    means = stated(many, statistic="mean", minus=few, plus=[1] * 9)
+    assert means.parts[""].estimate == 0.5
+    pair = [2.0, 3.0, 2.5], [1.0, 2.0, 1.25]
+    turned = pair[::-1]
+    for value in (pair, {"one": pair, "two": pair}):
+        found = stated(value, statistic="paired difference", minus=turned, plus=pair)
+        assert {part.estimate for part in found.parts.values()} == {3.25 / 3}
+        assert found.verdict == claims.REPRODUCED
+
+
 def test_flops_of_loops_branches_and_products():
     def looped(x):
         def body(carry, _):
@@ -414,3 +528,207 @@ def test_an_arm_may_have_numbers_that_are_tuned_beside_its_rate():
     assert outcomes.columns[outcomes.columns.index("learning rate") + 1] == "weight"
     assert sum(row[-1] for row in grids.rows) == 2
     assert run.tables[0][1][0].keys() >= {"learning_rate", "weight", "seed"}
+
+
+# --- what declarations read ----------------------------------------------------------------------
+
+
+def by_hand(**edges):
+    """Two rungs of a ladder: each arm's error, and whether its grid's edge was chosen."""
+    arms = {"good": 1.0, "bad": 2.0, "worse": 3.0}
+
+    def task(scale, size):
+        made = {
+            name: {
+                "metrics": {"test_error": scale * error * np.array([1.0, 1.1, 0.9])},
+                "facts": {"parameters": 10 * error},
+                "grid": {"edge": edges.get(name, False)},
+            }
+            for name, error in arms.items()
+        }
+        made["copy"] = {**made["good"], "rate_of": "good"}
+        del made["copy"]["grid"]
+        made["later"] = {**made["worse"], "after": "copy"}
+        return {"task": "fit", "size": size, "arms": made}
+
+    return {"tasks": {"fit, 4": task(3.0, 4), "fit, 2": task(1.0, 2)}}
+
+
+def derived(value, **declared):
+    return declare.derive(
+        "T",
+        "It does.",
+        value,
+        quantity="error",
+        region=declare.ABOVE_ZERO,
+        reason="the sign",
+        **{"fails": {}, **declared},
+    )
+
+
+def test_a_metric_hangs_on_the_grid_of_its_rate_and_a_fact_does_not():
+    values = by_hand(good=True)
+    note = "good is tuned to the edge of its grid"
+
+    def undecided(value):
+        return set(derived(value).evidence(values).undecided.values())
+
+    assert undecided(lambda task: task["good"]["test_error"]) == {note}
+    assert undecided(lambda task: task["copy"]["test_error"]) == {note}  # whose rate it took
+    assert undecided(lambda task: task["later"]["test_error"]) == {note}  # whose parameters
+    own = set(derived(lambda task: task["later"]["test_error"]).evidence(by_hand()).undecided)
+    assert own == set()
+    assert undecided(lambda task: task["good"]["parameters"]) == set()
+    assert undecided(lambda task: task["bad"]["test_error"]) == set()
+
+
+def test_a_task_may_read_another_one():
+    def both(task):
+        return task["bad"]["test_error"] - task.beside("fit, 4")["good"]["test_error"]
+
+    claim = derived(both, tasks=("fit, 2",))
+    evidence = claim.evidence(by_hand(good=True))
+    np.testing.assert_allclose(evidence.parts[""]["values"], [-1.0, -1.1, -0.9])
+    assert evidence.undecided == {"": "good of fit, 4 is tuned to the edge of its grid"}
+    values = by_hand()
+    del values["tasks"]["fit, 4"]
+    with pytest.raises(KeyError, match="task fit, 4"):
+        claim.evidence(values)
+
+
+def test_a_pair_is_compared_and_a_doubt_keeps_its_task_from_deciding():
+    claim = derived(
+        lambda task: (task["bad"]["test_error"], task["good"]["test_error"]),
+        statistic="paired ratio",
+        fails={"worse": (lambda task: (task["good"]["test_error"],) * 2, "no difference")},
+        doubt=lambda task: "too small" if task.size < 3 else "",
+    )
+    evidence = claim.evidence(by_hand())
+    assert evidence.undecided == {"fit, 2": "too small"}
+    verdict = claims.judge(replace(claim, region=(1.5, 3.0)), evidence)
+    assert {name: found.verdict for name, found in verdict.parts.items()} == {
+        "fit, 4": claims.REPRODUCED,
+        "fit, 2": claims.INCONCLUSIVE,
+    }
+    assert verdict.parts["fit, 4"].estimate == pytest.approx(2.0)
+
+
+def test_a_claim_may_be_about_the_largest_rung_alone():
+    claim = declare.compare(
+        "T",
+        "It is worse.",
+        "bad",
+        "good",
+        on="test_error",
+        region=declare.ABOVE_ZERO,
+        reason="the sign",
+        fails={"good": "it is itself"},
+        top=True,
+    )
+    evidence = claim.evidence(by_hand())
+    np.testing.assert_allclose(evidence.parts[""]["treatment"], [6.0, 6.6, 5.4])
+
+
+# --- what a comparison may add -------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed(toy.Fit):
+    """With rounds of timing."""
+
+    timing_rounds: int = 2
+
+
+@pytest.fixture(scope="module")
+def timed():
+    def halved(task, curves):
+        steps = {arm: {"steps_to_half": np.full(4, 20.0)} for arm in task["arms"]}
+        return {"goal": curves["descent/validation_error"][:, 0] / 2, "arms": steps}
+
+    fit = replace(
+        toy.FIT,
+        arms={
+            "descent": toy.descent(),
+            "given": toy.descent(rate=0.1),
+            "still": toy.descent(0.0, tuning_steps=8),
+        },
+        facts=lambda setting, run: {"noise": 0.3},
+        also=halved,
+        more=("steps_to_half",),
+        tables=(lambda shown: charts.outcomes(replace(shown, study="again")),),
+        figures=(
+            charts.marked(charts.over(rule="goal"), lambda task: {"noise": task["noise"]}),
+            charts.difference(("given", "still", "absent"), "descent"),
+            charts.difference("absent", "descent"),
+        ),
+        timed=True,
+    )
+    run = PlainRun("fit")
+    config = replace(toy.Config(), fit=Timed(tasks=("plain",), widths=(2,)))
+    return fit.run(config, run), run
+
+
+def test_an_arm_whose_rate_is_given_is_not_tuned(timed):
+    result, run = timed
+    given = arm_of(result, "plain, 2", "given")
+    assert given["learning_rate"] == 0.1
+    assert "grid" not in given
+    assert not [label for label, *_ in run.calls if "given, tuning" in label]
+    tuned = {label.split()[2]: steps for label, _, _, steps, _ in run.calls if "tuning" in label}
+    assert tuned == {"descent,": 40, "still,": 8}  # which says for how long itself
+
+
+def test_a_task_has_its_facts_and_its_arms_have_further_metrics(timed):
+    result, _ = timed
+    task = result.values["tasks"]["plain, 2"]
+    assert task["noise"] == 0.3
+    assert len(task["goal"]) == 4
+    np.testing.assert_array_equal(task["arms"]["still"]["metrics"]["steps_to_half"], [20.0] * 4)
+    outcomes, _, again = result.tables
+    assert "steps to half" in outcomes.columns
+    assert again.name == "again-outcomes"
+    over, difference = result.figures  # a chart with nothing to show is left out
+    assert over.panels[0].threshold == pytest.approx(float(np.median(task["goal"])))
+    assert over.panels[0].marks == {"noise": 0.3}
+    assert [line.label for line in difference.panels[0].series] == [
+        "given - descent",
+        "still - descent",
+    ]
+
+
+def test_steps_are_timed_and_a_claim_may_be_about_their_seconds(timed):
+    result, _ = timed
+    assert {len(s) for s in result.measurements["step_seconds"]["plain, 2"].values()} == {2}
+    assert "step_seconds" not in result.values
+    claim = derived(lambda task: task["given"]["steps_to_half"] * task["given"]["seconds"])
+    taken = result.measurements["step_seconds"]["plain, 2"]["given"]
+    (part,) = claim.evidence(result.measurements).parts.values()
+    np.testing.assert_allclose(part["values"], [20 * np.median(taken)] * 4)
+    (figure,) = result.measured_figures
+    assert figure.panels[0].x_label == "time (s)"
+    longest = max(line.x[-1] for line in figure.panels[0].series)
+    assert longest == pytest.approx(
+        40 * max(np.median(s) for s in result.measurements["step_seconds"]["plain, 2"].values())
+    )
+    (table,) = result.measured_tables
+    assert {len(row) for row in table.rows} == {len(table.columns)}
+
+
+def test_an_arm_that_needs_one_left_out_is_refused():
+    with pytest.raises(Problem, match="Arm further of fit needs arm descent: name it as well"):
+        made(fit=replace(toy.Fit(), arms=("further",), widths=(2,)))
+
+
+def test_a_histogram_has_shares_or_a_density_and_ends_at_zero():
+    values = np.array([0.1, 0.2, 0.7, 3.0])
+    shares = charts.histogram("all", values, np.array([0.0, 0.5, 1.0]))
+    assert (shares.x, shares.y) == ([0.0, 0.5, 1.0], [0.5, 0.25, 0.0])
+    dense = charts.histogram("all", values, 2, (0.0, 1.0), density=True)
+    assert dense.y == pytest.approx([4 / 3, 2 / 3, 0.0])
+
+
+def test_a_table_takes_its_columns_from_its_rows():
+    made = charts.table("t", "T", [{"a": 1, "b": 2}, {"a": 3, "b": 4}], "note")
+    assert (made.columns, made.rows, made.note) == (["a", "b"], [[1, 2], [3, 4]], "note")
+    with pytest.raises(ValueError, match="other columns"):
+        charts.table("t", "T", [{"a": 1, "b": 2}, {"b": 4, "a": 3}])

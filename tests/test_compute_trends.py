@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from experiments.compute_trends import EXPERIMENT, config, main, systems
+from experiments import compute_trends
+from experiments.compute_trends import EXPERIMENT, BootstrapConfig, main, systems
 from jaxtrends import experiment, record
 from jaxtrends.errors import Problem
 from jaxtrends.study import StudyResult
@@ -25,7 +26,7 @@ def record_of(table):
     """What the driver writes of a table's studies, through JSON and back."""
     made = {}
     for name, study in EXPERIMENT.studies.items():
-        found: StudyResult = study.run(config.SMOKE, Run(table))
+        found: StudyResult = study.run(compute_trends.SMOKE, Run(table))
         results = {"values": found.values, "tables": found.tables, "figures": found.figures}
         measured = {
             "values": found.measurements,
@@ -37,7 +38,7 @@ def record_of(table):
         kept = {part: record.numbers(plain[part]) for part in ("results", "measurements")}
         made[name] = ({**plain, **kept, "peak_memory_bytes": 0}, None)
     loaded = {systems.DATASET: table}
-    return experiment._record(EXPERIMENT, config.SMOKE, "smoke", made, loaded, ())
+    return experiment._record(EXPERIMENT, compute_trends.SMOKE, "smoke", made, loaded, ())
 
 
 def table_of(days, log_compute):
@@ -137,17 +138,48 @@ def told(chosen, table=PAPER):
 
 
 def test_the_papers_own_table_is_told_as_such():
-    said = told(config.DEFAULT)
+    said = told(compute_trends.DEFAULT)
     for part in ("Nothing is shrunk", "own 123 systems", "CC BY 4.0", "100,000 resamples"):
         assert part in said
     assert "rules stand at the paper's code" in said
-    assert EXPERIMENT.other_data(config.DEFAULT, {systems.DATASET: PAPER}) == ""
+    assert EXPERIMENT.other_data(compute_trends.DEFAULT, {systems.DATASET: PAPER}) == ""
 
 
 def test_rules_and_resamples_of_ones_own_are_told():
-    rules = config.Rules(z_low=-3.0, days_per_month=30.44)
-    said = told(config.Config(rules=rules, bootstrap=config.BootstrapConfig(resamples=5000)))
+    rules = compute_trends.Rules(z_low=-3.0, days_per_month=30.44)
+    said = told(compute_trends.Config(rules=rules, bootstrap=BootstrapConfig(resamples=5000)))
     assert "Here the rules are not those of the paper's code" in said
     assert "have 30.44 days." in said
     assert "5,000 resamples" in said
     assert "as in the paper's code" not in said
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--rules.start", "when", "--rules.start 'when' is not a date: write it as 2015-09-01."),
+        ("--rules.large-from", "2015-13-01", "--rules.large-from '2015-13-01' is not a date"),
+        ("--rules.end", "1949-01-01", "must lie before --rules.end 1949-01-01"),
+        ("--rules.window", "0", "--rules.window must be"),
+        ("--rules.z-low", "1", "must be below --rules.z-high 0.76"),
+        ("--bootstrap.resamples", "1500", "is not a multiple of 1000"),
+        ("--bootstrap.noise", "0.5", "--bootstrap.noise must be"),
+        ("--sensitivity.dl-from", "soon", "--sensitivity.dl-from 'soon' is not a date"),
+        ("--sensitivity.window", "-1", "--sensitivity.window must be"),
+        ("--sensitivity.z-low", "0.8", "--sensitivity.z-low must be below"),
+        ("--eras.fewest", "3", "--eras.fewest must be at least 4"),
+        ("--selection.data-sets", "0", "--selection.data-sets must be"),
+        ("--projection.cutoffs", "later", "--projection.cutoffs 'later' is not a date"),
+        ("--projection.years", "12", "--projection.years must be at least 1,900"),
+        ("--projection.years", "", "--projection.years needs one or more years"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_by_its_flag(flag, value, said, capsys):
+    assert main([flag, *value.split()]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_year_alone_is_a_date():
+    compute_trends.EXPERIMENT.check(
+        compute_trends.Config(sensitivity=compute_trends.SensitivityConfig(dl_from=("2010",))), ()
+    )

@@ -13,7 +13,6 @@ from scipy import stats as scipy_stats
 from experiments.compute_trends import bootstrap, fits, rows, systems
 from experiments.compute_trends.bootstrap import BootstrapConfig
 from experiments.compute_trends.rules import Rules
-from jaxtrends.errors import Problem
 
 PAPER = systems.read()
 ROWS = {row.key: row for row in rows.rows(PAPER, Rules())}
@@ -163,17 +162,3 @@ def test_misfit_of_runs_of_1000_is_standard_normal():
     found = [bootstrap.misfit(months[:100_000], end, 0.975, 0.0) for end in ends[:, 1]]
     assert abs(np.mean(found)) < 0.4
     assert 0.8 < np.std(found) < 1.25
-
-
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ({"resamples": 1500}, "not a multiple of 1000"),
-        ({"resamples": 0}, "--bootstrap.resamples"),
-        ({"noise": 0.5}, "--bootstrap.noise"),
-        ({"noise": math.inf}, "--bootstrap.noise"),
-    ],
-)
-def test_settings_that_cannot_be_run_are_refused(changed, said):
-    with pytest.raises(Problem, match=said):
-        bootstrap.check(BootstrapConfig(**changed))

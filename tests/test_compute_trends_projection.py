@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.compute_trends import projection, projection_claims, systems
+from experiments.compute_trends import projection, systems
 from experiments.compute_trends.projection import ProjectionConfig
 from experiments.compute_trends.rules import Rules, label
 from experiments.compute_trends.segments import Search
-from jaxtrends.errors import Problem
 from tests.compute_trends_run import values_of, verdicts
 
 PAPER = systems.read()
@@ -106,7 +105,7 @@ def test_from_2018_on_the_fast_trend_promised_too_much(values):
 
 
 def test_the_verdicts_follow_the_cutoffs(values):
-    found = verdicts(projection_claims.CLAIMS, values)
+    found = verdicts(projection.CLAIMS, values)
     assert found["P1"].verdict == "partly reproduced"
     assert found["P1"].parts["up to 2018-01-01"].verdict == "not reproduced"
     assert found["P2"].parts["up to 2018-01-01"].verdict == "reproduced"
@@ -116,7 +115,7 @@ def test_the_verdicts_follow_the_cutoffs(values):
 def test_without_large_systems_the_comparison_is_not_run(values):
     early = {**values, "backtest": {"2016-01-01": values["backtest"]["2016-01-01"]}}
     with pytest.raises(KeyError):
-        projection_claims.CLAIMS[1].evidence(early)
+        projection.CLAIMS[1].evidence(early)
 
 
 def test_projections_agree_where_the_trends_do(values):
@@ -126,12 +125,3 @@ def test_projections_agree_where_the_trends_do(values):
     assert kink == pytest.approx(era, abs=0.05)
     line = values["trends"]["one line"]["components"][0]["mean"]
     assert line[0] < kink[0] - 1.5
-
-
-@pytest.mark.parametrize(
-    ("changed", "flag"),
-    [({"cutoffs": ("later",)}, r"--projection\.cutoffs"), ({"years": (12,)}, "years")],
-)
-def test_settings_that_cannot_be_run_are_refused(changed, flag):
-    with pytest.raises(Problem, match=flag):
-        projection.check(ProjectionConfig(**changed))

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.compute_trends import fits, sensitivity, sensitivity_claims, systems
+from experiments.compute_trends import fits, sensitivity, systems
 from experiments.compute_trends.rules import Rules, label
 from experiments.compute_trends.sensitivity import CHOICES, SensitivityConfig
 from experiments.compute_trends.systems import day
-from jaxtrends.errors import Problem
 from tests.compute_trends_run import values_of, verdicts
 
 PAPER = systems.read()
@@ -114,7 +113,7 @@ def values():
 
 
 def test_two_eras_hold_everywhere_and_the_large_scale_hangs_on_its_start(values):
-    found = verdicts(sensitivity_claims.CLAIMS, values)
+    found = verdicts(sensitivity.CLAIMS, values)
     assert [found[name].verdict for name in ("S1", "S2", "S3", "S4", "S5")] == [
         *("reproduced", "reproduced", "reproduced", "reproduced"),
         "not reproduced",
@@ -129,7 +128,7 @@ def test_two_eras_hold_everywhere_and_the_large_scale_hangs_on_its_start(values)
 def test_dealt_out_anew_nothing_is_faster():
     generator = np.random.default_rng(9)
     dealt = dataclasses.replace(PAPER, log_compute=generator.permutation(PAPER.log_compute))
-    found = verdicts(sensitivity_claims.CLAIMS, values_of(sensitivity, SMALL, dealt))
+    found = verdicts(sensitivity.CLAIMS, values_of(sensitivity, SMALL, dealt))
     assert found["S1"].verdict == "not reproduced"
 
 
@@ -146,21 +145,3 @@ def test_large_systems_that_do_not_grow_are_slower():
     slopes = {**dict.fromkeys(sensitivity.GROUPS, np.array([1e-3])), "large": np.array([-1e-4])}
     found = sensitivity.quantities(sensitivity.Fitted(slopes, n, np.array([1.5])), Rules())
     assert found["slower"] == np.inf
-
-
-@pytest.mark.parametrize(
-    ("changed", "flag"),
-    [
-        ({"dl_from": ("2010",)}, None),
-        ({"dl_from": ("soon",)}, r"--sensitivity\.dl-from"),
-        ({"window": (-1.0,)}, r"--sensitivity\.window"),
-        ({"z_low": (0.8,)}, r"--sensitivity\.z-low"),
-    ],
-)
-def test_settings_that_cannot_be_run_are_refused(changed, flag):
-    config = SensitivityConfig(**changed)
-    if flag is None:
-        sensitivity.check(config)
-        return
-    with pytest.raises(Problem, match=flag):
-        sensitivity.check(config)

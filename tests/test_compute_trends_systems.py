@@ -8,7 +8,8 @@ import os
 import numpy as np
 import pytest
 
-from experiments.compute_trends import EXPERIMENT, config, main, systems
+from experiments import compute_trends
+from experiments.compute_trends import EXPERIMENT, main, systems
 from jaxtrends import record
 from jaxtrends.errors import Problem
 
@@ -265,17 +266,17 @@ def test_a_table_that_the_rules_leave_out_is_refused_with_the_way_out(tmp_path, 
 
 def test_what_the_rules_leave_may_not_be_of_one_month(tmp_path):
     rows = [f"S{day},2015-03-{day},1e{day}," for day in ("01", "12", "20", "31")]
-    chosen = config.Config(table=str(write(tmp_path, *rows, "D,2023-05-01,1e24,")))
+    chosen = compute_trends.Config(table=str(write(tmp_path, *rows, "D,2023-05-01,1e24,")))
     with pytest.raises(Problem, match=r"between --rules.start .* more than a month"):
-        config.load(chosen, systems.DATASET, None)
+        compute_trends.load(chosen, systems.DATASET, None)
 
 
 def test_the_config_brings_its_table(tmp_path):
     path = write(tmp_path, *ROWS)
-    chosen = config.Config(table=str(path))
+    chosen = compute_trends.Config(table=str(path))
     (name,) = EXPERIMENT.datasets(chosen)
     assert EXPERIMENT.load(chosen, name, None).names == ("A", "B", "C")
-    assert EXPERIMENT.load(config.Config(), name, None).of_the_paper
+    assert EXPERIMENT.load(compute_trends.Config(), name, None).of_the_paper
 
 
 def test_a_run_records_its_table_and_is_not_resumed_with_another(tmp_path, capsys):

@@ -9,34 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments.compute_trends import (
-    bootstrap,
-    bootstrap_claims,
-    config,
-    rows,
-    systems,
-    tables,
-    tables_claims,
-)
+from experiments import compute_trends
+from experiments.compute_trends import bootstrap, rows, systems, tables
 from experiments.compute_trends.rules import Rules
 from jaxtrends import claims, record
+from tests.compute_trends_run import Run
 
 PAPER = systems.read()
-CONFIG = replace(config.SMOKE, bootstrap=bootstrap.BootstrapConfig(resamples=20_000))
-
-
-class Quiet:
-    """The effects of a study, without a world."""
-
-    def __init__(self, found):
-        self.found = found
-
-    def dataset(self, name):
-        assert name == systems.DATASET
-        return self.found
-
-    def each(self, label, items):
-        return iter(items)
+CONFIG = replace(compute_trends.SMOKE, bootstrap=bootstrap.BootstrapConfig(resamples=20_000))
 
 
 def values_of(result):
@@ -46,7 +26,7 @@ def values_of(result):
 
 @pytest.fixture(scope="module")
 def result():
-    return tables.run(CONFIG, Quiet(PAPER))
+    return tables.run(CONFIG, Run(PAPER))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +34,7 @@ def verdicts(result):
     values = values_of(result)
     return {
         claim.id: claims.judge(claim, claim.evidence(values))
-        for claim in tables_claims.CLAIMS
+        for claim in tables.CLAIMS
         if claim.evidence
     }
 
@@ -84,7 +64,7 @@ def test_slopes_made_wrong_by_a_tenth_round_to_nothing(result):
     values = values_of(result)
     for row in values["rows"].values():
         row["doubling"] *= 1.1
-    for claim in tables_claims.CLAIMS[1:5]:
+    for claim in tables.CLAIMS[1:5]:
         assert claims.judge(claim, claim.evidence(values)).verdict == claims.NOT_REPRODUCED
 
 
@@ -127,7 +107,7 @@ def test_what_rounds_and_what_does_not():
 def test_ties_are_records_too():
     compute, everyone = np.array([1.0, 3.0, 2.0, 3.0, 4.0]), np.ones(5, bool)
     assert rows.records(compute, everyone).tolist() == [True, True, False, True, True]
-    assert rows.strict_records(compute, everyone).tolist() == [True, True, False, False, True]
+    assert rows.records(compute, everyone, strict=True).tolist() == [True, True, False, False, True]
     assert rows.records(compute, np.array([False, False, True, True, False])).tolist() == [
         *(False, False, True, True, False)
     ]
@@ -173,27 +153,27 @@ def test_claims_about_the_paper_are_not_judged_on_other_systems(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_bytes(systems.PAPER.read_bytes() + b"Newer,2022-02-01,1e24,Language\nNone,2022,,\n")
     other = systems.read(path)
-    values = values_of(tables.run(config.SMOKE, Quiet(other)))
+    values = values_of(tables.run(compute_trends.SMOKE, Run(other)))
     assert values["systems"]["read"] == 125
     assert values["systems"]["without compute"] == 1
-    for claim in tables_claims.CLAIMS:
+    for claim in tables.CLAIMS:
         if claim.evidence:
             with pytest.raises(KeyError, match="table of the paper"):
                 claim.evidence(values)
-    assert bootstrap.run(config.SMOKE, Quiet(other)).values["groups"]
+    assert bootstrap.run(compute_trends.SMOKE, Run(other)).values["groups"]
 
 
 def test_no_figure_of_the_papers_stands_beside_other_systems(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_bytes(systems.PAPER.read_bytes() + b"Newer,2022-02-01,1e24,Language\n")
     other = systems.read(path)
-    made = [study.run(config.SMOKE, Quiet(other)) for study in (tables, bootstrap)]
+    made = [study.run(compute_trends.SMOKE, Run(other)) for study in (tables, bootstrap)]
     assert "table2" not in {table.name for result in made for table in result.tables}
     for table in (table for result in made for table in result.tables):
         assert "paper" not in " ".join(table.columns)
     for panel in (panel for result in made for f in result.figures for panel in f.panels):
         assert "paper" not in " ".join(panel.marks)
-    whole = tables.run(config.SMOKE, Quiet(PAPER))
+    whole = tables.run(compute_trends.SMOKE, Run(PAPER))
     papers = [table for table in whole.tables if table.name != "table2"]
     for table, its in zip(made[0].tables, papers, strict=True):
         ours = [its.columns.index(column) for column in table.columns]
@@ -205,20 +185,20 @@ def test_a_small_table_of_ones_own_gives_blanks_not_errors(tmp_path):
     lines = [f"S{n},{2018 + n % 4}-0{n % 9 + 1}-01,{n + 1}e{18 + n % 4},Vision" for n in range(12)]
     path.write_text("system,publication_date,training_compute_flop,domain\n" + "\n".join(lines))
     other = systems.read(path)
-    result = tables.run(config.SMOKE, Quiet(other))
+    result = tables.run(compute_trends.SMOKE, Run(other))
     assert result.values["rows"]["Table 3, 1952-2009"]["n"] == 0
     assert math.isnan(result.values["rows"]["Table 3, 1952-2009"]["doubling"])
     assert result.values["rows"]["Table 3, 2010-2022 all"]["interval"] is not None
-    found = bootstrap.run(config.SMOKE, Quiet(other))
+    found = bootstrap.run(compute_trends.SMOKE, Run(other))
     record.plain([found.values, found.tables, found.figures, result.tables])
 
 
 def test_the_claims_about_the_bootstrap():
-    few = values_of(bootstrap.run(CONFIG, Quiet(PAPER)))
+    few = values_of(bootstrap.run(CONFIG, Run(PAPER)))
     with pytest.raises(KeyError, match="100,000 resamples"):  # so few settle nothing
-        bootstrap_claims.spread(few)
-    values = values_of(bootstrap.run(config.DEFAULT, Quiet(PAPER)))
-    for claim in bootstrap_claims.CLAIMS:
+        bootstrap.CLAIMS[0].evidence(few)
+    values = values_of(bootstrap.run(compute_trends.DEFAULT, Run(PAPER)))
+    for claim in bootstrap.CLAIMS:
         verdict = claims.judge(claim, claim.evidence(values))
         assert verdict.verdict == claims.REPRODUCED
         assert all(f.verdict == claims.NOT_REPRODUCED for f in verdict.controls.values())
@@ -232,8 +212,8 @@ def test_wide_noise_is_wide_enough_to_be_seen(scatter):
     log_compute = 18 + dates / 400 - dates[0] / 400 + scatter * generator.standard_normal(300)
     names = tuple(f"S{number}" for number in range(300))
     other = replace(PAPER, names=names, dates=dates, log_compute=log_compute, digest="another")
-    values = values_of(bootstrap.run(config.SMOKE, Quiet(other)))
-    (claim,) = (claim for claim in bootstrap_claims.CLAIMS if claim.id == "B2")
+    values = values_of(bootstrap.run(compute_trends.SMOKE, Run(other)))
+    (claim,) = (claim for claim in bootstrap.CLAIMS if claim.id == "B2")
     verdict = claims.judge(claim, claim.evidence(values))
     assert verdict.controls["wide noise"].verdict == claims.NOT_REPRODUCED, verdict
     assert (values["wide noise"] == 10) == (scatter < 1)
@@ -241,9 +221,9 @@ def test_wide_noise_is_wide_enough_to_be_seen(scatter):
 
 
 def test_a_doubling_time_that_passes_through_infinity_has_no_interval():
-    values = values_of(bootstrap.run(config.SMOKE, Quiet(PAPER)))
+    values = values_of(bootstrap.run(compute_trends.SMOKE, Run(PAPER)))
     values["groups"]["Table 3, 1952-2009"]["orders a year"][0] = -0.1
-    assert "Table 3, 1952-2009" not in bootstrap_claims.noise(values).parts
+    assert "Table 3, 1952-2009" not in bootstrap.CLAIMS[1].evidence(values).parts
     values["groups"][bootstrap.REGULAR]["orders a year"][0] = -0.1
     with pytest.raises(KeyError, match="interval of the regular systems"):
-        bootstrap_claims.noise(values)
+        bootstrap.CLAIMS[1].evidence(values)

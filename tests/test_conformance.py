@@ -55,6 +55,14 @@ def test_a_config_survives_its_record(experiment):
         assert flags.rebuild(type(config), plain) == config
 
 
+def test_the_configs_of_its_committed_records_fit(experiment):
+    """Or `scripts.verify` could not make them again."""
+    kind = type(experiment.presets["default"])
+    for path in (record.ROOT / "results" / experiment.name).glob("*/record.json"):
+        config = record.numbers(record.read(path)["results"]["config"])
+        experiment.check(flags.rebuild(kind, config), ())
+
+
 def test_its_claims_are_whole(experiment):
     claims = [claim for study in experiment.studies.values() for claim in study.claims]
     assert claims

@@ -19,7 +19,14 @@ from jaxtrends.errors import Problem
 from tests import toy_experiment
 
 TOY = Path(toy_experiment.__file__)
-LANES = ("--seeds", "5", "--steps", "400")  # three blocks of two lanes, the last one padded
+LANES = (
+    "--seeds",
+    "5",
+    "--steps",
+    "400",
+    "--block",
+    "2",
+)  # three blocks of two lanes, the last one padded
 
 
 def port():

@@ -311,7 +311,7 @@ def diverging(rates):
             "learning_rate": np.asarray(rates, np.float32),
         }
         data = toy_experiment.digits(run, config)
-        found = run.train("digits", trainer, lanes, data, steps=20, log_every=4, block=2)
+        found = run.train("digits", trainer, lanes, data, steps=20, log_every=4)
         loss = found["training_loss"]
         run.log_lanes("sgd", [0] * len(rates), {}, np.arange(5), {"loss": loss})
         curves = [

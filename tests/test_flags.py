@@ -1,4 +1,4 @@
-"""Flags: one that is given twice is refused, and a refusal names a flag that there is."""
+"""Flags: what they refuse and how, which change a result, and configs read back from records."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import pytest
 from jaxtrends import command, experiment, flags, record
 from jaxtrends.distributed import Processes
 from jaxtrends.errors import Problem
+from jaxtrends.flags import Options
 from jaxtrends.terminal import Quiet
 from tests import toy_experiment
 
 EXPERIMENTS = experiment.discover()
 TOY = toy_experiment.EXPERIMENT
+RECORDS = sorted((record.ROOT / "results").glob("*/*/record.json"))
 
 
 @pytest.mark.parametrize(
@@ -159,3 +161,94 @@ def test_a_record_called_by_another_preset_says_what_ran(tmp_path):
         "user's own (mine)"
     )
     assert "steps 20" in record.publishable(done)
+
+
+# --- what changes a result -----------------------------------------------------------------------
+
+
+def test_each_flag_says_whether_it_changes_a_result():
+    """A new one is marked, or named here."""
+    hints = typing.get_type_hints(Options, include_extras=True)
+    unmarked = {n for n, hint in hints.items() if flags.NO_RESULT not in typing.get_args(hint)}
+    assert unmarked == {"preset", "block", "mesh"}
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("--seeds 5 --output a/b --steps 40", "--seeds 5 --steps 40"),
+        ("--output=a/b --seeds=5", "--seeds=5"),
+        ("--resume --seeds 5", "--seeds 5"),
+        ("--no-compilation-cache --seeds 5", "--seeds 5"),
+        ("--blocks-in-flight 3 --blocks_in_flight 3 --data-dir x", ""),
+        ("--block 4 --mesh data=2 --preset full", "--block 4 --mesh data=2 --preset full"),
+        ("--network.devices 4", "--network.devices 4"),
+    ],
+)
+def test_a_command_keeps_what_changes_a_result(given, kept):
+    started = command.Command(("python", "-m", "it"), tuple(given.split()), "main")
+    assert started.recorded(flags.PLACES) == f"python -m it {kept}".strip()
+
+
+def test_every_marked_flag_is_left_out_of_a_command():
+    hints = typing.get_type_hints(Options)
+    for field in dataclasses.fields(Options):
+        given = [flags.flag_for([field.name])]
+        given += [] if hints[field.name] is bool else ["1"]
+        started = command.Command(("python", "-m", "it"), (*given, "--seeds", "5"), "main")
+        kept = given if field.name in ("preset", "block", "mesh") else []
+        said = " ".join(["python -m it", *kept, "--seeds 5"])
+        assert started.recorded(flags.PLACES) == said
+
+
+# --- blocks --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", ["0", "-1"])
+def test_a_block_without_a_lane_is_refused(block):
+    with pytest.raises(Problem, match=f"--block must be auto or at least 1, not {block}"):
+        flags.parse(TOY, ["--block", block])
+
+
+@pytest.mark.parametrize("block", ["two", "1.5", ""])
+def test_a_block_that_is_no_number_is_refused(block, capsys):
+    with pytest.raises(SystemExit) as stop:
+        flags.parse(TOY, ["--block", block])
+    assert stop.value.code == 2
+    assert "--block" in capsys.readouterr().err
+
+
+def test_auto_is_the_default_and_can_be_said():
+    for given, block in (([], "auto"), (["--block", "auto"], "auto"), (["--block", "3"], 3)):
+        assert flags.parse(TOY, given)[1].block == block
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: "/".join(path.parts[-3:-1]))
+def test_committed_records_are_read_back_but_for_blocks_of_one_lane(path):
+    done = record.read(path)
+    kind = type(next(iter(EXPERIMENTS[done["experiment"]].presets.values())))
+    config = record.numbers(done["results"]["config"])
+    again = record.plain(flags.rebuild(kind, config))
+    assert shared(record.plain(config), again) == again
+
+
+def shared(old, new):
+    """What was recorded, without the blocks that all records had; fields since have defaults."""
+    if isinstance(old, dict):
+        assert {n for n in old if n not in new} <= {"block"}
+        return {n: shared(old[n], v) if n in old else v for n, v in new.items()}
+    return old
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A config of today."""
+
+    steps: int = 3
+
+
+def test_only_a_block_of_one_lane_is_dropped():
+    assert flags.rebuild(Part, {"steps": 5, "block": 1}) == Part(5)
+    for other in ({"block": 2}, {"width": 1}):
+        with pytest.raises(KeyError):
+            flags.rebuild(Part, {"steps": 5, **other})

@@ -16,19 +16,14 @@ import pytest
 from scipy import optimize
 from scipy import stats as scipy_stats
 
-from experiments.forward_grad import (
-    estimators,
-    estimators_claims,
-    scaling,
-    scaling_claims,
-    test_functions_claims,
-)
+from experiments.forward_grad import estimators, scaling
 from experiments.forward_grad import test_functions as functions
+from jaxtrends import settings
 from jaxtrends.claims import INVALID, NOT_REPRODUCED, REPRODUCED, judge
 from jaxtrends.errors import Problem
 from jaxtrends.study import StudyResult
 
-STUDIES = (estimators_claims, test_functions_claims, scaling_claims)
+STUDIES = (estimators, functions, scaling)
 CLAIMS = {claim.id: claim for study in STUDIES for claim in study.CLAIMS}
 KEY = jax.random.key(20220217)
 
@@ -60,14 +55,14 @@ def assert_sound(result):
 
 @pytest.fixture(scope="module")
 def estimators_result():
-    settings = dataclasses.replace(estimators.SMOKE, draws=2**18)
-    return estimators.run(SimpleNamespace(seed=3, estimators=settings), FakeRun())
+    part = dataclasses.replace(estimators.SMOKE, draws=2**18)
+    return estimators.run(SimpleNamespace(seed=3, estimators=part), FakeRun())
 
 
 @pytest.fixture(scope="module")
 def functions_result():
-    settings = functions.TestFunctionsConfig(functions=("beale",), seeds=100, repetitions=3)
-    return functions.run(SimpleNamespace(seed=3, test_functions=settings), FakeRun())
+    part = functions.TestFunctions(functions=("beale",), seeds=100, repetitions=3)
+    return functions.run(SimpleNamespace(seed=3, test_functions=part), FakeRun())
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +108,7 @@ def test_the_gradient_that_errors_are_measured_from_is_the_gradient():
 
 
 def test_cells_leave_out_what_is_impossible_or_has_no_error():
-    config = estimators.EstimatorsConfig(dimensions=(1, 2, 8), tangents=(1, 2, 4))
+    config = estimators.Estimators(dimensions=(1, 2, 8), tangents=(1, 2, 4))
     cells = {(c.dimension, c.tangents) for c in estimators.grid(config, "orthogonal")}
     assert cells == {(2, 1), (8, 1), (8, 2), (8, 4)}
     assert (1, 1) not in {(c.dimension, c.tangents) for c in estimators.grid(config, "rademacher")}
@@ -239,7 +234,7 @@ def test_the_best_steps_are_the_best_and_their_risks_are_met():
 
 
 def test_regressions_have_the_risks_of_the_exact_recursion():
-    config = scaling.ScalingConfig(
+    config = scaling.Scaling(
         regression_dimensions=(4,), regression_multiples=(1,), regression_lanes=4000
     )
     for readings in scaling.measure_regression(KEY, config, 4).values():
@@ -252,7 +247,7 @@ def test_regressions_have_the_risks_of_the_exact_recursion():
 def test_the_share_of_the_logarithm_tells_d_from_d_log_d():
     d = np.array([8, 16, 32, 64])
     factors = np.stack([d, d * np.log(d), 7 * d * np.log(d)])
-    np.testing.assert_allclose(scaling_claims.log_share(factors, d), [0, 1, 1], atol=1e-12)
+    np.testing.assert_allclose(scaling.log_share(factors, d), [0, 1, 1], atol=1e-12)
 
 
 def growing(power, log_power):
@@ -308,42 +303,24 @@ def test_tangents_that_are_too_long_fail_the_exact_rate(scaling_result):
     assert [part.verdict for part in judged.parts.values()] == [NOT_REPRODUCED]
 
 
-def test_a_study_gives_the_same_bits_again(scaling_result):
-    again = scaling.run(SimpleNamespace(seed=3, scaling=scaling.SMOKE), FakeRun())
-    assert again.values == scaling_result.values
-    other = scaling.measure_quadratics(jax.random.key(4), scaling.SMOKE, FakeRun())
-    assert other["isotropic"] != scaling_result.values["quadratics"]["isotropic"]
-
-
 # --- all three ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("check", "settings", "message"),
+    ("part", "message"),
     [
-        (estimators.check, estimators.EstimatorsConfig(laws=("gausian",)), "'gaussian'"),
-        (estimators.check, estimators.EstimatorsConfig(dimensions=()), "must not be empty"),
-        (estimators.check, estimators.EstimatorsConfig(tangents=(0,)), "above zero"),
-        (estimators.check, estimators.EstimatorsConfig(tangents=(500,)), "below one of the"),
-        (functions.check, functions.TestFunctionsConfig(functions=("beal",)), "'beale'"),
-        (functions.check, functions.TestFunctionsConfig(functions=()), "must name some"),
-        (functions.check, functions.TestFunctionsConfig(seeds=0), "above zero"),
-        (scaling.check, scaling.ScalingConfig(draws=-1), "above zero"),
-        (scaling.check, scaling.ScalingConfig(tangents=()), "at least one number"),
-        (scaling.check, scaling.ScalingConfig(rank=100), "smallest dimension"),
-        (scaling.check, scaling.ScalingConfig(regression_dimensions=(1, 2)), "at least 2"),
+        (estimators.Estimators(laws=("gausian",)), "'gaussian'"),
+        (estimators.Estimators(laws=()), "at least one"),
+        (estimators.Estimators(tangents=(500,)), "below one of the"),
+        (functions.TestFunctions(functions=("beal",)), "'beale'"),
+        (functions.TestFunctions(functions=()), "must name some"),
+        (scaling.Scaling(rank=100), "smallest dimension"),
+        (scaling.Scaling(regression_dimensions=(1, 2)), "at least 2"),
     ],
 )
-def test_settings_that_cannot_be_run_are_refused(check, settings, message):
+def test_settings_that_cannot_be_run_are_refused(part, message):
     with pytest.raises(Problem, match=message):
-        check(settings)
-
-
-@pytest.mark.parametrize("module", [estimators, functions, scaling])
-def test_presets_are_settings_that_can_be_run(module):
-    module.check(type(module.SMOKE)())
-    module.check(module.SMOKE)
-    module.check(module.FULL)
+        settings.check(part, "study")
 
 
 def lowers(step, *arguments, **static):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import jax
@@ -9,37 +10,35 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.forward_grad import config as settings
-from experiments.forward_grad import cost, plan, training, training_claims, training_figures
-from jaxtrends import claims, losses
+from experiments import forward_grad
+from experiments.forward_grad import plan, training, training_claims
+from jaxtrends import claims, data, flops, losses
 from jaxtrends.errors import Problem
+from tests.plain_run import PlainRun
 
 CLAIMS = {claim.id: claim for claim in training_claims.CLAIMS}
 SEEDS = 10
 NOISE = np.random.default_rng(0).normal(size=SEEDS)
 
 
-def arm(loss, spread=0.01):
-    return {"final_loss": list(loss + spread * NOISE), "diverged": 0}
+def arm(loss, spread=0.01, noise=NOISE, **more):
+    return {"metrics": {"training_loss": list(loss + spread * noise)}, "facts": {}, **more}
 
 
-def other(loss):
-    """An arm whose seeds vary in another way."""
-    return {"final_loss": list(loss + 0.01 * NOISE[::-1]), "diverged": 0}
-
-
-def task(backprop, forward, tuned_backprop=0.02, tuned_forward=0.6, edge=False, parameters=1000):
-    """A task's values with the losses given; both shared rates alike."""
-    arms = {"backprop": arm(backprop), "gaussian": other(forward)}
+def task(backprop, forward, tuned_backprop=0.02, tuned_forward=0.6, edge=False, size=None):
+    """A task's values with the losses given; both shared rates are one."""
+    grid = {"edge": edge}
     return {
+        "task": "mlp" if size is None else "ladder",
+        "size": size,
         "initial_loss": [2.3] * SEEDS,
-        "parameters": parameters,
-        "seeds": list(range(SEEDS)),
-        "shared": {"0.0002": arms, "0.002": arms},
-        "grid": {m: {"edge": edge} for m in ("backprop", "gaussian")},
-        "tuned": {
-            "backprop": arm(tuned_backprop, 0.001),
-            "gaussian": arm(tuned_forward),
+        training.SMALLEST: "shared 0.002",
+        training.LARGEST: "shared 0.002",
+        "arms": {
+            "backprop, shared 0.002": arm(backprop),
+            "gaussian, shared 0.002": arm(forward, noise=NOISE[::-1]),
+            "backprop, tuned": arm(tuned_backprop, 0.001, grid=grid),
+            "gaussian, tuned": arm(tuned_forward, grid=grid),
         },
     }
 
@@ -70,8 +69,7 @@ def test_ahead_at_the_larger_rate(forward, expected):
 
 def test_a_diverged_forward_gradient_is_behind():
     values = task(0.88, 0.5)
-    for arms in values["shared"].values():
-        arms["gaussian"]["final_loss"] = [math.inf] * SEEDS
+    values["arms"]["gaussian, shared 0.002"]["metrics"]["training_loss"] = [math.inf] * SEEDS
     assert verdict("F4c", {"tasks": {"mlp": values}}) == "not reproduced"
 
 
@@ -85,61 +83,24 @@ def test_tuned_backprop_far_ahead_unless_tuned_to_the_edge():
 
 def test_the_slope_of_a_ladder_is_that_of_its_power_law():
     rungs = {
-        str(size): task(2.0, 2.0, 0.02, 0.02 * size**0.25, parameters=size)
+        f"width {size}": task(2.0, 2.0, 0.02, 0.02 * size**0.25, size=size)
         for size in (100, 1000, 10000)
     }
+    powers = 0.25 + 0.01 * NOISE
     for rung in rungs.values():
-        rung["tuned"]["backprop"] = {"final_loss": [0.02] * SEEDS}
-        rung["tuned"]["gaussian"] = {"final_loss": [0.02 * rung["parameters"] ** 0.25] * SEEDS}
-    np.testing.assert_allclose(training_claims.slopes(rungs), 0.25)
-    values = {"tasks": {}, "ladder": rungs}
-    for rung in rungs.values():
-        rung["tuned"]["gaussian"]["final_loss"] *= 1 + 0.01 * NOISE
-    assert verdict("F7b", values) == "reproduced"
+        arms = rung["arms"]
+        arms["backprop, tuned"]["metrics"]["training_loss"] = [0.02] * SEEDS
+        arms["gaussian, tuned"]["metrics"]["training_loss"] = 0.02 * rung["size"] ** powers
+    found = CLAIMS["F7b"].evidence({"tasks": rungs})
+    np.testing.assert_allclose(found.parts[""]["values"], powers)
+    assert verdict("F7b", {"tasks": rungs}) == "reproduced"
+    with pytest.raises(KeyError, match="three widths"):
+        CLAIMS["F7b"].evidence({"tasks": dict([*rungs.items()][:2])})
 
 
 def test_a_claim_without_its_arms_is_not_run():
     with pytest.raises(KeyError, match="task mlp or figure4"):
         CLAIMS["F4a"].evidence({"tasks": {}})
-
-
-def test_final_loss_is_of_the_last_tenth_and_infinite_where_a_lane_diverged():
-    curves = np.stack([np.arange(20.0), np.r_[np.zeros(19), np.nan]])
-    np.testing.assert_array_equal(training.final_loss(curves), [18.5, np.inf])
-
-
-def test_the_rate_chosen_has_the_lowest_mean_and_no_diverged_seed():
-    rates = (0.1, 0.2, 0.3, 0.4)
-    validation = np.array([[3.0, 3.0], [2.0, 2.0], [1.0, np.inf], [2.5, 2.5]])
-    assert training.choose_rate(rates, validation) == (1, False)
-    assert training.choose_rate(rates, validation[::-1]) == (2, False)
-    assert training.choose_rate(rates, np.array([[1.0], [2.0], [3.0], [4.0]])) == (0, True)
-    assert training.choose_rate(rates, np.full((4, 2), np.inf))[1]
-
-
-def test_first_reach_counts_steps_and_never_is_infinite():
-    curves = np.array([[3.0, 2.0, 1.0], [3.0, 3.0, 3.0]])
-    reached = training.first_reach(curves, np.array([2.0, 2.0]), 10)
-    np.testing.assert_array_equal(reached, [20, np.inf])
-
-
-def test_lanes_pair_every_rate_with_every_seed():
-    lanes = training.grid_lanes((0.1, 0.2), (7, 8, 9))
-    pairs = set(zip(lanes["learning_rate"].tolist(), lanes["seed"].tolist(), strict=True))
-    assert len(pairs) == 6
-    assert lanes["seed"][:3].tolist() == [7, 8, 9]
-
-
-def test_tuning_and_reporting_seeds_are_disjoint():
-    for config in settings.PRESETS.values():
-        assert config.seed + config.seeds < training.TUNING_SEED_OFFSET
-
-
-def test_a_curve_ends_where_its_lanes_diverge():
-    curve = np.array([[1.0, 1.0, np.inf], [1.0, 2.0, np.nan], [1.0, 3.0, np.inf]])
-    drawn = training_figures.band("gaussian", np.arange(1, 4), curve)
-    assert len(drawn.x) == 2
-    assert drawn.y[1] == 2.0
 
 
 @pytest.mark.parametrize(
@@ -148,24 +109,43 @@ def test_a_curve_ends_where_its_lanes_diverge():
         ({"steps": 0}, "steps"),
         ({"log_every": 7}, "not a multiple"),
         ({"methods": ("backpop",)}, "Did you mean 'backprop'"),
-        ({"grid": (0.1, -1.0)}, "above zero"),
+        ({"grid": (-1.0, 0.1)}, "above 0"),
+        ({"grid": (0.1, 0.01)}, "from the smallest up"),
+        ({"shared_rates": (0.1, 0.1 + 1e-9)}, "first six digits"),
         ({"dataset": "mnist_5"}, "mnist_5k"),
         ({"channels": 2, "hidden": ()}, "dense layer"),
     ],
 )
 def test_a_task_that_cannot_be_run_is_refused(changes, message):
-    import dataclasses
-
-    smoke = settings.SMOKE
+    smoke = forward_grad.SMOKE
     mlp = dataclasses.replace(smoke.training.mlp, **changes)
     bad = dataclasses.replace(smoke, training=dataclasses.replace(smoke.training, mlp=mlp))
     with pytest.raises(Problem, match=message):
-        settings.check(bad)
+        forward_grad.check(bad)
+
+
+def test_a_task_without_the_methods_asked_for_has_no_arms_and_no_figure():
+    digits = data.load("digits", None)
+    smoke = dataclasses.replace(forward_grad.SMOKE, methods=("central",))
+    found = training.run(smoke, PlainRun("training", {"digits": digits}))
+    assert found.values["tasks"]["mlp"]["arms"] == {}
+    assert (found.figures, found.measurements) == ([], {"step_seconds": {}, "tasks": {}})
+    with pytest.raises(KeyError, match="arm"):
+        CLAIMS["F4a"].evidence(found.values)
+
+
+def test_methods_of_ones_own_have_names_of_their_own():
+    config = dataclasses.replace(forward_grad.SMOKE, methods=("backprop", "mine"))
+    forward_grad.check(config, ("mine",))
+    with pytest.raises(Problem, match="There is no method 'mine'"):
+        forward_grad.check(config)
+    with pytest.raises(Problem, match="give yours another name"):
+        forward_grad.check(config, ("backprop",))
 
 
 @pytest.mark.parametrize("name", ["logistic", "mlp", "cnn"])
 def test_the_operations_of_a_step_are_those_of_its_traced_products(name):
-    config = settings.PRESETS["full"]
+    config = forward_grad.FULL
     told = plan.operations(config)["training"][name]
     task = getattr(config.training, name)
     side = 8 if task.dataset == "digits" else 28
@@ -180,9 +160,9 @@ def test_the_operations_of_a_step_are_those_of_its_traced_products(name):
     def directional(params, tangent):
         return jax.jvp(loss, (params,), (tangent,))[1]
 
-    function = cost.product_operations(loss, params)
-    one = cost.product_operations(directional, params, params)
-    assert told["backprop"] == cost.product_operations(jax.grad(loss), params)
+    function = flops.count(loss, params)
+    one = flops.count(directional, params, params)
+    assert told["backprop"] == flops.count(jax.grad(loss), params)
     assert told["gaussian"] == told["rademacher"] == one
     if name != "cnn":
         assert told["clipped"] == one
@@ -191,5 +171,5 @@ def test_the_operations_of_a_step_are_those_of_its_traced_products(name):
 
 
 def test_the_operations_of_a_users_own_method_are_not_made_up():
-    told = plan.operations(settings.PRESETS["smoke"], ("mine",))["training"]
+    told = plan.operations(forward_grad.SMOKE, ("mine",))["training"]
     assert all("mine" not in methods for methods in told.values())

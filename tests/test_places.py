@@ -46,11 +46,12 @@ def test_every_flag_of_a_run_that_names_a_place_is_expanded():
 
 
 def test_a_table_may_lie_below_a_tilde(monkeypatch, tmp_path):
-    from experiments.compute_trends import config, systems
+    from experiments import compute_trends
+    from experiments.compute_trends import systems
 
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.csv").write_bytes(systems.PAPER.read_bytes())
-    found = config.load(config.Config(table="~/mine.csv"), "systems", None)
+    found = compute_trends.load(compute_trends.Config(table="~/mine.csv"), "systems", None)
     assert len(found.names) == 123
 
 

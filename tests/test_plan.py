@@ -11,11 +11,8 @@ import numpy as np
 import pytest
 
 from experiments.forward_grad import training
-from experiments.moe_scaling import compute_to_quality
-from jaxtrends import devices, experiment, plan, sweep, timing
-from jaxtrends.errors import Problem
+from jaxtrends import experiment, plan, sweep, timing
 from jaxtrends.plan import Machine, Planned
-from tests import test_sweep
 
 EXPERIMENTS = experiment.discover()
 
@@ -33,7 +30,7 @@ class MadeUp:
     def each(self, label, items):
         return iter(items)
 
-    def train(self, label, trainer, lanes, data, *, steps, log_every, block, test=True):
+    def train(self, label, trainer, lanes, data, *, steps, log_every, block=1, test=True):
         count, points = sweep.lane_count(lanes), steps // log_every
         if trainer not in self._shapes:
             self._shapes[trainer] = self._outputs(trainer, lanes, data)
@@ -76,8 +73,7 @@ def untimed(monkeypatch):
     def ones(names, *_):
         return {name: [1.0] for name in names}
 
-    monkeypatch.setattr(training, "time_steps", ones)
-    monkeypatch.setattr(compute_to_quality, "_timed", lambda *_: None)
+    monkeypatch.setattr(training, "steps_of", lambda *_: None)
     monkeypatch.setattr(timing, "interleaved", ones)
 
 
@@ -153,35 +149,3 @@ def test_explain_refuses_what_a_run_would_refuse(capsys):
     status = experiment.main(EXPERIMENTS["forward_grad"], ["--explain", "--seeds", "0"])
     assert status == 2
     assert "--seeds must be" in capsys.readouterr().err
-
-
-def test_blocks_in_flight_change_no_bit():
-    devices = jax.local_devices()[:1]
-    alone = test_sweep.run(count=5, block=2, devices=devices)
-    test_sweep.assert_same_bits(alone, test_sweep.run(count=5, block=2, devices=devices * 3))
-
-
-class Device:
-    """A device that says how much memory it has."""
-
-    def __init__(self, platform, limit=0):
-        self.platform, self._limit = platform, limit
-
-    def memory_stats(self):
-        return {"bytes_limit": self._limit, "bytes_in_use": 0} if self._limit else None
-
-
-def test_how_many_blocks_are_in_flight(monkeypatch):
-    first, second = pair = [Device("gpu", 100), Device("gpu", 100)]
-    assert devices.in_flight(pair, 3, 1e9) == [first, second, first]
-    assert devices.in_flight(pair, 1, 1.0) == [first]
-    assert devices.in_flight(pair, None, 50.0) == pair * 2
-    assert devices.in_flight(pair, None, 51.0) == pair
-    assert devices.in_flight(pair, None, 1e9) == pair  # it may fit all the same; the run will say
-    assert devices.in_flight([Device("tpu")], None, 1e9)[1:]  # which does not say what it has
-    cores = [Device("cpu"), Device("cpu")]
-    assert devices.in_flight(cores, None, 1.0) == cores
-    monkeypatch.setattr(devices, "free_memory", lambda device: 100.0)
-    assert devices.in_flight(cores, None, 60.0) == cores[:1]
-    with pytest.raises(Problem, match="--blocks-in-flight must be at least 1, not 0"):
-        devices.in_flight(cores, 0, 1.0)

@@ -75,6 +75,12 @@ def test_two_devices_give_the_bits_of_one():
     assert_same_bits(run(devices=devices[:1]), run(devices=devices[:2]))
 
 
+def test_blocks_in_flight_change_no_bit():
+    devices = jax.local_devices()[:1]
+    alone = run(count=5, block=2, devices=devices)
+    assert_same_bits(alone, run(count=5, block=2, devices=devices * 3))
+
+
 class Stop(Exception):
     """Ends a sweep in a test."""
 
@@ -135,6 +141,18 @@ def test_a_diverged_lane_carries_its_nan_and_harms_no_other():
 
 def test_test_data_is_left_alone_when_tuning():
     assert not any(name.startswith("test") for name in run(test=False))
+
+
+def test_blocks_trained_apart_join_to_the_bits_of_all():
+    """As several processes train them: each some, known by their numbers among all."""
+    cut = dict(enumerate(sweep.blocks_of(lanes(5), 2)))
+    seen, found = [], {}
+    for mine in ({0: cut[0], 2: cut[2]}, {1: cut[1]}):
+        effects = sweep.Effects(finished=lambda number, metrics: seen.append(number))
+        how = {"steps": 12, "log_every": 3, "effects": effects}
+        found |= sweep.run_blocks(TRAINER, mine, DATA, **how)
+    assert seen == [0, 2, 1]
+    assert_same_bits(sweep.joined(found, 5), run(count=5, block=2))
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,12 @@ def test_programs_take_turns_and_samples_are_of_one_repetition():
     assert dict(measured) == {"a": 10, "b": 1, "c": timing.MOST_REPETITIONS}
 
 
+def test_a_sample_may_be_shorter():
+    journal = []
+    timing.interleaved({("a", 1): Pretended("a", 0.01, journal)}, range(1), sample_seconds=0.02)
+    assert journal == [("a", 1), ("a", 1), ("a", 2)]
+
+
 def test_what_is_called_is_run_as_often_as_asked():
     run = timing.calls(lambda x: x + 1, jnp.zeros(3))
     assert run(2) > 0

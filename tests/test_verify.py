@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jaxtrends import claims, experiment, golden, record
 from jaxtrends.effects import Interrupted
 from jaxtrends.errors import Problem
+from jaxtrends.flags import PLACES
 from jaxtrends.record import ROOT
 from scripts import verify
 from tests.example_record import example, write_example, write_golden
@@ -218,7 +219,7 @@ def asked(monkeypatch):
     """In the place of running: keep what would be run, with the data that it would read."""
     seen = []
 
-    def run(found, config, options, started, *_):
+    def run(found, config, options, started, *_, **__):
         data = {name: found.load(config, name, None) for name in found.datasets(config)}
         seen.append((config, options, started, data))
         return experiment.Finished(example(), None, {})
@@ -245,7 +246,7 @@ def test_without_an_output_the_new_run_goes_beside_other_runs(tmp_path, monkeypa
     assert config == found.presets["smoke"]
     assert first.output.startswith("runs/forward_grad/verify-smoke-2")
     assert second.output == "new"
-    assert started.recorded() == "python -m scripts.verify old"
+    assert started.recorded(PLACES) == "python -m scripts.verify old"
     assert shlex.split(started.to_resume(tmp_path / "a b"))[1:] == [
         *("-m", "scripts.verify", "old", "--output", str(tmp_path / "a b"), "--resume")
     ]
@@ -302,7 +303,7 @@ def test_a_stopped_verification_goes_on_with_resume(tmp_path, monkeypatch, capsy
     a_record_of(tmp_path / "old", "forward_grad", found.presets["smoke"])
     seen = []
 
-    def run(found, config, options, *_):
+    def run(found, config, options, *_, **__):
         seen.append(options.resume)
         raise Interrupted(signal.SIGTERM)
 

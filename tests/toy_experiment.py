@@ -51,7 +51,7 @@ def training(config, run):
     )
     seeds = np.arange(config.seed, config.seed + config.seeds, dtype=np.uint32)
     lanes = {"seed": seeds, "learning_rate": np.full(config.seeds, 0.1, np.float32)}
-    metrics = run.train("digits", trainer, lanes, data, steps=config.steps, log_every=4, block=2)
+    metrics = run.train("digits", trainer, lanes, data, steps=config.steps, log_every=4)
     run.log_lanes("sgd", list(seeds), {"rate": 0.1}, np.arange(0, config.steps, 4), {})
     curve = Series("loss", [1.0, 2.0], [2.0, 1.0])
     return StudyResult(

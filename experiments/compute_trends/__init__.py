@@ -1,28 +1,189 @@
-"""Compute trends across three eras of machine learning, refitted (Sevilla et al. 2022)."""
+"""Compute trends across three eras of machine learning, refitted (Sevilla et al. 2022).
+
+The paper's 123 systems, its labels and its tables, row by row; what its bootstrap leaves open; and
+four questions that it did not ask: what its conclusions hang on, how many eras there are, whether
+the large-scale one is more than its selection, and how the trends would have predicted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Le
 
 from experiments.compute_trends import (
     bootstrap,
-    bootstrap_claims,
     eras,
-    eras_claims,
     projection,
-    projection_claims,
     selection,
-    selection_claims,
     sensitivity,
-    sensitivity_claims,
+    systems,
     tables,
-    tables_claims,
-    told,
 )
-from experiments.compute_trends import config as settings
-from jaxtrends import experiment
+from experiments.compute_trends.bootstrap import BootstrapConfig
+from experiments.compute_trends.eras import ErasConfig
+from experiments.compute_trends.projection import ProjectionConfig
+from experiments.compute_trends.rules import Rules, labels_of
+from experiments.compute_trends.selection import SelectionConfig
+from experiments.compute_trends.sensitivity import SensitivityConfig
+from experiments.compute_trends.systems import DATASET, Systems, iso
+from jaxtrends import experiment, places
 from jaxtrends.claims import Paper
+from jaxtrends.errors import Problem
 from jaxtrends.experiment import Experiment, Study
+
+# --- settings ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run; everything that a result depends on."""
+
+    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
+    """All randomness derives from it."""
+    table: str = ""
+    """A CSV file of systems of your own, with the columns system, publication_date,
+    training_compute_flop and perhaps domain; by default the paper's 123 systems."""
+    studies: tuple[str, ...] = ()
+    """Studies to run; all of them if none is named."""
+    rules: Rules = field(default_factory=Rules)
+    """How systems are labelled: the paper's code by default, with the traps that it holds."""
+    bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
+    """Resampling of rows, in the tables too."""
+    sensitivity: SensitivityConfig = field(default_factory=SensitivityConfig)
+    """The choices that are varied; the rules' own values are added to each."""
+    eras: ErasConfig = field(default_factory=ErasConfig)
+    """How many eras there are."""
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    """Whether the large-scale era is more than its selection."""
+    projection: ProjectionConfig = field(default_factory=ProjectionConfig)
+    """Projections, and how they have done before."""
+
+
+SMOKE = Config(
+    bootstrap=BootstrapConfig(resamples=2000),
+    sensitivity=SensitivityConfig(
+        dl_from=("2007-12-31", "2011-12-31"),
+        window=(546,),
+        z_high=(0.6,),
+        large_from=("2016-09-01",),
+        z_low=(-1000.0,),
+    ),
+    eras=ErasConfig(step=6, coarse_step=24, resamples=100, simulations=20, simulated_resamples=40),
+    selection=SelectionConfig(simulations=200, data_sets=20),
+    projection=ProjectionConfig(years=(2024,), cutoffs=("2018-01-01",)),
+)
+DEFAULT = Config()
+FULL = Config(
+    bootstrap=BootstrapConfig(resamples=1_000_000),
+    sensitivity=SensitivityConfig(
+        dl_from=tuple(
+            f"{year}-{end}"
+            for year in range(2005, 2015)
+            for end in ("03-31", "06-30", "09-30", "12-31")
+        ),
+        window=tuple(range(154, 1100, 42)),
+        z_high=tuple(round(0.40 + 0.04 * step, 2) for step in range(20)),
+        large_from=tuple(
+            f"{year}-{month}-01" for year in range(2013, 2019) for month in ("03", "09")
+        ),
+        z_low=(-1000.0, -3.0, -2.5, -1.75, -1.5),
+    ),
+    eras=ErasConfig(resamples=20_000, simulations=1000, simulated_resamples=1000),
+    selection=SelectionConfig(simulations=20_000, data_sets=1000, simulations_each=999),
+)
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+def load(config: Config, name: str, folder: Path | None) -> Systems:
+    """The systems of --table, or the paper's; its ``origin`` counts those that the rules leave out.
+
+    Raises:
+        Problem: the table cannot be used, or not with these rules.
+    """
+    path = places.expanded(config.table) if config.table else systems.PAPER
+    found = systems.read(path)
+    within = labels_of(found, config.rules).inside
+    between = f"--rules.start {config.rules.start} and --rules.end {config.rules.end}"
+    if within.all():
+        return found
+    if within.sum() < systems.LEAST_SYSTEMS:
+        raise Problem(
+            f"{path.name}: of its {len(within)} systems, from {iso(found.dates[0])} to "
+            f"{iso(found.dates[-1])}, {within.sum()} lie between {between}, and a trend needs "
+            f"{systems.LEAST_SYSTEMS}: move those dates, --rules.end "
+            f"{iso(found.dates[-1] + 1)} say."
+        )
+    systems.check_enough(
+        f"{path.name}, between {between}", found.dates[within], found.log_compute[within]
+    )
+    outside = f"; {(~within).sum()} of the systems do not lie between {between}"
+    return replace(found, origin=found.origin.removesuffix(".") + outside + ".")
+
+
+def other_data(config: Config, data: Mapping[str, Systems]) -> str:
+    """Whose systems they are, where they are not the paper's; "" where they are."""
+    found = data[DATASET]
+    return "" if found.of_the_paper else f"the systems of {found.version}"
+
+
+# --- what a record says of its systems and rules, which --table and --rules may change -----------
+
+
+def scale(config: Config, data: Mapping[str, Systems]) -> str:
+    """Whose systems these are, and how long a month is."""
+    found, days = data[DATASET], config.rules.days_per_month
+    count = len(found.names)
+    whose = f"These are not the paper's systems but the {count} of {found.version}."
+    if found.of_the_paper:
+        whose = f"Nothing is shrunk: these are the paper's own {count} systems, with its dates and "
+        whose += "figures."
+    as_in_code = ", as in the paper's code" if days == Rules().days_per_month else ""
+    return f"{whose} Months of doubling times have {days:g} days{as_in_code}."
+
+
+def rigging(config: Config, data: Mapping[str, Systems]) -> str:
+    """How any conclusion could be had, and what prevents it."""
+    rules = "Here the rules are not those of the paper's code; other readings"
+    if config.rules == Rules():
+        rules = "So the rules stand at the paper's code, other readings"
+    return (
+        "With 19 of the paper's systems in an era and a dozen rules, any conclusion could be had "
+        f"by choice of rules, and the paper chose its thresholds by eye. {rules} stand beside it "
+        "and must fail as controls, and each question of our own names its one primary statistic "
+        "beforehand."
+    )
+
+
+def departures(config: Config, data: Mapping[str, Systems]) -> tuple[str, ...]:
+    """Where the run leaves the paper's method and data, and whose the data are."""
+    found = data[DATASET]
+    resamples = config.bootstrap.resamples
+    method = f"The bootstrap has a seed, and {resamples:,} resamples instead of 1,000."
+    worded = "Our own claims (B, P, S and C6b) ask what the paper did not. They were worded after a"
+    if found.of_the_paper:
+        return (
+            method,
+            "Dates and compute are those of the systems in the notebook's saved output: the "
+            "headline table and most figures of the paper are of an earlier version of the data.",
+            f"{worded} first look at the data, so they describe these {len(found.names)} systems; "
+            "another table can test them.",
+            f"Data: {systems.ATTRIBUTION}, {found.licence}.",
+        )
+    return (
+        method,
+        f"{worded} first look at the paper's systems; these are others, and test them.",
+        "No figure of the paper's stands beside ours: they are of its own systems.",
+        f"Data: {found.version}, of the user's own; its licence is {found.licence}.",
+    )
+
+
+# --- the experiment ------------------------------------------------------------------------------
 
 EXPERIMENT = Experiment(
     name="compute_trends",
@@ -44,54 +205,53 @@ EXPERIMENT = Experiment(
     ),
     about="Training compute of machine-learning systems: the paper's trends refitted, and how much "
     "of their story the data support.",
-    presets=settings.PRESETS,
+    presets={"smoke": SMOKE, "default": DEFAULT, "full": FULL},
     studies={
         "tables": Study(
             "the paper's tables refitted row by row, with their bootstrap intervals",
             tables.run,
-            tables_claims.CLAIMS,
+            tables.CLAIMS,
             {"smoke": 2, "default": 3, "full": 25},
         ),
         "bootstrap": Study(
             "resamples of the main groups, and what the paper's 1,000 of them leave open",
             bootstrap.run,
-            bootstrap_claims.CLAIMS,
+            bootstrap.CLAIMS,
             {"smoke": 1, "default": 2, "full": 12},
             timed=True,
         ),
         "sensitivity": Study(
             "doubling times over every combination of the rules' choices",
             sensitivity.run,
-            sensitivity_claims.CLAIMS,
+            sensitivity.CLAIMS,
             {"smoke": 2, "default": 4, "full": 30},
         ),
         "eras": Study(
             "one, two or three trends over all years, and when the trend breaks",
             eras.run,
-            eras_claims.CLAIMS,
+            eras.CLAIMS,
             {"smoke": 1, "default": 5, "full": 60},
         ),
         "selection": Study(
             "what the rule for large-scale systems makes of one trend",
             selection.run,
-            selection_claims.CLAIMS,
+            selection.CLAIMS,
             {"smoke": 1, "default": 3, "full": 120},
         ),
         "projection": Study(
             "the trends carried on, and how they would have done from earlier dates on",
             projection.run,
-            projection_claims.CLAIMS,
+            projection.CLAIMS,
             {"smoke": 1, "default": 1, "full": 1},
         ),
     },
-    scale=told.scale,
-    rigging=told.rigging,
-    departures=told.departures,
-    check=settings.check,
-    datasets=settings.datasets,
+    scale=scale,
+    rigging=rigging,
+    departures=departures,
+    datasets=lambda config: (DATASET,),
     files=("table",),
-    load=settings.load,
-    other_data=settings.other_data,
+    load=load,
+    other_data=other_data,
 )
 
 

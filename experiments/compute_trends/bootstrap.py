@@ -18,21 +18,25 @@ import functools
 import math
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
-from experiments.compute_trends import bootstrap_figures, fits
+from experiments.compute_trends import fits
+from experiments.compute_trends.fits import TAILS
 from experiments.compute_trends.rows import Row, rows
+from experiments.compute_trends.rules import Rules
 from experiments.compute_trends.systems import DATASET, Systems
-from jaxtrends.errors import Problem, require_positive
-from jaxtrends.study import Run, StudyResult
+from jaxtrends import charts, declare
+from jaxtrends.errors import Problem
+from jaxtrends.settings import PositiveInt
+from jaxtrends.study import Figure, Panel, Run, StudyResult, Table
 
-TAILS = (0.025, 0.5, 0.975)
 RUN = 1000  # resamples of one run of the paper's
 REGULAR = "Table 3, 2010-2022 regular"  # whose interval wide noise must be seen in
 GROUPS = (  # that the study is of
@@ -51,30 +55,19 @@ WIDE, SCATTER = 10.0, 1.1  # see `wide_noise`
 class BootstrapConfig:
     """Resampling of rows, in the tables too."""
 
-    resamples: int = 100_000
+    resamples: PositiveInt = 100_000
     """Resamples of each group; the paper has 1,000."""
-    noise: float = 2.0
+    noise: Annotated[float, Ge(1)] = 2.0
     """Each drawn system's compute is multiplied by log-uniform noise between 1 / so much and so
     much, as in the paper's code; 1 draws no noise. It hardly widens the intervals."""
 
-
-SMOKE = BootstrapConfig(resamples=2000)
-
-
-def check(config: BootstrapConfig) -> None:
-    """Refuse settings that cannot be run.
-
-    Raises:
-        Problem: names the flag at fault.
-    """
-    require_positive(**{"bootstrap.resamples": config.resamples})
-    if config.resamples % RUN:
-        raise Problem(
-            f"--bootstrap.resamples {config.resamples} is not a multiple of {RUN}, "
-            "the size of one run of the paper's."
-        )
-    if not 1 <= config.noise < math.inf:
-        raise Problem(f"--bootstrap.noise must be a factor of at least 1, not {config.noise}.")
+    def check(self, flag: str) -> None:
+        """Refuse a number of resamples that is not of whole runs."""
+        if self.resamples % RUN:
+            raise Problem(
+                f"--{flag}.resamples {self.resamples} is not a multiple of {RUN}, "
+                "the size of one run of the paper's."
+            )
 
 
 def generator(seed: jax.Array, group: jax.Array) -> jax.Array:
@@ -272,45 +265,205 @@ def wide_noise(systems: Systems, chosen: Sequence[Row]) -> float:
 def run(config: Any, run: Run) -> StudyResult:
     """Resample the four main groups, with the paper's noise, without any and with more."""
     systems: Systems = run.dataset(DATASET)
+    rules: Rules = config.rules
     settings: BootstrapConfig = config.bootstrap
-    chosen = [
-        row
-        for row in rows(systems, config.rules)
-        if row.key in GROUPS and row.systems.sum() >= LEAST_ROWS
-    ]
+    every = rows(systems, rules)
+    chosen = [row for row in every if row.key in GROUPS and row.systems.sum() >= LEAST_ROWS]
+    factors = {"no noise": 1.0, "wide noise": wide_noise(systems, chosen)}
     groups: dict[str, Any] = {}
     drawn: dict[str, np.ndarray] = {}
-    other_noise = {"no noise": 1.0, "wide noise": wide_noise(systems, chosen)}
     seconds: dict[str, float] = {}
     for row in run.each("groups", chosen):
         per_day = slopes_of(systems, row, settings, config.seed)
         if np.isnan(per_day.reshape(-1, RUN)).all(1).any():
             continue  # hardly a resample has three systems and two dates
-        months = fits.doubling_months(per_day, config.rules.days_per_month)
         started = time.perf_counter()  # the program is compiled by now
-        other = {}
-        for name, factor in other_noise.items():
+        others = {}
+        for name, factor in factors.items():
             moved = slopes_of(systems, row, replace(settings, noise=factor), config.seed)
-            other[name] = interval(fits.doubling_months(moved, config.rules.days_per_month))
-        seconds[row.key] = (time.perf_counter() - started) / len(other)
-        ends = runs(months)
+            others[name] = interval(rules.months(moved))
+        seconds[row.key] = (time.perf_counter() - started) / len(others)
+        drawn[row.key] = months = rules.months(per_day)
+        low, high = runs(months).T
         groups[row.key] = {
             "n": int(row.systems.sum()),
             "interval": interval(months),
             "orders a year": np.nanquantile(fits.orders_per_year(per_day), TAILS),
-            "runs": {"low": ends[:, 0], "high": ends[:, 1]},
-            **other,
+            "runs": {"low": low, "high": high},
+            **others,
         }
-        drawn[row.key] = months
     printed = {row.key: row.printed for row in chosen} if systems.of_the_paper else {}
     return StudyResult(
         values={
             "resamples": settings.resamples,
             "groups": groups,
-            "wide noise": other_noise["wide noise"],
+            "wide noise": factors["wide noise"],
         },
-        tables=[bootstrap_figures.intervals(groups, printed, settings)],
-        figures=bootstrap_figures.figures(groups, drawn, printed) if groups else [],
+        tables=[_intervals(groups, printed, settings)] if groups else [],
+        figures=_figures(groups, drawn, printed) if groups else [],
         measurements={"seconds": seconds},
-        measured_tables=[bootstrap_figures.times(seconds, groups, settings)],
+        measured_tables=[_times(seconds, groups, settings)] if groups else [],
     )
+
+
+# --- claims: neither is the paper's --------------------------------------------------------------
+
+SMALL = ("Table 3, 1952-2009", "Table 4, 2016-2022 large")  # 19 of the paper's systems each
+ENOUGH = 100_000  # resamples for the control
+
+
+def spread(values: Mapping[str, Any]) -> dict[str, float]:
+    """Standard deviation of an interval's end over runs of 1,000 resamples, in months."""
+    parts = {
+        f"{key}, {end} end": np.std(values["groups"][key]["runs"][end], ddof=1)
+        for key in SMALL
+        for end in ("low", "high")
+    }
+    if values["resamples"] < ENOUGH:
+        raise KeyError(f"{ENOUGH:,} resamples, which settle the ends")
+    return parts
+
+
+def widened(values: Mapping[str, Any], name: str = "interval") -> dict[str, float]:
+    """Widths of the intervals with the paper's noise, or with other noise, over those without.
+
+    Of the groups whose resampled lines all but always rise: where they also fall, a doubling time
+    passes through infinity, and its interval has no width.
+    """
+    found = {}
+    for key, group in values["groups"].items():
+        none, noisy = (group[of]["high"] - group[of]["low"] for of in ("no noise", name))
+        if group["orders a year"][0] > 0 and none > 0:
+            found[key] = noisy / none
+    if REGULAR not in found:
+        raise KeyError("interval of the regular systems' doubling time")
+    return found
+
+
+CLAIMS = (
+    declare.fact(
+        "B1",
+        "One run of 1,000 resamples without a seed, as in the paper, leaves the printed digit of "
+        "the intervals of its two smallest groups open: the systems before deep learning, and the "
+        "large-scale ones.",
+        spread,
+        quantity="standard deviation of an interval's end over runs of 1,000 resamples [months]",
+        region=(0.05, math.inf),
+        reason="half of the last printed digit",
+        fails={
+            "all resamples": (
+                lambda values: values["groups"][SMALL[0]]["interval"]["low_error"],
+                "the Monte Carlo error of the steadiest of these ends over all resamples",
+            )
+        },
+    ),
+    declare.fact(
+        "B2",
+        "Noise up to a factor of two on every estimate of compute hardly widens the intervals.",
+        widened,
+        quantity="width of the interval with the noise, over that without",
+        region=(0.9, 1.1),
+        reason="a tenth of a width would not show in the conclusions",
+        fails={
+            "wide noise": (
+                lambda values: widened(values, "wide noise")[REGULAR],
+                "noise up to a factor of ten, or to twice the systems' scatter, must widen the "
+                "interval of the regular ones",
+            )
+        },
+    ),
+)
+
+
+# --- tables and figures --------------------------------------------------------------------------
+
+SHOWN = (0.001, 0.99)  # quantiles between which a histogram is drawn: the upper tail has no end
+
+
+def interval_text(low: float, middle: float, high: float) -> str:
+    """An interval as the paper prints it, in months."""
+    return f"[{low:.1f}; {middle:.1f}; {high:.1f}]"
+
+
+def _intervals(groups: Mapping[str, Any], printed: Mapping[str, Any], settings: Any) -> Table:
+    """Our interval and its Monte Carlo errors, the spread of the paper's runs, its printed one."""
+    cells = []
+    for key, found in groups.items():
+        ours, none = found["interval"], found["no noise"]
+        ends = {
+            f"{name} end, runs of 1,000": f"{min(of):.2f} to {max(of):.2f}"
+            for name, of in zip(("lower", "upper"), found["runs"].values(), strict=True)
+        }
+        paper = printed.get(key)
+        row = {
+            "group": key,
+            "n": found["n"],
+            "doubling time [months]": interval_text(ours.low, ours.middle, ours.high),
+            "Monte Carlo error": f"{ours.low_error:.3f}; {ours.high_error:.3f}",
+            **ends,
+        }
+        if paper is not None:
+            row["paper"] = interval_text(paper.low, paper.middle, paper.high)
+        row["without noise"] = interval_text(none.low, none.middle, none.high)
+        orders = "; ".join(f"{value:.2f}" for value in found["orders a year"])
+        cells.append({**row, "orders of magnitude a year": f"[{orders}]"})
+    note = (
+        f"Quantiles 2.5%, 50% and 97.5% of {settings.resamples:,} seeded resamples, with noise up "
+        f"to a factor of {settings.noise:g}; standard errors of both ends for so many resamples; "
+        f"least and largest ends in {settings.resamples // RUN} runs of 1,000, as the paper's "
+        "unseeded one is."
+    )
+    return charts.table("intervals", "Bootstrap intervals of doubling times", cells, note)
+
+
+def _times(seconds: Mapping[str, float], groups: Mapping[str, Any], settings: Any) -> Table:
+    """Seconds of one call of the compiled bootstrap."""
+    cells = [{"group": k, "n": groups[k]["n"], "seconds": taken} for k, taken in seconds.items()]
+    note = (
+        f"One call: {settings.resamples:,} resamples of a group and the quantiles of their lines."
+    )
+    return charts.table("times", "Time of the bootstrap", cells, note)
+
+
+def _figures(
+    groups: Mapping[str, Any], drawn: Mapping[str, np.ndarray], printed: Mapping[str, Any]
+) -> list[Figure]:
+    """Distributions of the doubling times; of the ends of runs of 1,000 in the smallest groups."""
+    least = min(found["n"] for found in groups.values())
+    times, ends = [], []
+    for key, months in drawn.items():
+        row, name, found = printed.get(key), key.partition(", ")[2], groups[key]
+        marks = {} if row is None else {"paper 2.5%": row.low, "paper 97.5%": row.high}
+        known = months[~np.isnan(months)]
+        shown = charts.histogram("resamples", known, 60, tuple(np.quantile(known, SHOWN)))
+        title = f"{name}, n = {found['n']}"
+        axes = ("doubling time (months)", "share of resamples")
+        times.append(Panel(title, *axes, [shown], marks=marks))
+        for end, text in {"low": "lower end", "high": "upper end"}.items():
+            if found["n"] > least:
+                continue
+            marks = {} if row is None else {"paper": getattr(row, end)}
+            marks[f"{len(months):,} resamples"] = getattr(found["interval"], end)
+            of_runs = np.asarray(found["runs"][end])
+            within = tuple(np.quantile(of_runs, (0.0, 1.0)))
+            shown = charts.histogram("runs of 1,000 resamples", of_runs, 12, within)
+            axes = (f"{text} (months)", "share of runs")
+            ends.append(Panel(f"{name}, {text}", *axes, [shown], marks=marks))
+    return [
+        Figure(
+            "bootstrap",
+            "Bootstrap distributions of the doubling times",
+            "Doubling times of lines through resampled systems, up to their 99% quantile"
+            + ("; the rules are the ends of the paper's 95% intervals." if printed else "."),
+            times,
+        ),
+        Figure(
+            "bootstrap-ends",
+            "How far 1,000 resamples leave an interval open",
+            "Ends of the 95% interval in runs of 1,000 resamples, as the paper's unseeded one is, "
+            "for the smallest groups; a rule is "
+            + ("the paper's end, another " if printed else "")
+            + "that of all resamples together.",
+            ends,
+        ),
+    ]

@@ -19,24 +19,26 @@ would give is printed beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from annotated_types import Ge
 
 from experiments.compute_trends import eras_figures as drawn
-from experiments.compute_trends import fits, segments
-from experiments.compute_trends.rules import Labels, Rules, label
+from experiments.compute_trends import segments
+from experiments.compute_trends.fits import TAILS
+from experiments.compute_trends.rules import Labels, Rules, labels_of
 from experiments.compute_trends.segments import MODELS, PAPERS_KINK, Search
-from experiments.compute_trends.systems import DATASET, Systems, day, year
-from jaxtrends.errors import Problem, require_positive
+from experiments.compute_trends.systems import DATASET, DAYS_PER_YEAR, Systems, day, year
+from jaxtrends import declare
+from jaxtrends.settings import PositiveInt
 from jaxtrends.study import Run, StudyResult
 
-TAILS = (0.025, 0.5, 0.975)
 FREE = 4  # systems in a piece where hardly any are asked for
 STARTS = ("1980-01-01", "2010-01-01", "2012-09-30")  # the last is AlexNet's
-DAYS_PER_YEAR = 365.2425  # of `systems.year`
 STREAM = 4  # of random numbers, after the seed
 
 
@@ -44,35 +46,29 @@ STREAM = 4  # of random numbers, after the seed
 class ErasConfig:
     """How many eras there are."""
 
-    step: int = 1
+    step: PositiveInt = 1
     """Break dates of lines that meet are tried every so many months."""
-    coarse_step: int = 6
+    coarse_step: PositiveInt = 6
     """The same, where two breaks are searched many times (leave-one-out, simulations)."""
-    fewest: int = 10
+    fewest: Annotated[int, Ge(FREE)] = 10
     """Systems that a piece must have. With four, three pieces fit best with the four systems of
     1952-1959 as one of them: the oldest ones, and no era of the paper's."""
-    resamples: int = 2000
+    resamples: PositiveInt = 2000
     """Resamples of the systems for the interval of the kink's date."""
-    simulations: int = 100
+    simulations: PositiveInt = 100
     """Simulated data sets of each kind, on which the method must find what was put in."""
-    simulated_resamples: int = 200
+    simulated_resamples: PositiveInt = 200
     """Resamples of each simulated data set for its interval of the kink's date."""
 
+    @property
+    def fine(self) -> Search:
+        """Where breaks are searched once."""
+        return Search(self.step / 12, self.fewest)
 
-SMOKE = ErasConfig(step=6, coarse_step=24, resamples=100, simulations=20, simulated_resamples=40)
-FULL = ErasConfig(resamples=20_000, simulations=1000, simulated_resamples=1000)
-
-
-def check(config: ErasConfig) -> None:
-    """Refuse settings that cannot be run.
-
-    Raises:
-        Problem: names the flag at fault.
-    """
-    names = ("step", "coarse_step", "resamples", "simulations", "simulated_resamples")
-    require_positive(**{f"eras.{name}": getattr(config, name) for name in names})
-    if config.fewest < FREE:
-        raise Problem(f"--eras.fewest must be {FREE} or more, not {config.fewest}.")
+    @property
+    def coarse(self) -> Search:
+        """Where two of them are searched many times."""
+        return Search(self.coarse_step / 12, self.fewest)
 
 
 class Data(NamedTuple):
@@ -84,49 +80,35 @@ class Data(NamedTuple):
 
 def kept(systems: Systems, rules: Rules) -> tuple[Data, Labels]:
     """The systems without low outliers, and the labels of all of them."""
-    labels = label(systems.dates, systems.log_compute, rules.thresholds())
+    labels = labels_of(systems, rules)
     return Data(year(systems.dates[labels.kept]), systems.log_compute[labels.kept]), labels
-
-
-def months(slopes: Any, rules: Rules) -> Any:
-    """Doubling times in months, from slopes in log10 FLOP per year."""
-    return fits.doubling_months(np.asarray(slopes) / DAYS_PER_YEAR, rules.days_per_month)
 
 
 def compare(data: Data, config: ErasConfig, rules: Rules) -> dict[str, Any]:
     """Model name -> its k, BIC, break dates, doubling times, and leave-one-out errors."""
     x, y = data
     n = len(x)
-    fine = Search(config.step / 12, config.fewest)
-    coarse = Search(config.coarse_step / 12, config.fewest)
     found = {}
     for name, model in MODELS.items():
-        fit = model.search(x, y[None], np.ones((1, n)), fine)
-        breaks = fit.breaks[0]
-        fitted = segments.coefficients(name, x, y, breaks, x.mean())
-        how = coarse if name == "two kinks" else fine
+        fit = model.fit(x, y, config.fine)
+        fitted = segments.coefficients(name, x, y, fit.breaks[0], x.mean())
+        how = config.coarse if name == "two kinks" else config.fine
         errors, _ = segments.leave_one_out(name, x, y, how)
         found[name] = {
             "parameters": model.parameters,
             "rss": float(fit.rss[0]),
-            "bic": float(fits.bic(fit.rss, n, model.parameters)[0]),
-            "breaks": breaks.tolist(),
-            "months": months(segments.slopes(name, fitted), rules).tolist(),
+            "bic": float(model.bic(fit.rss, n)[0]),
+            "breaks": fit.breaks[0].tolist(),
+            "months": rules.months_of_yearly(segments.slopes(name, fitted)).tolist(),
             "errors": errors.tolist(),
         }
-    free = MODELS["three segments"].search(x, y[None], np.ones((1, n)), Search(fine.step, FREE))
+    model = MODELS["three segments"]
+    free = model.fit(x, y, Search(config.fine.step, FREE))
     found["three segments"]["free"] = {
-        "bic": float(fits.bic(free.rss, n, MODELS["three segments"].parameters)[0]),
+        "bic": float(model.bic(free.rss, n)[0]),
         "breaks": free.breaks[0].tolist(),
     }
     return found
-
-
-def profile(data: Data, config: ErasConfig) -> dict[str, list[float]]:
-    """The kink's BIC at every date that is tried."""
-    dates, rss = segments.kink_profile(*data, Search(config.step / 12, config.fewest))
-    bic = fits.bic(rss, len(data.x), MODELS["kink"].parameters)
-    return {"dates": dates.tolist(), "bic": bic.tolist()}
 
 
 def resample_kink(
@@ -188,26 +170,22 @@ def recover(
     date, and whether the 95% interval holds it, and whether the middle half of the resamples does.
     """
     x = data.x
-    n, how = len(x), Search(config.coarse_step / 12, config.fewest)
-    noise = generator.standard_normal((config.simulations, n))
+    noise = generator.standard_normal((config.simulations, len(x)))
     y = world["mean"] + world["spread"] * noise
     weights = np.ones_like(y)
-    found = {name: model.search(x, y, weights, how) for name, model in MODELS.items()}
-    bic = {name: fits.bic(fit.rss, n, MODELS[name].parameters) for name, fit in found.items()}
-    values = {"bic": {name: values.tolist() for name, values in bic.items()}}
+    found = {name: model.search(x, y, weights, config.coarse) for name, model in MODELS.items()}
+    bic = {name: MODELS[name].bic(fit.rss, len(x)).tolist() for name, fit in found.items()}
+    values: dict[str, Any] = {"bic": bic}
     if len(world["breaks"]) == 1:
-        covered, half_covered = [], []
+        (date,) = world["breaks"]
+        values["dates"] = found["kink"].breaks[:, 0].tolist()
+        values |= {"covered": [], "covered by the middle half": []}
         for one in y:
-            dates, _ = resample_kink(generator, Data(x, one), config.simulated_resamples, how)
-            low, _, high = np.quantile(dates, TAILS)
-            covered.append(int(low <= world["breaks"][0] <= high))
-            first, third = np.quantile(dates, [0.25, 0.75])
-            half_covered.append(int(first <= world["breaks"][0] <= third))
-        values |= {
-            "dates": found["kink"].breaks[:, 0].tolist(),
-            "covered": covered,
-            "covered by the middle half": half_covered,
-        }
+            resamples = config.simulated_resamples
+            dates, _ = resample_kink(generator, Data(x, one), resamples, config.coarse)
+            low, first, third, high = np.quantile(dates, (TAILS[0], 0.25, 0.75, TAILS[2]))
+            values["covered"].append(int(low <= date <= high))
+            values["covered by the middle half"].append(int(first <= date <= third))
     return values
 
 
@@ -217,20 +195,19 @@ def run(config: Any, run: Run) -> StudyResult:
     rules: Rules = config.rules
     systems: Systems = run.dataset(DATASET)
     data, labels = kept(systems, rules)
-    steps = (settings.step / 12, settings.coarse_step / 12)
-    if not all(segments.has_three_pieces(data.x, Search(step, settings.fewest)) for step in steps):
+    if not all(segments.has_three_pieces(data.x, how) for how in (settings.fine, settings.coarse)):
         return StudyResult({"systems": len(data.x)})
     generator = np.random.default_rng((config.seed, STREAM))
+    tried, rss = segments.kink_profile(*data, settings.fine)
     values: dict[str, Any] = {
         "systems": len(data.x),
         "models": compare(data, settings, rules),
-        "profile": profile(data, settings),
+        "profile": {"dates": tried.tolist(), "bic": MODELS["kink"].bic(rss, len(data.x)).tolist()},
         "simulated": {},
     }
-    how = Search(settings.step / 12, settings.fewest)
-    dates, slopes = resample_kink(generator, data, settings.resamples, how)
+    dates, slopes = resample_kink(generator, data, settings.resamples, settings.fine)
     with np.errstate(invalid="ignore"):  # between an infinite doubling time and the next
-        before, after = (np.quantile(months(of, rules), TAILS).tolist() for of in slopes.T)
+        before, after = (np.quantile(rules.months_of_yearly(of), TAILS).tolist() for of in slopes.T)
     values["kink"] = {
         "earlier than": {date: float((dates < year(day(date))).mean()) for date in STARTS},
         "dates": np.quantile(dates, TAILS).tolist(),
@@ -246,3 +223,162 @@ def run(config: Any, run: Run) -> StudyResult:
         tables=drawn.tables(values, rules),
         figures=drawn.figures(systems, labels, values, dates, rules),
     )
+
+
+# --- claims --------------------------------------------------------------------------------------
+
+LEAST_POWER = 0.8
+
+
+def lead(bic: Mapping[str, Any], simpler: int, richer: int) -> Any:
+    """How much lower the best BIC of so many pieces is, against that of another number."""
+    least = {
+        pieces: np.min([bic[name] for name, m in MODELS.items() if m.pieces == pieces], axis=0)
+        for pieces in (simpler, richer)
+    }
+    return least[simpler] - least[richer]
+
+
+def observed(simpler: int, richer: int) -> Callable[[Mapping[str, Any]], Any]:
+    """The lead of the richer trends on the systems."""
+    return lambda values: lead(
+        {name: found["bic"] for name, found in values["models"].items()}, simpler, richer
+    )
+
+
+def typical(world: str, simpler: int, richer: int) -> Callable[[Mapping[str, Any]], Any]:
+    """The median lead of the richer trends over simulated data sets."""
+    return lambda values: np.median(lead(values["simulated"][world]["bic"], simpler, richer))
+
+
+def chosen(values: Mapping[str, Any], world: str, pieces: int) -> np.ndarray:
+    """In which simulated data sets the BIC chooses so many pieces: zeros and ones."""
+    best = np.argmin([values["simulated"][world]["bic"][name] for name in MODELS], axis=0)
+    return (np.array([model.pieces for model in MODELS.values()])[best] == pieces).astype(int)
+
+
+def weak(values: Mapping[str, Any]) -> str:
+    """Why three eras cannot be told, where the BIC would not find those of the paper."""
+    plain, jump = (
+        chosen(values, world, 3).mean() for world in ("three eras", "three eras and a jump")
+    )
+    if jump >= LEAST_POWER:
+        return ""
+    return (
+        f"the BIC finds three eras in only {plain:.0%} of simulated data sets that have those of "
+        f"the paper's Table 2, and in {jump:.0%} of those that jump by two orders of magnitude "
+        "besides"
+    )
+
+
+CLAIMS = (
+    declare.fact(
+        "C7a",
+        "Training compute grew faster from about 2010 on: two trends fit all the years better "
+        "than one.",
+        observed(1, 2),
+        source="paper",
+        reported="doubling in 21.3 months before 2010, in 5.7 months after",
+        where="Table 2",
+        quantity="BIC of one line less the best of two pieces",
+        region=(10.0, math.inf),
+        reason="a lead of ten is called very strong evidence (Kass and Raftery 1995)",
+        fails={
+            "one line": (
+                typical("one line", 1, 2),
+                "data simulated from one line have no second trend",
+            )
+        },
+        passes={
+            "one kink": (typical("one kink", 1, 2), "data simulated from the fitted kink have one")
+        },
+    ),
+    declare.fact(
+        "C7b",
+        "The data of all systems support a third trend one after the other: three pieces fit "
+        "better than two.",
+        observed(2, 3),
+        source="paper",
+        reported="three eras, the third from September 2015 on, 2 to 3 orders of magnitude above",
+        where="Table 2 and conclusion",
+        quantity="best BIC of two pieces less the best of three",
+        region=(0.0, math.inf),
+        reason="any lead at all would be for the paper. A large-scale trend beside the regular "
+        "one, rather than after it, is the subject of C6",
+        fails={
+            "one kink": (
+                typical("one kink", 2, 3),
+                "data simulated from one kink have no third trend",
+            )
+        },
+        passes={
+            "three clear eras": (
+                typical("three clear eras", 2, 3),
+                "with a quarter of the scatter three eras are seen",
+            )
+        },
+        doubt=weak,
+    ),
+    declare.fact(
+        "C7c",
+        "The faster trend begins about 2010: that date lies in the 95% interval of the kink.",
+        lambda values: {"2010": values["kink"]["earlier than"]["2010-01-01"]},
+        source="paper",
+        reported="2010",
+        where="Table 2",
+        quantity="share of resampled kinks before 1 January 2010",
+        region=(0.025, 0.975),
+        reason="the middle 95% of the resamples; the Monte Carlo error of the share is below 0.012",
+        fails={
+            "1980": (
+                lambda values: values["kink"]["earlier than"]["1980-01-01"],
+                "the trend did not break in 1980",
+            )
+        },
+    ),
+    declare.fact(
+        "C7d",
+        "The faster trend began before AlexNet (30 September 2012), the paper's alternative: that "
+        "date lies above the 95% interval of the kink.",
+        lambda values: {"AlexNet": values["kink"]["earlier than"]["2012-09-30"]},
+        quantity="share of resampled kinks before 30 September 2012",
+        region=(0.975, math.inf),
+        reason="the upper end of the middle 95% of the resamples",
+        fails={"median": (lambda values: 0.5, "half of the resamples do not lie below it")},
+    ),
+    declare.fact(
+        "C7e",
+        "On simulated data with the observed dates the BIC finds as many trends as were put in: "
+        "one, two that meet in a kink, or three with a quarter of the scatter.",
+        lambda values: {
+            world: chosen(values, world, pieces)
+            for world, pieces in (("one line", 1), ("one kink", 2), ("three clear eras", 3))
+        },
+        quantity="share of simulated data sets with the right number of pieces",
+        statistic="proportion",
+        region=(LEAST_POWER, math.inf),
+        reason="what is usually asked of a test's power",
+        fails={
+            "one kink, called one line": (
+                lambda values: chosen(values, "one kink", 1),
+                "one line is not found where a kink is",
+            )
+        },
+    ),
+    declare.fact(
+        "C7f",
+        "The interval of the kink's date holds the date that was put in about as often as it says.",
+        lambda values: {"one kink": values["simulated"]["one kink"]["covered"]},
+        quantity="share of simulated data sets whose 95% interval holds the kink",
+        statistic="proportion",
+        region=(0.8, 1.01),
+        reason="an interval that holds the date in fewer than four of five cases would not do to "
+        "tell 2010 from 2012",
+        fails={
+            "middle half": (
+                lambda values: values["simulated"]["one kink"]["covered by the middle half"],
+                "the middle half holds it half of the time",
+            )
+        },
+    ),
+)

@@ -13,6 +13,7 @@ import numpy as np
 
 DAYS_PER_YEAR = 365.0  # in the paper's code
 FLAT = 1e-6  # a deviation below this, in orders of magnitude, is rounding
+TAILS = (0.025, 0.5, 0.975)  # quantiles: a 95% interval and its middle
 
 
 class Line(NamedTuple):

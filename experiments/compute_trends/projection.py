@@ -18,58 +18,46 @@ time, and the trends are scored on what they have not seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from experiments.compute_trends import fits, segments
-from experiments.compute_trends import projection_figures as drawn
-from experiments.compute_trends.rules import Labels, Rules, label
+from experiments.compute_trends.rules import Labels, Rules, labels_of
 from experiments.compute_trends.segments import MODELS, Search
-from experiments.compute_trends.systems import DATASET, Systems, day, iso, year
-from jaxtrends.errors import Problem, require_positive
-from jaxtrends.study import Run, StudyResult
+from experiments.compute_trends.systems import DATASET, Dates, Systems, day, iso, year
+from jaxtrends import charts, declare
+from jaxtrends.claims import Claim
+from jaxtrends.errors import Problem
+from jaxtrends.settings import PositiveInt
+from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
 CONFIDENCE = 0.95
 STEP = 1 / 12  # of break dates, in years
 WORSE = 5.0  # orders of magnitude by which one line is moved down, to be predicted worse by
 FEWEST = 3  # systems for a line
+SIDE_BY_SIDE = "regular and large-scale"
 
 
 @dataclass(frozen=True)
 class ProjectionConfig:
     """Projections, and how they have done before."""
 
-    years: tuple[int, ...] = (2023, 2024, 2025, 2026)
+    years: Annotated[tuple[int, ...], Ge(1900), Le(2100)] = (2023, 2024, 2025, 2026)
     """Beginnings of years to project to."""
-    cutoffs: tuple[str, ...] = ("2016-01-01", "2018-01-01", "2020-01-01")
+    cutoffs: Dates = ("2016-01-01", "2018-01-01", "2020-01-01")
     """Dates from which on systems are scored, the trends being fitted to those before."""
-    fewest: int = 10
+    fewest: PositiveInt = 10
     """Systems that a piece between breaks must have."""
 
-
-SMOKE = ProjectionConfig(years=(2024,), cutoffs=("2018-01-01",))
-
-
-def check(config: ProjectionConfig) -> None:
-    """Refuse settings that cannot be run.
-
-    Raises:
-        Problem: names the flag at fault.
-    """
-    require_positive(**{"projection.fewest": config.fewest})
-    for text in config.cutoffs:
-        try:
-            day(text)
-        except ValueError:
-            raise Problem(
-                f"--projection.cutoffs {text!r} is not a date: write it as 2018-01-01."
-            ) from None
-    for number in config.years:
-        if not 1900 <= number <= 2100:
-            raise Problem(f"--projection.years must be from 1900 to 2100, not {number}.")
+    def check(self, flag: str) -> None:
+        """Refuse a projection to no year."""
+        if not self.years:
+            raise Problem(f"--{flag}.years needs one or more years, such as 2024.")
 
 
 class Component(NamedTuple):
@@ -107,10 +95,10 @@ def component(
     None where they are too few, of too few dates, or lie on the trend to the last digit: there is
     no telling then how far others scatter.
     """
-    pieces = 1 + {"one line": 0, "two kinks": 2, "three segments": 2}.get(model, 1)
+    pieces = MODELS[model].pieces
     if len(x) < max(FEWEST, how.fewest * pieces if pieces > 1 else 0) or x[0] == x[-1]:
         return None
-    found = MODELS[model].search(x, y[None], np.ones((1, len(x))), how)
+    found = MODELS[model].fit(x, y, how)
     if not np.isfinite(found.rss[0]):
         return None
     breaks = found.breaks[0]
@@ -137,14 +125,13 @@ def trends(
         )
 
     large = float(labels.large.sum() / max((labels.large | labels.regular).sum(), 1))
-    late = labels.regular
     found = {
         "one line": [fit("one line", labels.kept)],
         "deep-learning era": [fit("one line", labels.deep)],
         "kink": [fit("kink", labels.kept)],
         "kink and jump": [fit("kink and jump", labels.kept)],
-        "regular and large-scale": [
-            fit("one line", late, 1 - large),
+        SIDE_BY_SIDE: [
+            fit("one line", labels.regular, 1 - large),
             fit("one line", labels.large, large),
         ],
     }
@@ -202,8 +189,7 @@ def backtest(
     systems: Systems, rules: Rules, cutoff: str, config: ProjectionConfig
 ) -> dict[str, Any]:
     """Fit every trend to what was known before a date, and score all that came later."""
-    then = replace(rules, end=cutoff)
-    labels = label(systems.dates, systems.log_compute, then.thresholds())
+    labels = labels_of(systems, replace(rules, end=cutoff))
     later = (systems.dates >= day(cutoff)) & (systems.dates < day(rules.end))
     x, y = year(systems.dates[later]), systems.log_compute[later]
     scores = {}
@@ -234,7 +220,7 @@ def run(config: Any, run: Run) -> StudyResult:
     settings: ProjectionConfig = config.projection
     rules: Rules = config.rules
     systems: Systems = run.dataset(DATASET)
-    labels = label(systems.dates, systems.log_compute, rules.thresholds())
+    labels = labels_of(systems, rules)
     fitted = trends(systems, labels, settings)
     x = np.array([float(number) for number in settings.years])
     values: dict[str, Any] = {"data until": iso(systems.dates[labels.inside].max()), "trends": {}}
@@ -261,6 +247,173 @@ def run(config: Any, run: Run) -> StudyResult:
     }
     return StudyResult(
         values=values,
-        tables=drawn.tables(values, settings.years),
-        figures=drawn.figures(systems, labels, fitted, values, interval, max(x)),
+        tables=_tables(values, settings.years),
+        figures=[_figure(systems, labels, fitted, values, max(x))],
+    )
+
+
+# --- claims --------------------------------------------------------------------------------------
+
+
+def _claim(id: str, statement: str, trend: str, than: str) -> Claim:
+    """Log densities that two trends gave to the same later systems, a part a cutoff."""
+
+    def scored(values: Mapping[str, Any]) -> dict[str, Any]:
+        needed = {trend, than, "one line"}
+        found = {c: b for c, b in values["backtest"].items() if needed <= set(b["trends"])}
+        if not found:
+            raise KeyError(f"backtest of {trend}")
+        return found
+
+    def pairs(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            f"up to {cutoff}": tuple(b["trends"][name]["log density"] for name in (trend, than))
+            for cutoff, b in scored(values).items()
+        }
+
+    def moved(values: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
+        last = max(scored(values).items())[1]
+        return last["moved line"], last["trends"]["one line"]["log density"]
+
+    return declare.fact(
+        id,
+        statement,
+        pairs,
+        quantity=f"log density of later systems by {trend} less that by {than} [nat]",
+        statistic="paired difference",
+        region=(0.0, math.inf),
+        reason="a higher density is a better prediction; the samples are the later systems, whose "
+        "errors are not quite independent, so that the intervals are rather too narrow",
+        fails={"moved line": (moved, "one line moved down by five orders predicts worse")},
+    )
+
+
+CLAIMS = (
+    _claim(
+        "P1",
+        "The trend that grows faster after a kink predicts later systems better than one line.",
+        "kink",
+        "one line",
+    ),
+    _claim(
+        "P2",
+        "Regular and large-scale trends side by side predict later systems better than one trend "
+        "of the deep-learning era.",
+        SIDE_BY_SIDE,
+        "deep-learning era",
+    ),
+)
+
+
+# --- tables and figure ---------------------------------------------------------------------------
+
+
+def _flop(logs: np.ndarray) -> np.ndarray:
+    """FLOP of their logarithms; infinite where no float64 is so large, which no figure shows."""
+    with np.errstate(over="ignore"):
+        return 10.0**logs
+
+
+def _tables(values: Mapping[str, Any], years: Sequence[int]) -> list[Table]:
+    """Training compute in the years to come, and the scores of the past."""
+    rows, scores = [], []
+    for name, found in values["trends"].items():
+        for place, number in enumerate(years):
+            means = [
+                f"10^{part['mean'][place]:.1f} [10^{part['low'][place]:.1f}; "
+                f"10^{part['high'][place]:.1f}]"
+                for part in found["components"]
+            ]
+            system = [f"10^{found['system'][end][place]:.1f}" for end in ("low", "high")]
+            rows.append(
+                {
+                    "trend": name,
+                    "year": str(number),
+                    "mean of the trend [FLOP]": " and ".join(means),
+                    "a system [FLOP]": "; ".join(system),
+                }
+            )
+    for cutoff, made in values["backtest"].items():
+        for name, found in made["trends"].items():
+            errors = np.array(found["errors"])
+            scores.append(
+                {
+                    "fitted before": cutoff,
+                    "systems fitted": made["fitted"],
+                    "systems scored": made["scored"],
+                    "trend": name,
+                    "mean error [OOM]": float(errors.mean()),
+                    "root mean square error [OOM]": float(np.sqrt((errors**2).mean())),
+                    "share in the 95% interval": float(np.mean(found["covered"])),
+                    "log score [nat]": float(np.mean(found["log density"])),
+                }
+            )
+    carried = (
+        "projection",
+        "Training compute at the beginning of a year, if the trends go on",
+        rows,
+        "With 95% intervals, break dates taken as found. The data end on "
+        f"{values['data until']}. Trends carried on, not forecasts: the backtest shows how far "
+        "off they have been.",
+    )
+    tested = (
+        "backtest",
+        "Trends fitted up to a date, and the systems that came later",
+        scores,
+        "Errors are of log10 FLOP, observed less expected: below zero, the trend promised too "
+        "much. The log score is the mean logarithm of the density given to a later system; "
+        "higher is better. Side by side, regular and large-scale need enough of both.",
+    )
+    return [charts.table(*table) for table in (carried, tested) if table[2]]
+
+
+def _figure(
+    systems: Systems,
+    labels: Labels,
+    fitted: Mapping[str, Sequence[Component]],
+    values: Mapping[str, Any],
+    last: float,
+) -> Figure:
+    """The trends carried on to the year ``last``, and their scores."""
+    x = year(systems.dates)
+    shown = labels.deep | (labels.low & (x > 2010))
+    series = [Series("systems", x[shown], 10 ** systems.log_compute[shown], style="points")]
+
+    def carried(name: str, part: Component, at: np.ndarray, *band: np.ndarray) -> Series:
+        ends = [_flop(end) for end in band]
+        middle = _flop(part.predict(at)[0])
+        return Series(f"{name}, carried on", at, middle, *(ends or (None, None)), style="theory")
+
+    at = np.linspace(2010, last, 60)
+    if "kink" in fitted:
+        series.append(carried("kink", fitted["kink"][0], at, *interval(fitted["kink"], at)))
+    if "one line" in fitted:
+        series.append(carried("one line", fitted["one line"][0], at))
+    for name, part in zip(("regular", "large-scale"), fitted.get(SIDE_BY_SIDE, ()), strict=False):
+        series.append(carried(name, part, np.linspace(2015.67, last, 40)))
+    scores = []
+    for place, name in enumerate(fitted):
+        points = []
+        for cutoff, made in values["backtest"].items():
+            if name in made["trends"]:
+                density = np.array(made["trends"][name]["log density"])
+                half = 1.96 * density.std(ddof=1) / np.sqrt(len(density)) if len(density) > 1 else 0
+                points.append((float(cutoff[:4]) + 0.12 * (place - 2), density.mean(), half))
+        if points:
+            when, middle, half = np.array(points).T
+            scores.append(Series(name, when, middle, middle - half, middle + half, "points"))
+    marks = {"end of the data": float(year(systems.dates[labels.inside].max()))}
+    axes = ("publication date [year]", "training compute [FLOP]")
+    panels = [Panel("Carried on", *axes, series, y_scale="log", marks=marks)]
+    if scores:
+        axes = ("fitted up to [year]", "log score of later systems [nat]")
+        panels.append(Panel("Backtest", *axes, scores))
+    return Figure(
+        "projection",
+        "The trends carried on, and how they have done before",
+        "(a) Trends carried on beyond the data, with the 95% interval of a system for the "
+        "kink. (b) Mean logarithm of the density that trends fitted up to a date gave to the "
+        "systems that came later, with 95% intervals as if these were independent; points are "
+        "moved apart.",
+        panels,
     )

@@ -12,8 +12,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from experiments.compute_trends.systems import day
-from jaxtrends.errors import Problem, require_positive
+from experiments.compute_trends import fits
+from experiments.compute_trends.systems import DAYS_PER_YEAR, Date, Systems, day
+from jaxtrends.errors import Problem
+from jaxtrends.settings import PositiveFloat
 
 FLAT = 1e-9  # a deviation below this, in orders of magnitude, is rounding
 
@@ -22,12 +24,12 @@ FLAT = 1e-9  # a deviation below this, in orders of magnitude, is rounding
 class Rules:
     """How systems are labelled and slopes turned into doubling times."""
 
-    start: str = "1950-01-01"
+    start: Date = "1950-01-01"
     """Systems up to this date are left out."""
-    end: str = "2022-02-20"
+    end: Date = "2022-02-20"
     """Systems from this date on are left out. Move it for a newer table: what it leaves out is
     counted and said."""
-    window: float = 364.0
+    window: PositiveFloat = 364.0
     """A system's z-score is taken among those within so many days on either side of it. The paper's
     text says 1.5 years (Appendix A) and 2 years (Table 5), a comment in its code 3 years; only one
     year gives both its 5 low outliers and its 19 large-scale systems."""
@@ -42,13 +44,13 @@ class Rules:
     marked outliers by eye first, and chose the thresholds to match (Appendix A)."""
     z_high: float = 0.76
     """Systems with a higher z-score are large-scale, if they are of --rules.large-from or later."""
-    large_from: str = "2015-09-01"
+    large_from: Date = "2015-09-01"
     """Large-scale systems are those after this date. Some rows of the paper need the rule at any
     date: its 77 regular systems of 2010-2022 (Table 3) leave out KN5 LM, AlexNet and VGG16 too,
     which this date would keep (80 systems), and Table 8's windows begin before it."""
-    dl_from: str = "2009-12-31"
+    dl_from: Date = "2009-12-31"
     """The deep-learning era begins after this date. The paper's alternative is 2012-09-30."""
-    days_per_month: float = 30.0
+    days_per_month: PositiveFloat = 30.0
     """Days in a month of doubling time. The paper's code has 30; with 30.44, the mean of the
     calendar, 21.3 months become 21.0 and 10.7 become 10.5."""
     without: tuple[str, ...] = ("LaMDA",)
@@ -56,12 +58,19 @@ class Rules:
     paper has 98 and 91 systems there, and all but LaMDA make 98 and 91. (Its code drops groups of
     one or two rows, and LaMDA seems to have been one.) Table 4 holds all 99."""
 
+    def check(self, flag: str) -> None:
+        """Refuse dates or z-scores that leave nothing between them."""
+        if day(self.start) >= day(self.end):
+            raise Problem(f"--{flag}.start {self.start} must lie before --{flag}.end {self.end}.")
+        if not self.z_low < self.z_high:
+            raise Problem(
+                f"--{flag}.z-low {self.z_low} must be below --{flag}.z-high {self.z_high}."
+            )
+
     def thresholds(self) -> Thresholds:
         """The same as numbers, as `label` takes them."""
         return Thresholds(
-            start=day(self.start),
-            end=day(self.end),
-            window=self.window,
+            *(day(self.start), day(self.end), self.window),
             sample=float(self.deviation == "sample"),
             z_first=self.z_scores == "before filter",
             z_low=self.z_low,
@@ -69,6 +78,14 @@ class Rules:
             large_from=day(self.large_from),
             dl_from=day(self.dl_from),
         )
+
+    def months(self, per_day: Any) -> Any:
+        """Months in which compute doubles, from slopes in log10 FLOP per day."""
+        return fits.doubling_months(per_day, self.days_per_month)
+
+    def months_of_yearly(self, per_year: Any) -> Any:
+        """The same from slopes per calendar year."""
+        return self.months(np.asarray(per_year) / DAYS_PER_YEAR)
 
 
 class Thresholds(NamedTuple):
@@ -111,33 +128,6 @@ class Labels(NamedTuple):
     large: Any
     regular: Any
     regular_any: Any
-
-
-def check(rules: Rules, flag: str = "rules") -> None:
-    """Refuse rules that cannot be applied.
-
-    Raises:
-        Problem: names the flag at fault.
-    """
-    for name in ("start", "end", "large_from", "dl_from"):
-        text = getattr(rules, name)
-        try:
-            day(text)
-        except ValueError:
-            option = f"--{flag}.{name.replace('_', '-')}"
-            raise Problem(f"{option} {text!r} is not a date: write it as 2015-09-01.") from None
-    if day(rules.start) >= day(rules.end):
-        raise Problem(f"--{flag}.start {rules.start} must lie before --{flag}.end {rules.end}.")
-    require_positive(
-        **{f"{flag}.window": rules.window, f"{flag}.days_per_month": rules.days_per_month}
-    )
-    if not rules.z_low < rules.z_high:
-        raise Problem(f"--{flag}.z-low {rules.z_low} must be below --{flag}.z-high {rules.z_high}.")
-
-
-def inside(dates: np.ndarray, rules: Rules) -> np.ndarray:
-    """Which dates (n,), in days since 1970, the rules do not leave out: (n,) truth values."""
-    return (dates > day(rules.start)) & (dates < day(rules.end))
 
 
 def z_scores(dates: Any, values: Any, among: Any, window: Any, sample: Any) -> Any:
@@ -187,15 +177,11 @@ def label(dates: Any, log_compute: Any, thresholds: Thresholds) -> Labels:
     pre = kept & (dates <= thresholds.dl_from)
     deep = kept & (dates > thresholds.dl_from)
     large = high & (dates > thresholds.large_from)
-    return Labels(
-        inside=inside,
-        z=z,
-        low=low,
-        high=high,
-        kept=kept,
-        pre=pre,
-        deep=deep,
-        large=large,
-        regular=deep & ~large,
-        regular_any=deep & ~high,
-    )
+    others = {"regular": deep & ~large, "regular_any": deep & ~high}
+    return Labels(inside, z, low, high, kept, pre, deep, large, **others)
+
+
+def labels_of(systems: Systems, rules: Rules, **changed: object) -> Labels:
+    """The labels of systems by the rules, some thresholds changed."""
+    thresholds = rules.thresholds()._replace(**changed)
+    return label(systems.dates, systems.log_compute, thresholds)

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.compute_trends import fits
+
 TINY = 1e-9
 
 
@@ -33,14 +35,24 @@ class Found(NamedTuple):
 class Model(NamedTuple):
     """A trend in pieces.
 
+    pieces:     how many.
     parameters: k of the BIC: coefficients, break dates that are searched, and the variance.
     search:     (x, y, weights, how) -> Found; x (n,) sorted years, y and weights (b, n).
     joined:     whether the pieces meet at the breaks.
     """
 
+    pieces: int
     parameters: int
     search: Callable[[np.ndarray, np.ndarray, np.ndarray, Search], Found]
     joined: bool = True
+
+    def fit(self, x: np.ndarray, y: np.ndarray, how: Search) -> Found:
+        """The best fit of one data set, x and y (n,)."""
+        return self.search(x, y[None], np.ones((1, len(x))), how)
+
+    def bic(self, rss: np.ndarray, n: int) -> np.ndarray:
+        """The criterion of fits (b,) to n systems."""
+        return fits.bic(rss, n, self.parameters)
 
 
 def grid(x: np.ndarray, how: Search) -> np.ndarray:
@@ -114,22 +126,17 @@ def kink_at(date: float) -> Callable[..., Found]:
     return search
 
 
-def _unfit(count: int) -> Found:
-    return Found(np.full(count, np.inf), np.full((count, 1), np.nan))
-
-
-def kink(x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search) -> Found:
-    """Two lines that meet at a date of the grid; an infinite sum of squares if it has none."""
-    return kink_and_slopes(x, y, weights, how)[0]
-
-
 def kink_and_slopes(
     x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search
 ) -> tuple[Found, np.ndarray]:
-    """`kink`, and its slopes before and after, (b, 2) per year."""
+    """Two lines that meet at a date of the grid, and their slopes, (b, 2) per year.
+
+    The sum of squares is infinite where the grid has no date.
+    """
     knots = grid(x, how)
     if not knots.size:  # too many systems of one date
-        return _unfit(len(y)), np.full((len(y), 2), np.nan)
+        unfit = Found(np.full(len(y), np.inf), np.full((len(y), 1), np.nan))
+        return unfit, np.full((len(y), 2), np.nan)
     sums = _project(x, y, weights, knots)
     gain = _gain(sums.square, sums.product)
     best = gain.argmax(1)
@@ -190,55 +197,34 @@ def _pieces(x: np.ndarray, y: np.ndarray, weight: np.ndarray, fewest: int) -> np
     return np.where(unfit, np.inf, np.maximum(rss, 0))
 
 
-def _rows(
-    best: Callable[[np.ndarray], tuple[float, list[int]]],
-    x: np.ndarray,
-    y: np.ndarray,
-    weights: np.ndarray,
-    how: Search,
-) -> Found:
-    """The best way to part each data set; ``best`` reads `_pieces`."""
-    found = [
-        best(_pieces(x, value, weight, how.fewest))
-        for value, weight in zip(y, weights, strict=True)
-    ]
-    at = np.array([places for _, places in found])
-    return Found(np.array([rss for rss, _ in found]), (x[at - 1] + x[at]) / 2)
+def apart(pieces: int) -> Callable[..., Found]:
+    """The search of two or three lines of their own, parted halfway between two systems.
 
-
-def two_segments(x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search) -> Found:
-    """Two lines of their own, parted halfway between two systems (a kink and a jump).
-
-    The sum of squares is infinite where no two dates part the systems into pieces of enough.
+    The sum of squares is infinite where no dates part the systems into pieces of enough.
     """
 
-    def best(pieces: np.ndarray) -> tuple[float, list[int]]:
-        total = pieces[0] + pieces[:, -1]
-        return total.min(), [int(total.argmin())]
+    def search(x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search) -> Found:
+        rss, breaks = [], []
+        for value, weight in zip(y, weights, strict=True):
+            one = _pieces(x, value, weight, how.fewest)
+            total = one[0] + one[:, -1] if pieces == 2 else one[0][:, None] + one + one[:, -1]
+            at = np.array(np.unravel_index(total.argmin(), total.shape))
+            rss.append(total.min())
+            breaks.append((x[at - 1] + x[at]) / 2)
+        return Found(np.array(rss), np.array(breaks))
 
-    return _rows(best, x, y, weights, how)
-
-
-def three_segments(x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search) -> Found:
-    """Three lines of their own, parted halfway between two systems."""
-
-    def best(pieces: np.ndarray) -> tuple[float, list[int]]:
-        total = pieces[0][:, None] + pieces + pieces[:, -1]
-        first, second = divmod(int(total.argmin()), len(total))
-        return total[first, second], [first, second]
-
-    return _rows(best, x, y, weights, how)
+    return search
 
 
 PAPERS_KINK = 2010.0  # where the paper lets deep learning begin
 
 MODELS = {
-    "one line": Model(3, line),
-    "kink at 2010": Model(4, kink_at(PAPERS_KINK)),
-    "kink": Model(5, kink),
-    "kink and jump": Model(6, two_segments, joined=False),
-    "two kinks": Model(7, two_kinks),
-    "three segments": Model(9, three_segments, joined=False),
+    "one line": Model(1, 3, line),
+    "kink at 2010": Model(2, 4, kink_at(PAPERS_KINK)),
+    "kink": Model(2, 5, lambda *given: kink_and_slopes(*given)[0]),
+    "kink and jump": Model(2, 6, apart(2), joined=False),
+    "two kinks": Model(3, 7, two_kinks),
+    "three segments": Model(3, 9, apart(3), joined=False),
 }
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments.compute_trends import fits
+from experiments.compute_trends.mixture import LINE_PARAMETERS, MIXTURE_PARAMETERS
 from experiments.compute_trends.rules import Rules
-from jaxtrends.study import Figure, Panel, Series, Table
+from jaxtrends import charts
+from jaxtrends.study import Figure, Panel, Table
 
-DAYS_PER_YEAR = 365.2425
+SPREADS = ("all", "regular")  # of the scatter about one trend
 LONGEST = 20.0  # months, of what is drawn
 NAMES = {
     "doubling": "large-scale doubling [months]",
@@ -30,9 +31,8 @@ WORLDS = {
 
 def months(doubling: Any, rules: Rules) -> Any:
     """Doubling times from minus slopes per year; infinite where there is no growth."""
-    slopes = -np.asarray(doubling) / DAYS_PER_YEAR
-    growing = np.where(slopes > 0, slopes, np.nan)
-    return np.nan_to_num(fits.doubling_months(growing, rules.days_per_month), nan=math.inf)
+    growing = np.where(np.asarray(doubling) < 0, -np.asarray(doubling), np.nan)
+    return np.nan_to_num(rules.months_of_yearly(growing), nan=math.inf)
 
 
 def _shown(name: str, value: float, rules: Rules) -> float | str:
@@ -48,57 +48,61 @@ def calibrated(values: Mapping[str, Any], spread: str) -> float:
     return float(np.mean(np.array(values["trials"]["one trend"][spread]["slower"]) <= observed))
 
 
-def found(trial: Mapping[str, Any], spread: str) -> float:
+def found_slow(trial: Mapping[str, Any], spread: str) -> float:
     """The share of data sets in which the test finds a slower large-scale trend."""
     return float(np.mean(np.array(trial[spread]["slower"]) < 0.025))
 
 
 def tables(values: Mapping[str, Any], rules: Rules) -> list[Table]:
     """Observed against one trend, what the test is worth, and the mixture."""
+    return [_against(values, rules), _worth(values), _mixture(values, rules)]
+
+
+def _against(values: Mapping[str, Any], rules: Rules) -> Table:
     rows = []
     for null, made in values["null"].items():
         for name, title in NAMES.items():
             low, middle, high = (_shown(name, q, rules) for q in made["quantiles"][name])
             observed = _shown(name, values["observed"][name], rules)
             rows.append(
-                [
-                    *(null, title, observed, low, middle, high),
-                    *(made["p"][name], made["corrected"].get(name, "primary")),
-                ]
+                {
+                    **{"simulated": null, "statistic": title, "observed": observed},
+                    **{"2.5%": low, "median": middle, "97.5%": high},
+                    "p": made["p"][name],
+                    "p by Holm": made["corrected"].get(name, "primary"),
+                }
             )
     spreads = ", ".join(
         f"{made['quantiles']['regular_sd'][1]:.2f} ({null})"
         for null, made in values["null"].items()
     )
-    against = Table(
+    return charts.table(
         "selection",
         "The large-scale systems against the paper's rule applied to one trend",
-        ("simulated", "statistic", "observed", "2.5%", "median", "97.5%", "p", "p by Holm"),
         rows,
         "p is two-sided, by simulation; Holm's correction is for the three statistics beside the "
         "primary one. Residual standard deviation of the regular systems, which tells how much of "
         f"its scatter the rule leaves to one trend: {values['observed']['regular_sd']:.2f} "
         f"observed; medians of the simulations {spreads}.",
     )
+
+
+def _worth(values: Mapping[str, Any]) -> Table:
     rows = []
     for world, title in WORLDS.items():
-        trial = values["trials"].get(world)
-        shares = ["", "", "", ""]
-        if trial:
-            shares = [
-                *(found(trial, spread) for spread in ("all", "regular")),
-                *(float(np.mean(np.array(trial[s]["gap"]) < 0.05)) for s in ("all", "regular")),
-            ]
-        lead = np.array(values["mixture"][world])
-        rows.append([title, len(lead), *shares, float((lead > 0).mean()), float(np.median(lead))])
-    worth = Table(
+        trial, lead = values["trials"].get(world), np.array(values["mixture"][world])
+        row = {"simulated": title, "data sets": len(lead)}
+        for spread in SPREADS:
+            row[f"slow, by scatter of {spread}"] = found_slow(trial, spread) if trial else ""
+        for spread in SPREADS:
+            differs = float(np.mean(np.array(trial[spread]["gap"]) < 0.05)) if trial else ""
+            row[f"gap, by scatter of {spread}"] = differs
+        row["mixture by BIC"] = float((lead > 0).mean())
+        row["median lead of the mixture"] = float(np.median(lead))
+        rows.append(row)
+    return charts.table(
         "selection_worth",
         "What the tests find in simulated data sets",
-        (
-            *("simulated", "data sets", "slow, by scatter of all", "slow, by scatter of regular"),
-            *("gap, by scatter of all", "gap, by scatter of regular"),
-            *("mixture by BIC", "median lead of the mixture"),
-        ),
         rows,
         "Shares of data sets in which the large-scale doubling is slower than 97.5% of simulations "
         "of one trend, in which the gap differs (5%, Holm), and in which the BIC prefers two "
@@ -106,57 +110,58 @@ def tables(values: Mapping[str, Any], rules: Rules) -> list[Table]:
         "regular systems comes out as far as the observed one in "
         f"{calibrated(values, 'regular'):.0%} of data sets of one trend.",
     )
+
+
+def _mixture(values: Mapping[str, Any], rules: Rules) -> Table:
     fitted = values["mixture"]["observed"]
     times = [float(months(-slope, rules)) for slope in fitted["slopes"]]
-    both = Table(
+    rows = [
+        {
+            **{"model": "one line", "k": LINE_PARAMETERS, "BIC": fitted["line"]},
+            **{"doubling [months]": "", "share": "", "spread [OOM]": ""},
+        },
+        {
+            **{"model": "two lines", "k": MIXTURE_PARAMETERS, "BIC": fitted["mixture"]},
+            "doubling [months]": ", ".join(f"{time:.1f}" for time in times),
+            "share": f"{1 - fitted['share']:.2f}, {fitted['share']:.2f}",
+            "spread [OOM]": fitted["spread"],
+        },
+    ]
+    return charts.table(
         "mixture",
         "One line or two, by the full likelihood",
-        ("model", "k", "BIC", "doubling [months]", "share", "spread [OOM]"),
-        [
-            ["one line", 3, fitted["line"], "", "", ""],
-            [
-                *("two lines", 6, fitted["mixture"], ", ".join(f"{time:.1f}" for time in times)),
-                *(f"{1 - fitted['share']:.2f}, {fitted['share']:.2f}", fitted["spread"]),
-            ],
-        ],
+        rows,
         f"Lower line first; the upper one lies {fitted['gap']:.1f} orders of magnitude higher. BIC "
         "= -2 ln L + k ln n, which does not compare with that of the trends in pieces.",
     )
-    return [against, worth, both]
 
 
 def figures(
     values: Mapping[str, Any], nulls: Mapping[str, Mapping[str, np.ndarray]], rules: Rules
 ) -> list[Figure]:
     """The simulations of one trend against what was observed."""
-    drawn = {
-        f"scatter of {spread} systems": nulls[f"scatter of {spread}, resampled"]
-        for spread in ("all", "regular")
-    }
     panels = []
     for (name, title), width in zip(NAMES.items(), (0.5, 1.0, 0.1, 0.05), strict=True):
-        of_all = {
-            label: months(null[name], rules) if name == "doubling" else null[name]
-            for label, null in drawn.items()
-        }
-        observed = float(months(values["observed"][name], rules))
-        observed = observed if name == "doubling" else values["observed"][name]
-        kept = np.concatenate(list(of_all.values()))
+        found = {spread: nulls[f"scatter of {spread}, resampled"][name] for spread in SPREADS}
+        observed = values["observed"][name]
+        if name == "doubling":
+            found = {spread: months(of, rules) for spread, of in found.items()}
+            observed = float(months(observed, rules))
+        kept = np.concatenate(list(found.values()))
         kept = kept[np.isfinite(kept) & ((kept < LONGEST) | (name != "doubling"))]
         if not kept.size:
             continue
         start = kept.min() // width * width - (width / 2 if name == "number" else 0)
         edges = start + width * np.arange(math.ceil((kept.max() - start) / width) + 2)
-        series = []
-        for label, found_values in of_all.items():
-            heights = np.histogram(found_values, edges)[0] / len(found_values)
-            series.append(Series(label, edges, [*heights, 0.0], style="steps"))
+        series = [
+            charts.histogram(f"scatter of {spread} systems", of, edges)
+            for spread, of in found.items()
+        ]
         marks = {"observed": observed} if math.isfinite(observed) else {}
         panels.append(Panel("", title, "share of simulations", series, marks=marks))
-    made = values["null"]
     shares = [
-        np.mean(made[f"scatter of {spread}, resampled"]["at least"]["doubling"])
-        for spread in ("all", "regular")
+        np.mean(values["null"][f"scatter of {spread}, resampled"]["at least"]["doubling"])
+        for spread in SPREADS
     ]
     return [
         Figure(

@@ -15,20 +15,22 @@ which must not bear them out.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Gt
 
 from experiments.compute_trends import fits
-from experiments.compute_trends import sensitivity_figures as drawn
 from experiments.compute_trends.rules import Rules, Thresholds, label
-from experiments.compute_trends.systems import DATASET, Systems, day, iso
-from jaxtrends.errors import Problem, require_positive
-from jaxtrends.study import Run, StudyResult
+from experiments.compute_trends.systems import DATASET, Dates, Systems, day, iso, year
+from jaxtrends import charts, declare
+from jaxtrends.errors import Problem
+from jaxtrends.study import Figure, Map, Panel, Run, Series, StudyResult, Table
 
 CHOICES = ("dl_from", "window", "z_high", "large_from", "z_low")
 GROUPS = ("before", "all", "regular", "large")
@@ -39,72 +41,35 @@ STREAM = 3  # of random numbers, after the seed
 class SensitivityConfig:
     """The choices that are varied; the paper's own values are added to each."""
 
-    dl_from: tuple[str, ...] = tuple(
+    dl_from: Dates = tuple(
         f"{year}-{end}" for year in range(2005, 2014) for end in ("06-30", "12-31")
     )
     """Last days before the deep-learning era. The paper's are 2009-12-31 and, in its Appendix D,
     2012-09-30."""
-    window: tuple[float, ...] = (182, 240, 300, 420, 485, 546, 637, 728)
+    window: Annotated[tuple[float, ...], Gt(0)] = (182, 240, 300, 420, 485, 546, 637, 728)
     """Half-widths of the z-scores' window, in days. The paper's text has 1.5 and 2 years."""
     z_high: tuple[float, ...] = (0.46, 0.54, 0.6, 0.68, 0.84, 0.92, 1.0, 1.08)
     """z-scores above which a system is large-scale. The paper's Table 9 has 0.6 and 0.54."""
-    large_from: tuple[str, ...] = tuple(
+    large_from: Dates = tuple(
         f"{year}-{month}-01" for year in range(2014, 2018) for month in ("03", "06", "09", "12")
     )
     """Dates after which systems may be large-scale."""
     z_low: tuple[float, ...] = (-1000.0, -2.5, -1.5)
     """z-scores below which a system is an outlier; -1000 leaves none out."""
 
-
-SMOKE = SensitivityConfig(
-    dl_from=("2007-12-31", "2011-12-31"),
-    window=(546,),
-    z_high=(0.6,),
-    large_from=("2016-09-01",),
-    z_low=(-1000.0,),
-)
-FULL = SensitivityConfig(
-    dl_from=tuple(
-        f"{year}-{end}"
-        for year in range(2005, 2015)
-        for end in ("03-31", "06-30", "09-30", "12-31")
-    ),
-    window=tuple(range(154, 1100, 42)),
-    z_high=tuple(round(0.40 + 0.04 * step, 2) for step in range(20)),
-    large_from=tuple(f"{year}-{month}-01" for year in range(2013, 2019) for month in ("03", "09")),
-    z_low=(-1000.0, -3.0, -2.5, -1.75, -1.5),
-)
-
-
-def check(config: SensitivityConfig) -> None:
-    """Refuse settings that cannot be run.
-
-    Raises:
-        Problem: names the flag at fault.
-    """
-    for name in ("dl_from", "large_from"):
-        for text in getattr(config, name):
-            try:
-                day(text)
-            except ValueError:
-                flag = f"--sensitivity.{name.replace('_', '-')}"
-                raise Problem(f"{flag} {text!r} is not a date: write it as 2015-09-01.") from None
-    require_positive(**{f"sensitivity.window[{i}]": w for i, w in enumerate(config.window)})
-    if max(config.z_low, default=-1.0) >= min(config.z_high, default=1.0):
-        raise Problem("--sensitivity.z-low must be below --sensitivity.z-high.")
+    def check(self, flag: str) -> None:
+        """Refuse thresholds that cross."""
+        if max(self.z_low, default=-1.0) >= min(self.z_high, default=1.0):
+            raise Problem(f"--{flag}.z-low must be below --{flag}.z-high.")
 
 
 def axes(config: SensitivityConfig, rules: Rules) -> dict[str, np.ndarray]:
     """Choice -> its values as numbers, in order, the rules' own among them; dates in days."""
     limits = rules.thresholds()
-    given = {
-        "dl_from": [day(text) for text in config.dl_from],
-        "window": config.window,
-        "z_high": config.z_high,
-        "large_from": [day(text) for text in config.large_from],
-        "z_low": config.z_low,
-    }
-    return {name: np.unique([*given[name], getattr(limits, name)]) for name in CHOICES}
+    given = {name: getattr(config, name) for name in CHOICES}
+    for name in ("dl_from", "large_from"):
+        given[name] = [day(text) for text in given[name]]
+    return {name: np.unique([*values, getattr(limits, name)]) for name, values in given.items()}
 
 
 class Fitted(NamedTuple):
@@ -133,12 +98,9 @@ def fit(
         labels = label(
             dates, log_compute, fixed._replace(**dict(zip(CHOICES, choices, strict=True)))
         )
-        chosen = {
-            "before": labels.pre,
-            "all": labels.deep,
-            "regular": labels.regular,
-            "large": labels.large,
-        }
+        chosen = dict(
+            zip(GROUPS, (labels.pre, labels.deep, labels.regular, labels.large), strict=True)
+        )
         lines = {
             group: fits.line(dates, log_compute, rows.astype(dates.dtype))
             for group, rows in chosen.items()
@@ -160,23 +122,44 @@ def fit(
     return mapped(*(grid[name] for name in CHOICES))
 
 
-@dataclass(frozen=True)
-class Conclusion:
-    """A conclusion of the paper's, as a quantity (of the doubling times) and where it must lie."""
+class Conclusion(NamedTuple):
+    """A conclusion of the paper's, as a quantity (of the doubling times) and where it must lie.
+
+    claim, statement: the claim that it hangs on no single choice, if it is one.
+    """
 
     name: str
     quantity: str
     low: float
     high: float
+    claim: str = ""
+    statement: str = ""
 
 
+MOSTLY = "in nineteen of twenty choices"
 CONCLUSIONS = (
-    Conclusion("faster", "doubling before deep learning / since", 2.0, np.inf),
-    Conclusion("twenty months", "doubling before deep learning [months]", 17.0, 25.0),
-    Conclusion("six months", "doubling since deep learning [months]", 5.0, 7.0),
+    Conclusion(
+        *("faster", "doubling before deep learning / since", 2.0, np.inf, "S1"),
+        "Compute has doubled at least twice as fast since deep learning as before, "
+        f"{MOSTLY} of its beginning, the windows and the thresholds.",
+    ),
+    Conclusion(
+        *("twenty months", "doubling before deep learning [months]", 17.0, 25.0, "S2"),
+        f"Before deep learning compute doubled every 17 to 25 months, {MOSTLY}.",
+    ),
+    Conclusion(
+        *("six months", "doubling since deep learning [months]", 5.0, 7.0, "S3"),
+        f"Since deep learning compute has doubled every 5 to 7 months, {MOSTLY}.",
+    ),
     Conclusion("six months, regular", "doubling, regular [months]", 5.0, 7.0),
-    Conclusion("slower", "doubling, large-scale / regular", 1.0, np.inf),
-    Conclusion("ten months", "doubling, large-scale [months]", 8.0, 13.0),
+    Conclusion(
+        *("slower", "doubling, large-scale / regular", 1.0, np.inf, "S4"),
+        f"Large-scale systems double more slowly than regular ones, {MOSTLY}.",
+    ),
+    Conclusion(
+        *("ten months", "doubling, large-scale [months]", 8.0, 13.0, "S5"),
+        f"Large-scale systems double every 8 to 13 months, {MOSTLY}.",
+    ),
     Conclusion("a class apart", "gap, large-scale to regular [order of magnitude]", 1.0, np.inf),
 )
 FEWEST = 5  # systems in a group, below which a combination says nothing of it
@@ -186,7 +169,7 @@ def quantities(fitted: Fitted, rules: Rules) -> dict[str, np.ndarray]:
     """Conclusion -> its quantity over the grid; not a number where a group is too small."""
     months = {}
     for group in GROUPS:
-        time = fits.doubling_months(np.asarray(fitted.slopes[group]), rules.days_per_month)
+        time = rules.months(np.asarray(fitted.slopes[group]))
         months[group] = np.where(np.asarray(fitted.n[group]) >= FEWEST, time, np.nan)
     # A ratio of slopes keeps its sense where large-scale systems do not grow: it passes infinity.
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -210,11 +193,6 @@ def holds(conclusion: Conclusion, values: np.ndarray) -> np.ndarray:
     return (values > conclusion.low) & (values < conclusion.high)
 
 
-def _named(choice: str, values: np.ndarray) -> list[Any]:
-    """Values of a choice as a reader knows them: dates as 2015-09-01."""
-    return [iso(v) for v in values] if choice.endswith("_from") else values.tolist()
-
-
 def put(
     conclusion: Conclusion,
     values: np.ndarray,
@@ -227,10 +205,11 @@ def put(
         line = values[tuple(slice(None) if i == place else at for i, at in enumerate(paper))]
         told = ~np.isnan(line)
         right = (line > conclusion.low) & (line < conclusion.high)
+        fails = grid[name][told & ~right].tolist()
         alone[name] = {
             "low": float(np.nanmin(line)),
             "high": float(np.nanmax(line)),
-            "fails at": _named(name, grid[name][told & ~right]),
+            "fails at": [iso(date) for date in fails] if name.endswith("_from") else fails,
         }
     return {
         "quantity": conclusion.quantity,
@@ -238,7 +217,7 @@ def put(
         "paper": float(values[paper]),
         "low": float(np.nanmin(values)),
         "high": float(np.nanmax(values)),
-        "quantiles": np.nanquantile(values, (0.025, 0.5, 0.975), method="nearest").tolist(),
+        "quantiles": np.nanquantile(values, fits.TAILS, method="nearest").tolist(),
         "combinations": int((~np.isnan(values)).sum()),
         "share": float(holds(conclusion, values).mean()),
         "alone": alone,
@@ -273,6 +252,109 @@ def run(config: Any, run: Run) -> StudyResult:
     }
     return StudyResult(
         values=values,
-        tables=drawn.tables(values),
-        figures=[drawn.maps(found, grid, paper)],
+        tables=_tables(values),
+        figures=[_maps(found, grid, paper)],
+    )
+
+
+CLAIMS = tuple(
+    declare.fact(
+        one.claim,
+        one.statement,
+        lambda values, name=one.name: values["conclusions"][name]["share"],
+        quantity="share of the combinations of five choices for which it holds",
+        region=(0.95, math.inf),
+        reason="it should hang on no single reading of the rules: nineteen of twenty",
+        fails={
+            "dealt anew": (
+                lambda values, name=one.name: values["dealt anew"][name],
+                "with compute dealt out anew among the dates it must not hold",
+            )
+        },
+    )
+    for one in CONCLUSIONS
+    if one.claim
+)
+
+
+# --- tables and maps -----------------------------------------------------------------------------
+
+TITLES = {
+    "dl_from": "last day before deep learning [year]",
+    "window": "half-width of the window [day]",
+    "z_high": "z-score above which large-scale",
+    "large_from": "large-scale after [year]",
+    "z_low": "z-score below which an outlier",
+}
+MAPS = (  # title, what is shown, across, up
+    ("All since deep learning", "six months", "dl_from", "window"),
+    ("Regular systems", "six months, regular", "dl_from", "z_high"),
+    ("Large-scale systems", "ten months", "large_from", "window"),
+    ("Large-scale systems", "ten months", "large_from", "z_high"),
+)
+
+
+def _tables(values: Mapping[str, Any]) -> list[Table]:
+    """Every conclusion over the grid, and what it hangs on."""
+    rows, hanging = [], []
+    for name, found in values["conclusions"].items():
+        (least, most), (low, middle, high) = found["region"], found["quantiles"]
+        rows.append(
+            {
+                "quantity": found["quantity"],
+                "holds if": f"above {least:g}" if np.isinf(most) else f"{least:g} to {most:g}",
+                "the rules' choice": found["paper"],
+                "lowest": found["low"],
+                **{"2.5%": low, "median": middle, "97.5%": high},
+                "highest": found["high"],
+                "share that holds": found["share"],
+                "share, compute dealt anew": values["dealt anew"][name],
+            }
+        )
+        hanging += [
+            {
+                "quantity": found["quantity"],
+                "choice": TITLES[choice],
+                "lowest": alone["low"],
+                "highest": alone["high"],
+                "fails at": ", ".join(map(str, alone["fails at"])) or "nowhere",
+            }
+            for choice, alone in found["alone"].items()
+            if alone["low"] != alone["high"]  # else it has no part in this quantity
+        ]
+    every = charts.table(
+        "sensitivity",
+        "The paper's conclusions over all combinations of choices",
+        rows,
+        f"{values['combinations']} combinations, which are readings and no sample: the shares "
+        "are not probabilities. Last, the share where compute is dealt out anew among the "
+        "dates: a conclusion that holds there too is made by the rule.",
+    )
+    title = "One choice moved at a time, the others as in the rules"
+    return [every, *([charts.table("sensitivity_alone", title, hanging)] if hanging else [])]
+
+
+def _maps(
+    found: Mapping[str, np.ndarray], grid: Mapping[str, np.ndarray], paper: tuple[int, ...]
+) -> Figure:
+    """Doubling times where two choices are moved, the others as in the rules."""
+    points = {
+        name: year(values) if name.endswith("_from") else values for name, values in grid.items()
+    }
+    at = dict(zip(CHOICES, paper, strict=True))
+    panels = []
+    for title, name, across, up in MAPS:
+        cut = found[name][tuple(slice(None) if c in (across, up) else at[c] for c in CHOICES)]
+        # The axes that are left are in the order of the choices: across comes up's row.
+        shown = cut.T if CHOICES.index(across) < CHOICES.index(up) else cut
+        here = [float(points[choice][at[choice]]) for choice in (across, up)]
+        mark = Series("the rules' choice", here[:1], here[1:], style="points")
+        colours = Map(points[across], points[up], shown, "doubling [months]")
+        panels.append(Panel(title, TITLES[across], TITLES[up], [mark], map=colours))
+    return Figure(
+        "sensitivity",
+        "What the doubling times hang on",
+        "Doubling times where two of the five choices are moved and the others stay as in the "
+        "rules. Mind the scales, which differ from map to map.",
+        panels,
     )

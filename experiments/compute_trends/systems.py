@@ -17,11 +17,13 @@ import re
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
 from jaxtrends.errors import Problem
 from jaxtrends.formats import UNSHOWABLE, showable
+from jaxtrends.settings import Readable
 
 PAPER = Path(__file__).with_name("milestone_systems.csv")
 DATASET = "milestone_systems"  # its name in a record
@@ -34,20 +36,22 @@ MOST_SYSTEMS = 5_000  # windows are compared pair by pair
 LEAST_SYSTEMS = 3  # a line through two has no residuals
 EPOCH = date(1970, 1, 1).toordinal()
 YEARS = range(1900, 2101)
+DAYS_PER_YEAR = 365.2425
 FLOP = (1.0, 1e60)  # less is no operation, and more than nature has room for
+
+PUBLISHED, COMPUTE = "publication_date", "training_compute_flop"
 
 # Column -> the headings under which it is found, compared without case, spaces and signs.
 HEADINGS = {
     "system": ("system", "model", "name"),
-    "publication_date": ("publicationdate", "date"),
-    "training_compute_flop": ("trainingcomputeflop", "trainingcomputeflops", "trainingcompute"),
+    PUBLISHED: ("publicationdate", "date"),
+    COMPUTE: ("trainingcomputeflop", "trainingcomputeflops", "trainingcompute"),
     "domain": ("domain",),
 }
 
 _PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?([eE][+-]?\d+)?")
 _SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})")
-_SEPARATORS = {";": "semicolons", "\t": "tabs"}  # but the comma
 
 
 @dataclass(frozen=True)
@@ -108,12 +112,17 @@ def day(text: str, month_first: bool = False) -> float:
     return float(chosen.toordinal() - EPOCH)
 
 
+_WRITTEN = Readable(day, "a date", "2015-09-01")
+Date = Annotated[str, _WRITTEN]
+Dates = Annotated[tuple[str, ...], _WRITTEN]
+
+
 def year(days: np.ndarray | float) -> np.ndarray:
     """Days since 1 January 1970 as years, 2015.5 being midway through 2015; float64.
 
-    A year has 365.2425 days throughout, so that a straight line in one is straight in the other.
+    A year has so many days throughout, so that a straight line in one is straight in the other.
     """
-    return 1970.0 + np.asarray(days, np.float64) / 365.2425
+    return 1970.0 + np.asarray(days, np.float64) / DAYS_PER_YEAR
 
 
 def iso(days: float) -> str:
@@ -135,21 +144,13 @@ def read(path: Path = PAPER) -> Systems:
             heading, as in a spreadsheet.
     """
     content = _content(path)
-    heading, rows = _table(path, content)
-    columns = _columns(path, heading)
-    table = [
-        (f"{path.name}, row {number}", _cells(path, number, cells, heading, columns))
-        for number, cells in rows
-    ]
-    month_first, read_as = _order_of_dates(
-        [(where, cell["publication_date"]) for where, cell in table]
-    )
+    table = _cells(path, content)
+    month_first, read_as = _order_of_dates(table)
     found: list[tuple[float, float, str, str]] = []
     seen: dict[tuple[str, float], str] = {}
     without_compute = without_date = 0
     for where, cell in table:
-        flop = _flop(f"{where}, column training_compute_flop", cell["training_compute_flop"])
-        when = _day(f"{where}, column publication_date", cell["publication_date"], month_first)
+        flop, when = _flop(where, cell[COMPUTE]), _day(where, cell[PUBLISHED], month_first)
         if flop is None:
             without_compute += 1
         elif when is None:
@@ -165,20 +166,20 @@ def read(path: Path = PAPER) -> Systems:
                     "of their own."
                 )
             found.append((when, math.log10(flop), cell["system"], cell.get("domain", "")))
-    found.sort(key=lambda row: row[0])
-    left_out = f"{without_compute} rows without compute" + (
-        f" and {without_date} without a date" if without_date else ""
-    )
     if len(found) > MOST_SYSTEMS:
         raise Problem(f"{path.name} has {len(found)} systems, and at most {MOST_SYSTEMS} are read.")
+    left_out = f"{without_compute} rows without compute"
+    left_out += f" and {without_date} without a date" if without_date else ""
     digest = _digest(content)
     ours = digest == _digest(PAPER.read_bytes())
     source = f"The project's table of {ATTRIBUTION}" if ours else "A table of the user's own"
+    found.sort(key=lambda row: row[0])
+    dates, log_compute, names, domains = zip(*found, strict=True) if found else [()] * 4
     systems = Systems(
-        names=tuple(name for _, _, name, _ in found),
-        dates=np.array([when for when, *_ in found]),
-        log_compute=np.array([log_compute for _, log_compute, *_ in found]),
-        domains=tuple(domain for *_, domain in found),
+        names=names,
+        dates=np.array(dates),
+        log_compute=np.array(log_compute),
+        domains=domains,
         without_compute=without_compute,
         without_date=without_date,
         version="2022-03" if ours else path.name,
@@ -233,18 +234,43 @@ def _content(path: Path) -> bytes:
         raise Problem(f"{path} cannot be read ({error.strerror}).") from None
 
 
-def _table(path: Path, content: bytes) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The heading, and the rows that are not blank with their numbers."""
+def _cells(path: Path, content: bytes) -> list[tuple[str, dict[str, str]]]:
+    """Where each row that is not blank stands, and its cells by the names of their columns.
+
+    Cells are blank where the row ends before them.
+    """
+    rows = _rows(path, content)
+    heading, columns = rows[0][1], _columns(path, rows[0][1])
+    table = []
+    for number, cells in rows[1:]:
+        where = f"{path.name}, row {number}"
+        if any(cell.strip() for cell in cells[len(heading) :]):  # commas that end a row do no harm
+            raise Problem(
+                f"{where}, has {len(cells)} cells under {len(heading)} headings: "
+                "put a cell that holds a comma in double quotes."
+            )
+        found = {}
+        for name, place in columns.items():
+            text = cells[place] if place < len(cells) else ""
+            if UNSHOWABLE.search(text.replace("\r\n", "\n")):
+                raise Problem(
+                    f"{where}, column {name}: '{showable(text)[:40]}' holds a control character: "
+                    "remove it."
+                )
+            found[name] = " ".join(text.split())
+        table.append((where, found))
+    return table
+
+
+def _rows(path: Path, content: bytes) -> list[tuple[int, list[str]]]:
+    """The rows that are not blank with their numbers, the heading first."""
     reader = None
     try:
         text = content.decode("utf-8-sig")
         _check_separator(path, text)
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        rows = [
-            (number, cells)
-            for number, cells in enumerate(reader, start=1)
-            if any(cell.strip() for cell in cells)
-        ]
+        every = enumerate(reader, start=1)
+        rows = [(number, row) for number, row in every if any(cell.strip() for cell in row)]
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise Problem(
@@ -254,14 +280,14 @@ def _table(path: Path, content: bytes) -> tuple[list[str], list[tuple[int, list[
         raise Problem(f"{path.name} is not a CSV table: line {reader.line_num}: {error}.") from None
     if not rows:
         raise Problem(f"{path.name} is empty: it needs the columns {', '.join(HEADINGS)}.")
-    return rows[0][1], rows[1:]
+    return rows
 
 
 def _check_separator(path: Path, text: str) -> None:
     """Refuse a table whose heading is parted by something else than commas, and name it."""
     heading = next((line for line in re.split(r"[\r\n]+", text) if line.strip()), "")
     heading = re.sub(r'"[^"]*"', "", heading)
-    for separator, name in _SEPARATORS.items():
+    for separator, name in {";": "semicolons", "\t": "tabs"}.items():
         if heading.count(separator) > heading.count(","):
             raise Problem(
                 f"{path.name} has {name} between its columns: save it as CSV with commas, and "
@@ -275,68 +301,38 @@ def _columns(path: Path, heading: list[str]) -> dict[str, int]:
     places = {}
     for column, titles in HEADINGS.items():
         title = next((title for title in titles if title in known), None)
-        if title is None:
-            if column == "domain":
-                continue
-            raise Problem(
-                f"{path.name}, row 1, has no column {column}; it has "
-                f"{', '.join(repr(given) for given in heading[:12])}."
-            )
-        if known.count(title) > 1:
-            raise Problem(f"{path.name}, row 1, has the column {column} twice.")
-        places[column] = known.index(title)
+        if title is not None:
+            if known.count(title) > 1:
+                raise Problem(f"{path.name}, row 1, has the column {column} twice.")
+            places[column] = known.index(title)
+        elif column != "domain":
+            given = ", ".join(map(repr, heading[:12]))
+            raise Problem(f"{path.name}, row 1, has no column {column}; it has {given}.")
     return places
 
 
-def _cells(
-    path: Path, number: int, cells: list[str], heading: list[str], columns: dict[str, int]
-) -> dict[str, str]:
-    """The cells of a row by the names of their columns; blank where the row ends before them."""
-    if any(cell.strip() for cell in cells[len(heading) :]):  # commas that end a row do no harm
-        raise Problem(
-            f"{path.name}, row {number}, has {len(cells)} cells under {len(heading)} headings: "
-            "put a cell that holds a comma in double quotes."
-        )
-    found = {}
-    for name, place in columns.items():
-        text = cells[place] if place < len(cells) else ""
-        if UNSHOWABLE.search(text.replace("\r\n", "\n")):
-            raise Problem(
-                f"{path.name}, row {number}, column {name}: '{showable(text)[:40]}' holds a "
-                "control character: remove it."
-            )
-        found[name] = " ".join(text.split())
-    return found
-
-
-def _order_of_dates(dates: list[tuple[str, str]]) -> tuple[bool, str]:
+def _order_of_dates(table: list[tuple[str, dict[str, str]]]) -> tuple[bool, str]:
     """Whether the month stands first in dates with slashes, and how to say so where it matters.
-
-    Args:
-        dates: where each stands, and its text.
 
     Raises:
         Problem: some can only be read day first, and some only month first.
     """
-    day_first = month_first = either = None
-    for where, text in dates:
-        if slashed := _SLASHED.fullmatch(text):
+    seen: dict[str, tuple[str, str]] = {}  # the first date of each kind
+    for where, cells in table:
+        if slashed := _SLASHED.fullmatch(cells[PUBLISHED]):
             first, second = int(slashed[1]), int(slashed[2])
-            if first > 12 >= second:
-                day_first = day_first or (where, text)
-            elif second > 12 >= first:
-                month_first = month_first or (where, text)
-            elif first != second:
-                either = either or (where, text)
-    if day_first and month_first:
+            kind = "day" if first > 12 >= second else "month" if second > 12 >= first else "either"
+            if first != second:
+                seen.setdefault(kind, (where, cells[PUBLISHED]))
+    if "day" in seen and "month" in seen:
+        (where, text), (other, day_first) = seen["month"], seen["day"]
         raise Problem(
-            f"{month_first[0]}, column publication_date: {month_first[1]} has its month first, and "
-            f"{day_first[1]} in {day_first[0].rpartition(', ')[2]} its day: write dates as "
-            "2015-09-30."
+            f"{where}, column {PUBLISHED}: {text} has its month first, and {day_first} in "
+            f"{other.rpartition(', ')[2]} its day: write dates as 2015-09-30."
         )
-    order = "month" if month_first else "day"
-    said = f"; dates such as {either[1]} are read {order} first" if either else ""
-    return bool(month_first), said
+    order = "month" if "month" in seen else "day"
+    either = seen.get("either")
+    return order == "month", f"; dates such as {either[1]} are read {order} first" if either else ""
 
 
 def _flop(where: str, text: str) -> float | None:
@@ -344,21 +340,16 @@ def _flop(where: str, text: str) -> float | None:
         return None
     known = _PLAIN.fullmatch(text) or _GROUPED.fullmatch(text)
     value = float(text.replace(",", "")) if known else math.nan
+    said = "leave the cell blank where the compute is not known"
     if not math.isfinite(value):
-        raise Problem(
-            f"{where}: {text[:40]!r} is not a number of FLOP: write 1e21 or 1,000,000, or leave "
-            "the cell blank where the compute is not known."
-        )
-    if value <= 0:
-        raise Problem(
-            f"{where}: {text[:40]!r} is not above zero: leave the cell blank where the compute is "
-            "not known."
-        )
-    if not FLOP[0] <= value <= FLOP[1]:
-        raise Problem(
-            f"{where}: {text[:40]!r} is not from 1 to 10^60: write the training compute in FLOP."
-        )
-    return value
+        why = f"is not a number of FLOP: write 1e21 or 1,000,000, or {said}"
+    elif value <= 0:
+        why = f"is not above zero: {said}"
+    elif not FLOP[0] <= value <= FLOP[1]:
+        why = "is not from 1 to 10^60: write the training compute in FLOP"
+    else:
+        return value
+    raise Problem(f"{where}, column {COMPUTE}: {text[:40]!r} {why}.")
 
 
 def _day(where: str, text: str, month_first: bool) -> float | None:
@@ -369,8 +360,9 @@ def _day(where: str, text: str, month_first: bool) -> float | None:
     except ValueError:
         order = "09/30/2015 (month first)" if month_first else "30/09/2015 (day first)"
         raise Problem(
-            f"{where}: {text[:40]!r} is not a date from {YEARS[0]} to {YEARS[-1]}: write "
-            f"2015-09-30, {order} or 2015, or leave the cell blank where it is not known."
+            f"{where}, column {PUBLISHED}: {text[:40]!r} is not a date from {YEARS[0]} to "
+            f"{YEARS[-1]}: write 2015-09-30, {order} or 2015, or leave the cell blank where it is "
+            "not known."
         ) from None
 
 

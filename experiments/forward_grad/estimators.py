@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,10 +33,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.forward_grad import estimators_figures as figures
-from jaxtrends.errors import Problem, choose, require_positive
+from jaxtrends import declare, stats
+from jaxtrends.claims import CONFIDENCE
+from jaxtrends.errors import Problem
 from jaxtrends.estimators import LAWS, draw, estimate
-from jaxtrends.study import Run, StudyResult
+from jaxtrends.settings import Names, PositiveInt, Sizes
+from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
 BATCHES = 20  # of draws, whose means are the samples of every claim
 EXACT_DRAWS = 32  # of the estimates that must equal the gradient
@@ -48,45 +51,34 @@ EPSILONS = {  # sizes of the differences, two a decade
 
 
 @dataclass(frozen=True)
-class EstimatorsConfig:
+class Estimators:
     """Bias and variance of forward gradients; finite differences."""
 
-    laws: tuple[str, ...] = tuple(LAWS)
+    laws: Names[LAWS] = tuple(LAWS)
     """Laws of the tangents."""
-    dimensions: tuple[int, ...] = (8, 32, 128)
+    dimensions: Sizes = (8, 32, 128)
     """Numbers of parameters."""
-    tangents: tuple[int, ...] = (1, 4, 16)
+    tangents: Sizes = (1, 4, 16)
     """Tangents averaged in one estimate; those above the number of parameters are left out."""
-    draws: int = 2**19
+    draws: PositiveInt = 2**19
     """Tangents drawn for each cell; more below 32 parameters, where estimates spread more."""
-    difference_dimension: int = 256
+    difference_dimension: PositiveInt = 256
     """Number of parameters for finite differences."""
 
+    def check(self, flag: str) -> None:
+        """Refuse a grid without a cell.
 
-SMOKE = EstimatorsConfig(laws=("gaussian",), dimensions=(8,), tangents=(1,))
-FULL = EstimatorsConfig(
-    dimensions=(8, 32, 128, 512), tangents=(1, 2, 4, 8, 16, 32, 64), draws=2**20
-)
+        Raises:
+            Problem: names the flag at fault.
+        """
+        if not self.laws:
+            raise Problem(f"--{flag}.laws must name at least one.")
+        if not any(grid(self, law) for law in self.laws):
+            raise Problem(f"--{flag}.tangents must hold a number below one of the dimensions.")
 
 
-def check(config: EstimatorsConfig) -> None:
-    """Refuse settings that cannot be run.
-
-    Raises:
-        Problem: names the flag at fault.
-    """
-    for law in config.laws:
-        choose("law", law, LAWS)
-    for name in ("laws", "dimensions", "tangents"):
-        if not getattr(config, name):
-            raise Problem(f"--estimators.{name} must not be empty.")
-    for name in ("dimensions", "tangents"):
-        numbers = getattr(config, name)
-        require_positive(**{f"estimators.{name}[{i}]": number for i, number in enumerate(numbers)})
-    for name in ("draws", "difference_dimension"):
-        require_positive(**{f"estimators.{name}": getattr(config, name)})
-    if not any(grid(config, law) for law in config.laws):
-        raise Problem("--estimators.tangents must hold a number below one of the dimensions.")
+SMOKE = Estimators(laws=("gaussian",), dimensions=(8,), tangents=(1,))
+FULL = Estimators(dimensions=(8, 32, 128, 512), tangents=(1, 2, 4, 8, 16, 32, 64), draws=2**20)
 
 
 @dataclass(frozen=True)
@@ -169,7 +161,7 @@ def measure(
     return [batches(keys[index], cell) for index, cell in enumerate(cells)]
 
 
-def grid(config: EstimatorsConfig, law: str) -> tuple[Cell, ...]:
+def grid(config: Estimators, law: str) -> tuple[Cell, ...]:
     """The cells of one law: every d and k ≤ d, without the degenerate ones of no error."""
     return tuple(
         Cell(law, dimension, tangents, config.draws * max(1, 32 // dimension))
@@ -259,12 +251,12 @@ def measure_differences(key: jax.Array, centre: jax.Array) -> dict[str, Any]:
     return found
 
 
-# The study
+# --- the study ------------------------------------------------------------------------------------
 
 
 def run(config: Any, run: Run) -> StudyResult:
     """Measure every law, the estimators made wrong, the degenerate cells, and differences."""
-    settings: EstimatorsConfig = config.estimators
+    settings: Estimators = config.estimators
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     longest = max(*settings.dimensions, settings.difference_dimension)
     centre, direction = jax.random.normal(jax.random.fold_in(key, 0), (2, longest), jnp.float32)
@@ -301,8 +293,261 @@ def run(config: Any, run: Run) -> StudyResult:
         "epsilons": {precision: list(sizes) for precision, sizes in EPSILONS.items()},
         "differences": differences,
     }
-    drawn = [
-        figures.relative_error(cells, settings.laws, settings.dimensions, settings.tangents),
-        figures.finite_differences(values, DIFFERENCES, DIRECTIONS, settings.difference_dimension),
+    return StudyResult(
+        values=values,
+        tables=[errors(cells), best_differences(differences)],
+        figures=[relative_error(cells, settings), finite_differences(differences, settings)],
+    )
+
+
+# --- what is claimed -----------------------------------------------------------------------------
+
+Values = Mapping[str, Any]
+
+
+def biases(values: Values) -> dict[str, list[float]]:
+    """Projections of the mean error, for every cell."""
+    return {
+        f"{name}, along {line}": cell[way]
+        for name, cell in values["cells"].items()
+        for way, line in (("along", "the gradient"), ("across", "a random direction"))
+    }
+
+
+def over_closed_form(cell: Values) -> list[float]:
+    """Relative mean squared error over what it should be."""
+    return [error / cell["closed_form"] for error in cell["error"]]
+
+
+def best(values: Values, precision: str, mode: str) -> float:
+    """Relative error of the slope at the best size, over that of central differences at theirs."""
+    found = values["differences"][precision]
+    return min(found[mode]) / min(found["central_difference"])
+
+
+def depth(errors: Sequence[float]) -> float:
+    """The lower end of a curve of errors over its lowest point."""
+    return min(errors[0], errors[-1]) / min(errors)
+
+
+def wrong(of: Callable[[Values], Any], name: str = "10% too long") -> Callable[[Values], Any]:
+    """What an estimator that was made wrong on purpose gives."""
+    return lambda values: of(values["controls"][name])
+
+
+TOO_LONG = "an estimate multiplied by 1.1 is wrong by 10%"
+CLAIMS = (
+    declare.fact(
+        "F1a",
+        "Forward gradients are unbiased, whatever the law of their tangents.",
+        biases,
+        quantity="mean error along a direction, over the length of the gradient",
+        region=(-0.02, 0.02),
+        reason="an equivalence within 2%, a fifth of the error that must be found",
+        fails={
+            "10% too long": (wrong(lambda cell: cell["along"]), TOO_LONG),
+            "clipped at 1": (
+                wrong(lambda cell: cell["along"], "clipped at 1"),
+                "cutting the slope to [-1, 1] biases the estimate",
+            ),
+        },
+        reported="unbiased",
+        where="abstract",
+        known="abstract",
+        statistic="mean",
+        source="paper",
+    ),
+    declare.fact(
+        "F1b",
+        "The relative mean squared error of a forward gradient is (d - 2 + κ) / k for independent "
+        "components of kurtosis κ, (d - 1) / k for the sphere and for coordinates, and d / k - 1 "
+        "for orthogonal tangents.",
+        lambda values: {name: over_closed_form(cell) for name, cell in values["cells"].items()},
+        quantity="relative mean squared error, over its closed form",
+        region=(0.98, 1.02),
+        reason="an equivalence within 2%; an estimate 10% too long is off by 21%",
+        fails={"10% too long": (wrong(over_closed_form), TOO_LONG)},
+        source="derived",
+        statistic="mean",
+    ),
+    declare.fact(
+        "F1c",
+        "With as many orthogonal tangents as parameters, a forward gradient is the gradient "
+        "itself.",
+        lambda values: {f"d=k={d}": error for d, error in values["orthogonal_square"].items()},
+        quantity=f"largest relative squared error of {EXACT_DRAWS} estimates in float64",
+        statistic="exact",
+        region=(-math.inf, 1e-20),
+        reason="rounding alone, squared, and room for the orthogonalisation",
+        fails={
+            "gaussian": (
+                lambda values: values["gaussian_square"],
+                "gaussian tangents have errors at k = d",
+            )
+        },
+        source="derived",
+    ),
+    declare.fact(
+        "F2a",
+        "Along its tangent a forward gradient is exact: forward-mode differentiation has no error "
+        "but rounding.",
+        lambda values: {"float32": values["differences"]["float32"]["jvp"]},
+        quantity="relative error of the slope in float32",
+        statistic="exact",
+        region=(-math.inf, 1e-5),
+        reason="a hundred roundings of float32",
+        fails={
+            "central difference": (
+                lambda values: min(values["differences"]["float32"]["central_difference"]),
+                "central differences of the best size are worse",
+            )
+        },
+        reported="exact",
+        where="abstract",
+        known="abstract",
+        source="paper",
+    ),
+    declare.fact(
+        "F2b",
+        "No size of a finite difference comes near to forward-mode differentiation.",
+        lambda values: {found: best(values, found, "jvp") for found in values["differences"]},
+        quantity="relative error of jvp, over that of central differences at their best size",
+        statistic="exact",
+        region=(-math.inf, 0.1),
+        reason="at least ten times better",
+        fails={
+            "forward difference": (
+                lambda values: best(values, "float32", "forward_difference"),
+                "one-sided differences do not beat central ones",
+            )
+        },
+        source="derived",
+    ),
+    declare.fact(
+        "F2c",
+        "Finite differences have a best size, far from which they fail either way.",
+        lambda values: {
+            f"{mode.replace('_', ' ')}, {precision}": depth(found[mode])
+            for precision, found in values["differences"].items()
+            for mode in DIFFERENCES
+        },
+        quantity="error at the better end of the range of sizes, over the error at the best size",
+        statistic="exact",
+        region=(10.0, math.inf),
+        reason="a valley, an order of magnitude deep from either side",
+        fails={
+            "jvp": (
+                lambda values: depth(values["differences"]["float32"]["jvp"]),
+                "jvp has no size to choose, so its curve is flat",
+            )
+        },
+        source="derived",
+    ),
+)
+
+
+# --- what is shown -------------------------------------------------------------------------------
+
+ERROR = "relative error"
+
+
+def mean(values: Sequence[float]) -> stats.Interval:
+    """The mean with its 95% interval."""
+    return stats.mean({"values": values}, CONFIDENCE)
+
+
+def measured_and_exact(
+    label: str, x: Sequence[float], samples: Sequence[Sequence[float]], exact: Sequence[float]
+) -> list[Series]:
+    """Means with their 95% intervals, and what they should be."""
+    found = [mean(sample) for sample in samples]
+    low, middle, high = ([getattr(f, name) for f in found] for name in ("low", "estimate", "high"))
+    return [
+        Series(label, x, middle, low, high, "points"),
+        Series(label, x, list(exact), style="theory"),
     ]
-    return StudyResult(values=values, tables=figures.tables(values), figures=drawn)
+
+
+def roots(series: Series) -> Series:
+    """The same of the roots of what was measured: errors for squared ones."""
+    low, high = (None if ends is None else np.sqrt(ends) for ends in (series.low, series.high))
+    return replace(series, y=np.sqrt(series.y), low=low, high=high)
+
+
+def relative_error(cells: Values, settings: Estimators) -> Figure:
+    """Relative error against k and against d, for every law, beside the closed forms."""
+    dimensions, most, fewest = settings.dimensions, max(settings.tangents), min(settings.tangents)
+    wide_enough = min((d for d in dimensions if d >= most), default=max(dimensions))
+    by_tangents, by_dimension = [], []
+    for law in settings.laws:
+        own = [cell for cell in cells.values() if cell["law"] == law]
+        for drawn, axis, chosen in (
+            (by_tangents, "tangents", [c for c in own if c["dimension"] == wide_enough]),
+            (by_dimension, "dimension", [c for c in own if c["tangents"] == fewest]),
+        ):
+            of = ([cell[name] for cell in chosen] for name in (axis, "error", "closed_form"))
+            drawn += map(roots, measured_and_exact(law, *of)) if chosen else []
+    title_k, title_d = f"{wide_enough} parameters", f"k = {fewest}"
+    return Figure(
+        "relative_error",
+        "The relative error of a forward gradient obeys its closed form",
+        "Root of the relative mean squared error, with 95% intervals (within the markers); dashed, "
+        "the closed form of each law of tangents.",
+        [
+            Panel(title_k, "averaged tangents k", ERROR, by_tangents, "log", "log"),
+            Panel(title_d, "parameters d", ERROR, by_dimension, "log", "log"),
+        ],
+    )
+
+
+def finite_differences(differences: Values, settings: Estimators) -> Figure:
+    """Relative error of the slope by each mode of differences, and by jvp, against their size."""
+    panels = []
+    for precision, found in differences.items():
+        sizes = EPSILONS[precision]
+        series = [Series(mode.replace("_", " "), sizes, found[mode]) for mode in DIFFERENCES]
+        series.append(Series("jvp, which has no size", sizes, found["jvp"] * len(sizes)))
+        panels.append(Panel(precision, "size of the difference", ERROR, series, "log", "log"))
+    return Figure(
+        "finite_differences",
+        "A forward gradient is exact along its tangent; a finite difference never is",
+        f"Relative error of the estimate along one tangent, root mean square of {DIRECTIONS}, "
+        f"against the size of the difference; {settings.difference_dimension} parameters.",
+        panels,
+    )
+
+
+def errors(cells: Values) -> Table:
+    """Errors of every cell."""
+    rows = [
+        [
+            *(cell["law"], cell["dimension"], cell["tangents"], cell["closed_form"]),
+            *(found.estimate, found.high - found.estimate),
+            *(float(np.mean(cell["along"])), float(np.mean(cell["across"]))),
+        ]
+        for cell in cells.values()
+        for found in [mean(cell["error"])]
+    ]
+    return Table(
+        "errors",
+        "Error of forward gradients",
+        ("law", "d", "k", "closed form", "relative MSE", "±", "bias along g", "bias across"),
+        rows,
+        "± is half a 95% interval; biases are projections of the mean error, over ||g||.",
+    )
+
+
+def best_differences(differences: Values) -> Table:
+    """Error of the slope at the best size of every difference."""
+    rows = [
+        [precision, mode.replace("_", " "), min(found[mode]), size]
+        for precision, found in differences.items()
+        for mode in (*DIFFERENCES, "jvp")
+        for size in [EPSILONS[precision][np.argmin(found[mode])] if mode != "jvp" else ""]
+    ]
+    return Table(
+        "differences",
+        "Relative error along one tangent, at the best size",
+        ("precision", "slope by", "relative error", "size"),
+        rows,
+    )

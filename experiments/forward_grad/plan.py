@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments.forward_grad.methods import METHODS
-from experiments.forward_grad.training import Task
+from experiments.forward_grad.training import METHODS, Task
 from jaxtrends.plan import Planned
 
 SPLITS = {  # side of an image; training, validation and test images
@@ -30,7 +28,7 @@ def operations(config: Any, methods: Sequence[str] = ()) -> Mapping[str, Any]:
     Those of the user's own ``methods`` are not known.
     """
     steps: dict[str, dict[str, float]] = {}
-    for name, task in _tasks(config):
+    for name, task in config.training.networks.items():
         network = _network(task, SPLITS[task.dataset or config.dataset][0])
         steps[name] = {m: _step(config, m, network) for m in _wanted(task, config, ())}
     return {"training": steps}
@@ -40,21 +38,13 @@ def parameters(config: Any) -> list[float]:
     """Of every network that is trained."""
     return [
         _network(task, SPLITS[task.dataset or config.dataset][0]).parameters
-        for _, task in _tasks(config)
+        for _, task in config.training.networks.items()
     ]
 
 
 def _training(config: Any, methods: Sequence[str]) -> Iterator[Planned]:
-    for name, task in _tasks(config):
+    for name, task in config.training.networks.items():
         yield from _task(name, task, config, methods)
-
-
-def _tasks(config: Any) -> Iterator[tuple[str, Task]]:
-    for name in config.training.tasks:
-        yield name, getattr(config.training, name)
-    for width in config.training.widths:
-        rung = dataclasses.replace(config.training.ladder, hidden=(width,), shared_rates=())
-        yield f"width {width}", rung
 
 
 def _wanted(task: Task, config: Any, methods: Sequence[str]) -> list[str]:
@@ -95,7 +85,7 @@ def _task(name: str, task: Task, config: Any, methods: Sequence[str]) -> Iterato
                     lanes=lanes,
                     steps=steps,
                     log_every=task.log_every,
-                    block=task.block,
+                    block=1,
                     operations=_step(config, method, network)
                     + validation * network.forward / task.log_every,
                     numbers=network.parameters,

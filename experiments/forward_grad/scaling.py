@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,10 +40,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.forward_grad import scaling_figures as figures
-from jaxtrends import estimators
-from jaxtrends.errors import Problem, require_positive
-from jaxtrends.study import Run, StudyResult
+from experiments.forward_grad.estimators import mean, measured_and_exact
+from jaxtrends import declare, estimators
+from jaxtrends.errors import Problem
+from jaxtrends.settings import PositiveInt, Sizes
+from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
 GROUPS = 20  # lanes are averaged in so many groups, whose means are the samples of every claim
 TARGET = 1e-3  # the loss to reach, as a fraction of the first
@@ -50,32 +52,46 @@ STARTS = ("1", "d")  # ||θ*||² in the regression
 
 
 @dataclass(frozen=True)
-class ScalingConfig:
+class Scaling:
     """How forward gradients slow down with the number of parameters."""
 
-    dimensions: tuple[int, ...] = (32, 128, 512)
+    dimensions: Sizes = (32, 128, 512)
     """Numbers of parameters of the quadratics."""
-    tangents: tuple[int, ...] = (1, 4, 16)
+    tangents: Sizes = (1, 4, 16)
     """Tangents averaged in one estimate."""
-    rank: int = 8
+    rank: PositiveInt = 8
     """Rank of the low-rank quadratics."""
-    draws: int = 2**18
+    draws: PositiveInt = 2**18
     """Tangents drawn for each quadratic: descents x steps x tangents."""
-    regression_dimensions: tuple[int, ...] = (8, 16, 32, 64)
+    regression_dimensions: Sizes = (8, 16, 32, 64)
     """Numbers of parameters of the linear regression."""
-    regression_multiples: tuple[int, ...] = (1, 4)
+    regression_multiples: Sizes = (1, 4)
     """Samples, in multiples of d² log(d)."""
-    regression_lanes: int = 60
+    regression_lanes: PositiveInt = 60
     """Regressions at the largest dimension; more at smaller ones, as 1/d; in whole twenties."""
 
+    def check(self, flag: str) -> None:
+        """Refuse dimensions without a logarithm, and a rank that is none.
 
-SMOKE = ScalingConfig(
+        Raises:
+            Problem: names the flag at fault.
+        """
+        if min(self.regression_dimensions) < 2:
+            raise Problem(f"--{flag}.regression-dimensions must be at least 2: log(1) is zero.")
+        if not 1 < self.rank <= min(self.dimensions):
+            raise Problem(
+                f"--{flag}.rank must lie between 2 and the smallest dimension, "
+                f"{min(self.dimensions)}, not {self.rank}."
+            )
+
+
+SMOKE = Scaling(
     dimensions=(32,),
     tangents=(1,),
     regression_dimensions=(8,),
     regression_multiples=(1,),
 )
-FULL = ScalingConfig(
+FULL = Scaling(
     dimensions=(32, 64, 128, 256, 512, 1024),
     tangents=(1, 4, 16, 64),
     draws=2**20,
@@ -84,30 +100,7 @@ FULL = ScalingConfig(
 )
 
 
-def check(config: ScalingConfig) -> None:
-    """Refuse settings that cannot be run.
-
-    Raises:
-        Problem: names the flag at fault.
-    """
-    for name in ("dimensions", "tangents", "regression_dimensions", "regression_multiples"):
-        numbers = getattr(config, name)
-        require_positive(**{f"scaling.{name}[{i}]": number for i, number in enumerate(numbers)})
-        if not numbers:
-            raise Problem(f"--scaling.{name.replace('_', '-')} must name at least one number.")
-    require_positive(
-        **{f"scaling.{name}": getattr(config, name) for name in ("draws", "regression_lanes")}
-    )
-    if min(config.regression_dimensions) < 2:
-        raise Problem("--scaling.regression-dimensions must be at least 2: log(1) is zero.")
-    if not 1 < config.rank <= min(config.dimensions):
-        raise Problem(
-            f"--scaling.rank must lie between 2 and the smallest dimension, "
-            f"{min(config.dimensions)}, not {config.rank}."
-        )
-
-
-# Quadratics
+# --- quadratics -----------------------------------------------------------------------------------
 
 
 def contraction(law: str, dimension: int, tangents: int) -> tuple[float, float]:
@@ -169,7 +162,7 @@ def random_basis(key: jax.Array, rank: int, dimension: int) -> jax.Array:
 
 def measure_descent(
     key: jax.Array,
-    config: ScalingConfig,
+    config: Scaling,
     dimension: int,
     *,
     law: str = "gaussian",
@@ -213,7 +206,7 @@ def measure_descent(
     }
 
 
-def measure_quadratics(key: jax.Array, config: ScalingConfig, run: Run) -> dict[str, Any]:
+def measure_quadratics(key: jax.Array, config: Scaling, run: Run) -> dict[str, Any]:
     """Every quadratic of the grid, and the controls at its smallest dimension."""
     smallest = config.dimensions[0]
     cells = [("isotropic", d, {"tangents": k}) for k in config.tangents for d in config.dimensions]
@@ -230,7 +223,7 @@ def measure_quadratics(key: jax.Array, config: ScalingConfig, run: Run) -> dict[
     return found
 
 
-# Linear regression
+# --- linear regression ----------------------------------------------------------------------------
 
 
 def best_steps(
@@ -290,7 +283,7 @@ def regress(
     return jax.lax.fori_loop(first, last, step, parameters)
 
 
-def measure_regression(key: jax.Array, config: ScalingConfig, dimension: int) -> dict[str, Any]:
+def measure_regression(key: jax.Array, config: Scaling, dimension: int) -> dict[str, Any]:
     """Excess risks of both methods: per start and number of samples, one value a group of lanes."""
     unit = dimension**2 * math.log(dimension)
     readings = {f"{m} d² log d": round(m * unit) for m in sorted(config.regression_multiples)}
@@ -328,12 +321,12 @@ def measure_regression(key: jax.Array, config: ScalingConfig, dimension: int) ->
     return found
 
 
-# The study
+# --- the study ------------------------------------------------------------------------------------
 
 
 def run(config: Any, run: Run) -> StudyResult:
     """Descend every quadratic, then every regression."""
-    scaling: ScalingConfig = config.scaling
+    scaling: Scaling = config.scaling
     key = jax.random.fold_in(jax.random.key(config.seed), 5)
     quadratics = measure_quadratics(jax.random.fold_in(key, 0), scaling, run)
     regression_key = jax.random.fold_in(key, 1)
@@ -341,11 +334,271 @@ def run(config: Any, run: Run) -> StudyResult:
         str(d): measure_regression(jax.random.fold_in(regression_key, d), scaling, d)
         for d in run.each("linear regression", scaling.regression_dimensions)
     }
-    drawn, tables = zip(
-        figures.quadratics(quadratics, scaling.tangents, scaling.rank),
-        figures.regression(regression),
-        strict=True,
-    )
     return StudyResult(
-        values={"quadratics": quadratics, "regression": regression}, tables=tables, figures=drawn
+        values={"quadratics": quadratics, "regression": regression},
+        tables=[steps_table(quadratics, scaling), factor_table(regression)],
+        figures=[steps_figure(quadratics, scaling), factor_figure(regression)],
+    )
+
+
+# --- what is claimed -----------------------------------------------------------------------------
+
+Values = Mapping[str, Any]
+
+
+def against_law(cell: Values) -> tuple[list[float], list[float]]:
+    """Measured steps beside the exact law's."""
+    return cell["steps"], [cell["exact"]] * GROUPS
+
+
+def only(values: Values, family: str) -> Values:
+    """The one cell of a control."""
+    (cell,) = values["quadratics"][family].values()
+    return cell
+
+
+def growth(cells: Values) -> tuple[np.ndarray, list[int]]:
+    """Steps with one tangent (groups, dimensions), and the dimensions."""
+    chosen = sorted(
+        (cell for cell in cells.values() if cell["tangents"] == 1),
+        key=lambda cell: cell["dimension"],
+    )
+    if len(chosen) < 3:
+        raise KeyError("three dimensions to fit a growth to")
+    steps = np.array([cell["steps"] for cell in chosen], np.float64).T
+    return steps, [cell["dimension"] for cell in chosen]
+
+
+def slopes(values: Values, family: str) -> np.ndarray:
+    """The log-log slope of the steps on d."""
+    steps, dimensions = growth(values["quadratics"][family])
+    return np.polyfit(np.log(dimensions), np.log(steps).T, 1)[0]
+
+
+def log_share(factors: np.ndarray, dimensions: Sequence[int]) -> np.ndarray:
+    """How much of a logarithm is in the growth of a factor with d: 0 for d, 1 for d log(d).
+
+    ``factors`` (groups, dimensions). The least-squares slope of log(factor) on log(d), on the
+    scale on which d has 0 and d log(d) has 1 over the same dimensions; (groups,).
+    """
+    logs = np.log(np.asarray(dimensions, np.float64))
+    centred = logs - logs.mean()
+    slopes = np.log(factors) @ centred / (centred @ centred)
+    of_the_law = np.log(logs) @ centred / (centred @ centred)
+    return (slopes - 1) / of_the_law
+
+
+def shares(values: Values) -> dict[str, np.ndarray]:
+    """The share of the logarithm in the growth of the excess-risk factor."""
+    regression = values["regression"]
+    dimensions = [int(name) for name in regression]
+    if len(dimensions) < 3:
+        raise KeyError("three dimensions to fit a growth to")
+    found = {}
+    for start in STARTS:
+        for name in regression[str(dimensions[0])][start]:
+            readings = [regression[str(d)][start][name] for d in dimensions]
+            factors = np.array([np.divide(r["forward"], r["backprop"]) for r in readings])
+            found[f"n = {name}, ||θ*||² = {start}"] = log_share(factors.T, dimensions)
+    return found
+
+
+def quadratic_share(values: Values, *, afar: bool) -> np.ndarray:
+    """That in the steps on the quadratic to a thousandth; or from afar, to lose a factor of d."""
+    steps, sizes = growth(values["quadratics"]["isotropic"])
+    return log_share(steps * np.log(sizes) if afar else steps, sizes)  # up to a constant
+
+
+def over_recursion(values: Values) -> dict[str, tuple[list[float], list[float]]]:
+    """The measured excess-risk factor beside the exact recursion's, at the most samples."""
+    found = {}
+    for d, starts in values["regression"].items():
+        reading = max(starts["1"].values(), key=lambda reading: reading["samples"])
+        exact = reading["exact"][0] / reading["exact"][1]
+        found[f"d={d}"] = reading["forward"], [exact * risk for risk in reading["backprop"]]
+    return found
+
+
+CLAIMS = (
+    declare.fact(
+        "F8a",
+        "On an isotropic quadratic at the best step, forward gradients multiply the mean loss by "
+        "(d + 1) / (k + d + 1) a step.",
+        lambda values: {
+            name: against_law(cell) for name, cell in values["quadratics"]["isotropic"].items()
+        },
+        quantity="steps to a thousandth of the first loss, over the exact law's",
+        statistic="paired ratio",
+        region=(0.98, 1.02),
+        reason="an equivalence within 2%: tangents 10% too long take 4.5% more steps and must fail",
+        passes={
+            "rademacher": (
+                lambda values: against_law(only(values, "rademacher")),
+                "another law of tangents must obey its own exact rate, 1 - 1/d at the step 1/d",
+            )
+        },
+        fails={
+            "tangents 10% too long": (
+                lambda values: against_law(only(values, "too long")),
+                "the same step with tangents of variance 1.21 is off the best step",
+            )
+        },
+        source="derived",
+    ),
+    declare.fact(
+        "F8b",
+        "At a fixed rank, however it is turned, the number of parameters does not slow forward "
+        "gradients down.",
+        lambda values: {"low rank": slopes(values, "low rank")},
+        quantity="log-log slope of the steps to a thousandth of the first loss on d",
+        region=(-0.05, 0.05),
+        reason="flat: within a twentieth of the slope of about one that full rank has",
+        fails={
+            "full rank": (
+                lambda values: slopes(values, "isotropic"),
+                "at full rank the steps grow about like d",
+            )
+        },
+        source="derived",
+        statistic="mean",
+    ),
+    declare.fact(
+        "F10a",
+        "In linear regression the excess risk of the forward gradient exceeds that of stochastic "
+        "gradient descent by a factor that grows like d log(d).",
+        shares,
+        quantity="share of the logarithm in the growth of the excess-risk factor with d (0: the "
+        "factor grows like d; 1: like d log d), both methods at their own best steps",
+        region=(0.5, 1.5),
+        reason="nearer to d log(d) than to d, and as near from above",
+        passes={
+            "quadratic from afar": (
+                functools.partial(quadratic_share, afar=True),
+                "on the isotropic quadratic, steps to lose a factor of d in the loss grow like "
+                "d log(d)",
+            )
+        },
+        fails={
+            "quadratic": (
+                functools.partial(quadratic_share, afar=False),
+                "on the isotropic quadratic, steps to lose a factor of a thousand grow like d",
+            )
+        },
+        source="critic",
+        reported="d² log(d) / n against d / n after n samples, for n ≳ d² log(d)",
+        where="abstract of Bos and Schmidt-Hieber (arXiv 2309.15001), an upper bound",
+        known="abstract",
+        statistic="mean",
+    ),
+    declare.fact(
+        "F10b",
+        "In linear regression at the best steps the excess-risk factor between forward gradient "
+        "and stochastic gradient descent is that of the exact recursion, which tends to d + 2.",
+        over_recursion,
+        quantity="excess-risk factor, over the exact recursion's, at the most samples from the "
+        "nearer start",
+        statistic="paired ratio",
+        region=(0.8, 1.25),
+        reason="a quarter either way, where a logarithm would be a factor of 2 to 4",
+        fails={},
+        source="derived",
+    ),
+)
+
+
+# --- what is shown -------------------------------------------------------------------------------
+
+
+def steps_figure(found: Values, scaling: Scaling) -> Figure:
+    """Steps to the target against d, for every number of tangents and at the fixed rank."""
+    families = {
+        f"k = {k}": [cell for cell in found["isotropic"].values() if cell["tangents"] == k]
+        for k in scaling.tangents
+    }
+    families[f"rank {scaling.rank}, k = 1"] = list(found["low rank"].values())
+    series = [
+        one
+        for label, cells in families.items()
+        for one in measured_and_exact(
+            label,
+            *([cell[name] for cell in cells] for name in ("dimension", "steps", "exact")),
+        )
+    ]
+    return Figure(
+        "steps_against_dimension",
+        "Forward gradients slow down with the rank, not with the number of parameters",
+        "Steps to a thousandth of the first loss at the best step size, with 95% intervals (mostly "
+        "within the markers); dashed, the exact law. Backpropagation needs one step everywhere.",
+        [Panel("Quadratics", "parameters d", "steps to 1e-3", series, "log", "log")],
+    )
+
+
+def steps_table(found: Values, scaling: Scaling) -> Table:
+    """Steps to the target of every quadratic."""
+    rows = [
+        [
+            *(rank, cell["dimension"], cell["tangents"], cell["exact"]),
+            *(steps.estimate, steps.high - steps.estimate, cell["typical"]),
+            cell["tangents"] * float(np.mean(cell["steps"])),
+        ]
+        for rank, family in (("d", "isotropic"), (scaling.rank, "low rank"))
+        for cell in found[family].values()
+        for steps in [mean(cell["steps"])]
+    ]
+    return Table(
+        "steps",
+        "Steps to a thousandth of the first loss",
+        ("rank", "d", "k", "exact law", "measured", "±", "typical descent", "jvps"),
+        rows,
+        "± is half a 95% interval. The typical descent is the median first passage, in steps; "
+        "jvps are measured steps times k.",
+    )
+
+
+def factor(reading: Values) -> tuple[list[float], float]:
+    """The excess-risk factor between the methods, one a group, and the exact recursion's."""
+    measured = np.divide(reading["forward"], reading["backprop"]).tolist()
+    return measured, reading["exact"][0] / reading["exact"][1]
+
+
+def factor_figure(found: Values) -> Figure:
+    """The excess-risk factor against d, from every start and after every number of samples."""
+    dimensions = [int(name) for name in found]
+    panels = []
+    for start, names in found[str(dimensions[0])].items():
+        series = []
+        for name in names:
+            measured, exact = zip(*(factor(of[start][name]) for of in found.values()), strict=True)
+            series += measured_and_exact(f"n = {name}", dimensions, measured, exact)
+        bound = [d * math.log(d) for d in dimensions]
+        series.append(Series("d log d", dimensions, bound, style="theory"))
+        title = f"Start at squared distance {start}"
+        panels.append(Panel(title, "parameters d", "excess-risk factor", series, "log", "log"))
+    return Figure(
+        "regression_factor",
+        "What the forward gradient loses to backpropagation in linear regression",
+        "Excess risk of the forward gradient over that of backpropagation on the same n samples, "
+        "each at its own best steps; through the points the exact recursion, beside them d log d.",
+        panels,
+    )
+
+
+def factor_table(found: Values) -> Table:
+    """The excess-risk factor of every regression."""
+    rows = [
+        [
+            *(start, int(d), name, reading["samples"]),
+            *(over.estimate, over.high - over.estimate, exact, exact / int(d)),
+        ]
+        for d, starts in found.items()
+        for start, readings in starts.items()
+        for name, reading in readings.items()
+        for measured, exact in [factor(reading)]
+        for over in [mean(measured)]
+    ]
+    return Table(
+        "regression",
+        "Excess risk, forward gradient over backpropagation",
+        ("||θ*||²", "d", "n", "samples", "factor", "±", "exact", "exact / d"),
+        rows,
     )

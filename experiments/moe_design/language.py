@@ -69,8 +69,6 @@ class Network:
     """Seeds of each tuning point."""
     seeds: int = 0
     """Reporting seeds; those of --seeds if 0."""
-    block: int = 1
-    """Lanes that run as one program."""
 
 
 # What every study's smoke trains: one program serves them all where nothing else differs.
@@ -120,7 +118,7 @@ def check(flag: str, network: Network, **mixture: Any) -> None:
     """
     choose("data", network.data, DATA)
     counts = ("clusters", "context", "training", "held_out", "batch", "steps", "log_every")
-    counts += ("tuning_seeds", "block")
+    counts = (*counts, "tuning_seeds")
     require_positive(**{f"{flag}.{name}": getattr(network, name) for name in counts})
     require_positive(**{f"{flag}.rates[{i}]": rate for i, rate in enumerate(network.rates)})
     if not network.rates or not any(network.layers):
@@ -227,7 +225,7 @@ def make_trainer(
     def init(key: jax.Array) -> models.Params:
         return _scaled(plain.init(key), router_scale)
 
-    model = models.Model(init if router_scale != 1 else plain.init, plain.apply)
+    model = replace(plain, init=init) if router_scale != 1 else plain
     watched = {
         "cross_entropy": transformer.next_token_loss,
         "squared_logsumexp": lambda outputs, labels: jnp.mean(
@@ -257,6 +255,7 @@ def make_trainer(
         step=lambda lane, state, data: of(lane).step(lane, state, data),
         evaluate=lambda lane, state, data: of(lane).evaluate(lane, state, data),
         test=test,
+        stacked=model.stacked,
     )
 
 
@@ -362,7 +361,6 @@ def train_arm(
         data,
         steps=network.steps,
         log_every=network.log_every,
-        block=network.block,
         test=test,
     )
     shape = (len(rates), len(seeds))

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from experiments.moe_scaling import (
     compute_to_quality,
-    compute_to_quality_claims,
+    config,
     dispatch,
-    dispatch_claims,
     distillation,
-    distillation_claims,
+    language,
     layout,
-    layout_claims,
-    plan,
-    planned,
     told,
 )
-from experiments.moe_scaling import config as settings
 from jaxtrends import experiment
 from jaxtrends.claims import Paper
-from jaxtrends.experiment import Experiment, Study
-
-SECONDS = {preset: planned.seconds(config) for preset, config in settings.PRESETS.items()}
-
-
-def _seconds(study: str) -> dict[str, float]:
-    return {preset: found[study] for preset, found in SECONDS.items()}
-
+from jaxtrends.comparison import Setting
+from jaxtrends.experiment import Experiment
 
 EXPERIMENT = Experiment(
     name="moe_scaling",
@@ -50,34 +40,12 @@ EXPERIMENT = Experiment(
     ),
     about="Mixtures of experts: how much training compute they save, and where their experts "
     "should stand.",
-    presets=settings.PRESETS,
+    presets=config.PRESETS,
     studies={
-        "compute_to_quality": Study(
-            "training compute that dense networks need over that of mixtures, for the same loss",
-            compute_to_quality.run,
-            compute_to_quality_claims.CLAIMS,
-            _seconds("compute_to_quality"),
-            timed=True,
-        ),
-        "layout": Study(
-            "experts in the first or second half, pyramid, residual, top-2",
-            layout.run,
-            layout_claims.CLAIMS,
-            _seconds("layout"),
-        ),
-        "distillation": Study(
-            "shallower students with a teacher, without, and with one that leaves",
-            distillation.run,
-            distillation_claims.CLAIMS,
-            _seconds("distillation"),
-        ),
-        "dispatch": Study(
-            "time of a layer that moves tokens by one-hot products, and by index",
-            dispatch.run,
-            dispatch_claims.CLAIMS,
-            _seconds("dispatch"),
-            timed=True,
-        ),
+        "compute_to_quality": compute_to_quality.STUDY,
+        "layout": layout.STUDY,
+        "distillation": distillation.STUDY,
+        "dispatch": dispatch.STUDY,
     },
     scale=told.scale,
     rigging="A task that is all memory favours parameters, and so experts: the lookup task is "
@@ -89,14 +57,15 @@ EXPERIMENT = Experiment(
     "preset full what is saved where there is nothing to divide by cluster stands beside; the "
     "empty places of experts are counted in a claim of their own.",
     departures=told.departures,
-    check=settings.check,
-    datasets=settings.datasets,
-    plan=plan.plan,
-    load=settings.load,
-    spread=settings.check_mesh,
+    datasets=config.datasets,
+    load=language.load,
+    spread=config.spread,
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the experiment."""
-    return experiment.main(EXPERIMENT, arguments)
+def main(
+    arguments: Sequence[str] | None = None,
+    methods: Mapping[str, Callable[[Setting], Any]] | None = None,
+) -> int:
+    """Run the experiment, with layouts of the user's own beside the paper's: name -> arm."""
+    return experiment.main(EXPERIMENT, arguments, methods)

@@ -1,104 +1,97 @@
 """A mixture of students: a shallower mixture that learns from a deeper one, for a while.
 
-One lane trains a teacher first, then four students of one layer less in lockstep, from one
+A teacher is trained first, at a rate of its own; then four students of one layer less, from one
 initialisation and on the same batches: without the teacher, with it to the end, with it up to a
 share of the steps (staged), and staged with a teacher that was never trained, as a control. The
 loss of a student is the cross-entropy of the next token plus alpha times the divergence of its
 predictions from its teacher's. One learning rate serves all four, chosen for the student without a
-teacher; the teacher has its own, fixed.
+teacher. Students differ in numbers alone, and so share one program.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from annotated_types import Gt, Lt
 
-from experiments.moe_scaling import arms
-from experiments.moe_scaling import distillation_figures as figures
-from experiments.moe_scaling.arms import Network, Schedule, Texts
-from jaxtrends import optimizers, train, transformer
-from jaxtrends.errors import Problem, choose, require_positive
-from jaxtrends.moe import Mixture
-from jaxtrends.study import Run, StudyResult
+from experiments.moe_scaling import language
+from experiments.moe_scaling.language import LOSS, Network, Schedule, loss
+from jaxtrends import charts, declare, optimizers, train, transformer
+from jaxtrends.comparison import Arm, Comparison, Setting
+from jaxtrends.declare import ABOVE_ZERO, BELOW_ZERO
+from jaxtrends.errors import Problem
+from jaxtrends.settings import Name, PositiveFloat, PositiveInt
+from jaxtrends.study import Run
 from jaxtrends.transformer import Transformer
 
 PyTree = Any
 STUDENTS = ("none", "full", "staged", "untrained_teacher")
+READ = ("lookup", "english")
+NEVER = jnp.iinfo(jnp.int32).max
 
 
 @dataclass(frozen=True)
-class DistillationConfig:
+class Distillation:
     """Teacher and students."""
 
-    task: str = "lookup"
+    task: Name[READ] = "lookup"
     """What is learned: lookup or english."""
-    experts: int = 8
+    experts: PositiveInt = 8
     """Experts of every layer."""
-    teacher_steps: int = 1000
+    teacher_steps: PositiveInt = 1000
     """Steps of the teacher, a multiple of --log-every."""
-    teacher_rate: float = 3e-3
+    teacher_rate: PositiveFloat = 3e-3
     """Learning rate of the teacher."""
-    alpha: float = 1.0
+    alpha: PositiveFloat = 1.0
     """Weight of the divergence from the teacher."""
-    until: float = 0.6
+    until: Annotated[float, Gt(0), Lt(1)] = 0.6
     """Share of the students' steps after which the staged ones leave their teacher."""
     network: Network = field(default_factory=Network)
     """Sizes of the teacher; students have one layer less."""
     schedule: Schedule = field(default_factory=Schedule)
     """Training of the students; the grid is that of the student without a teacher."""
 
+    def check(self, flag: str) -> None:
+        """Refuse a teacher that no student can be shallower than, and steps between log points.
 
-def networks_of(config: DistillationConfig, texts: Texts) -> tuple[Transformer, Transformer]:
-    """Teacher and student."""
+        Raises:
+            Problem: names the flags.
+        """
+        if self.network.layers < 2:
+            raise Problem(
+                "A student has one layer less than its teacher, which therefore needs two: raise "
+                f"--{flag}.network.layers."
+            )
+        if self.teacher_steps % self.schedule.log_every:
+            raise Problem(
+                f"--{flag}.teacher-steps {self.teacher_steps} is not a multiple of "
+                f"--{flag}.schedule.log-every {self.schedule.log_every}."
+            )
 
-    def made(layers: int) -> Transformer:
-        network = config.network
-        mixture = Mixture(capacity_factor=network.capacity_factor)
-        experts = (config.experts,) * layers
-        return arms.sizes(
-            config.task, texts, network, config.schedule, experts, network.hidden, mixture
-        )
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The one task."""
+        return (self.task,)
 
-    return made(config.network.layers), made(config.network.layers - 1)
+    @property
+    def leaves(self) -> int:
+        """Steps of the students after which the staged ones leave their teacher."""
+        return round(self.until * self.schedule.steps)
 
 
-def check(config: DistillationConfig, texts: Texts) -> None:
-    """Refuse what cannot be run.
+# --- arms ----------------------------------------------------------------------------------------
 
-    Raises:
-        Problem: names the flag at fault.
-    """
-    choose("task", config.task, ("lookup", "english"))
-    arms.check_texts(texts, (config.task,))
-    require_positive(
-        **{
-            "distillation.experts": config.experts,
-            "distillation.teacher-steps": config.teacher_steps,
-            "distillation.teacher-rate": config.teacher_rate,
-            "distillation.alpha": config.alpha,
-        }
-    )
-    if config.network.layers < 2:
-        raise Problem(
-            "A student has one layer less than its teacher, which therefore needs two: raise "
-            "--distillation.network.layers."
-        )
-    if not 0 < config.until < 1:
-        raise Problem(
-            f"--distillation.until must lie between 0 and 1, not {config.until}: full and no "
-            "distillation are trained anyway."
-        )
-    if config.teacher_steps % config.schedule.log_every:
-        raise Problem(
-            f"--distillation.teacher-steps {config.teacher_steps} is not a multiple of "
-            f"--distillation.schedule.log-every {config.schedule.log_every}."
-        )
-    teacher, student = networks_of(config, texts)
-    arms.check("distillation", texts, config.schedule, {"teacher": teacher, "student": student})
+
+def network(setting: Setting, arm: str) -> Transformer:
+    """The teacher's network, or a student's."""
+    layers = setting.part.network.layers - (arm != "teacher")
+    return language.network(setting, (setting.part.experts,) * layers)
 
 
 def divergence(student: jax.Array, teacher: jax.Array) -> jax.Array:
@@ -110,147 +103,145 @@ def divergence(student: jax.Array, teacher: jax.Array) -> jax.Array:
     return jnp.mean(jnp.sum(jnp.exp(known) * (known - jax.nn.log_softmax(student)), axis=-1))
 
 
-def trainer_of(config: DistillationConfig, texts: Texts) -> train.Trainer:
-    """Teacher, then students, as one trainer; its steps are those of both one after the other."""
-    schedule = config.schedule
-    teacher_network, student_network = networks_of(config, texts)
-    teach = transformer.transformer(teacher_network)
-    learn = transformer.transformer(student_network)
-    loss = transformer.language_loss(schedule.balance, schedule.z)
+@cache
+def students(
+    teacher: Transformer, student: Transformer, schedule: Schedule, alpha: float, seen: int
+) -> train.Trainer:
+    """Students whose lane starts with their teacher's parameters.
+
+    A lane ``leaves`` its teacher after so many steps; where it is ``misled``, the teacher is one
+    that was never trained. Batches go on where those of the teacher's ``seen`` steps ended.
+    """
+    teach, learn = transformer.transformer(teacher), transformer.transformer(student)
+    own_loss = transformer.language_loss(schedule.balance, schedule.z)
     adam = optimizers.adam(schedule.warm_up)
-    staged, never = round(config.until * schedule.steps), jnp.iinfo(jnp.int32).max
-    leave = jnp.asarray([0, never, staged, staged], jnp.int32)  # in the order of STUDENTS
-    untrained = jnp.asarray([False, False, False, True])
 
     def init(lane: PyTree, data: PyTree) -> PyTree:
         key, _, noise = train.streams(lane["seed"])
-        teacher, student = teach.init(key), learn.init(key)
+        untrained, misled = teach.init(jax.random.fold_in(noise, 0)), lane["misled"] > 0
         return {
-            "teacher": _with_memory(teacher, adam(_teacher_lane(config))),
-            "untrained": teach.init(jax.random.fold_in(noise, 0)),
-            "students": jax.vmap(lambda _: _with_memory(student, adam(lane)))(leave),
+            **train.learner(learn.init(key), adam(lane)),
+            "teacher": jax.tree.map(partial(jnp.where, misled), untrained, lane["start"]),
             "step": jnp.zeros((), jnp.int32),
         }
 
     def step(lane: PyTree, state: PyTree, data: PyTree) -> tuple[PyTree, train.Metrics]:
-        _, order, _ = train.streams(lane["seed"])
-        inputs, labels = data["train"]
-        rows = jax.random.randint(
-            jax.random.fold_in(order, state["step"]),
-            (schedule.batch_size,),
-            0,
-            labels.shape[0],
-            jnp.int32,
-        )
-        batch = inputs[rows], labels[rows]
-        state = jax.lax.cond(
-            state["step"] < config.teacher_steps, of_teacher, of_students, lane, state, batch
-        )
-        return {**state, "step": state["step"] + 1}, {}
+        inputs, labels = train.drawn(lane, seen + state["step"], data["train"], schedule.batch_size)
+        known = teach.apply(state["teacher"], inputs)[0]
+        helped = state["step"] < lane["leaves"]
+        weight = jnp.where(helped, jnp.float32(alpha), jnp.float32(0))
 
-    def of_teacher(lane: PyTree, state: PyTree, batch: PyTree) -> PyTree:
         def of(params: PyTree) -> jax.Array:
-            return loss(teach.apply(params, batch[0]), batch[1])
+            outputs = learn.apply(params, inputs)
+            return own_loss(outputs, labels) + weight * divergence(outputs[0], known)
 
-        return {**state, "teacher": _descend(of, state["teacher"], adam(_teacher_lane(config)))}
-
-    def of_students(lane: PyTree, state: PyTree, batch: PyTree) -> PyTree:
-        known = teach.apply(state["teacher"]["params"], batch[0])[0]
-        guessed = teach.apply(state["untrained"], batch[0])[0]
-        done = state["step"] - config.teacher_steps
-
-        def one(student: PyTree, leaves: jax.Array, misled: jax.Array) -> PyTree:
-            weight = jnp.where(done < leaves, jnp.float32(config.alpha), jnp.float32(0))
-            teacher = jnp.where(misled, guessed, known)
-
-            def of(params: PyTree) -> jax.Array:
-                outputs = learn.apply(params, batch[0])
-                return loss(outputs, batch[1]) + weight * divergence(outputs[0], teacher)
-
-            return _descend(of, student, adam(lane))
-
-        return {**state, "students": jax.vmap(one)(state["students"], leave, untrained)}
+        learned = train.descend(jax.grad(of)(state["params"]), state, adam(lane))
+        return {**state, **learned, "step": state["step"] + 1}, {}
 
     def score(name: str) -> Callable[[PyTree, PyTree, PyTree], train.Metrics]:
         def scores(lane: PyTree, state: PyTree, data: PyTree) -> train.Metrics:
             inputs, labels = data[name]
-
-            def one(params: PyTree) -> jax.Array:
-                return transformer.next_token_loss(learn.apply(params, inputs), labels)
-
-            students = jax.vmap(one)(state["students"]["params"])
-            outputs = teach.apply(state["teacher"]["params"], inputs)
-            losses = [transformer.next_token_loss(outputs, labels), *students]
-            names = (f"{name}_{who}" for who in ("teacher", *STUDENTS))
-            return dict(zip(names, losses, strict=True))
+            outputs = learn.apply(state["params"], inputs)
+            return {f"{name}_cross_entropy": transformer.next_token_loss(outputs, labels)}
 
         return scores
 
-    return train.Trainer(init, step, score("validation"), score("test"))
-
-
-def _teacher_lane(config: DistillationConfig) -> dict[str, jax.Array]:
-    return {"learning_rate": jnp.float32(config.teacher_rate)}
-
-
-def _with_memory(params: PyTree, optimizer: Any) -> PyTree:
-    with jax.numpy_dtype_promotion("standard"):  # Optax mixes Python and array numbers
-        return {"params": params, "optimizer": optimizer.init(params)}
-
-
-def _descend(loss: Callable[[PyTree], jax.Array], learner: PyTree, optimizer: Any) -> PyTree:
-    gradient = jax.grad(loss)(learner["params"])
-    with jax.numpy_dtype_promotion("standard"):
-        update, memory = optimizer.update(gradient, learner["optimizer"], learner["params"])
-    params = jax.tree.map(jnp.add, learner["params"], update)
-    return {"params": params, "optimizer": memory}
-
-
-def run(config: Any, run: Run) -> StudyResult:
-    """Tune the students' rate, then train teachers and students on the reporting seeds."""
-    chosen: DistillationConfig = config.distillation
-    schedule, found = chosen.schedule, run.dataset(chosen.task)
-    whole = replace(
-        schedule,
-        steps=chosen.teacher_steps + schedule.steps,
-        tuning_steps=chosen.teacher_steps + schedule.tuning_steps,
+    return train.Trainer(
+        init, step, score("validation"), score("test"), stacked=transformer.with_experts
     )
-    trainer = trainer_of(chosen, config.texts)
-    data = arms.splits(found, config.texts.held_out)
-    tuned, metrics = arms.train_arm(
-        chosen.task, "students", trainer, whole, data, config, run, judged="validation_none"
-    )
-    before = chosen.teacher_steps // schedule.log_every
-    curves = {
-        f"{chosen.task}/{who}/validation_cross_entropy": metrics[f"validation_{who}"][:, before:]
-        for who in STUDENTS
-    }
-    leave = round(chosen.until * schedule.steps) // schedule.log_every  # the last point before
-    teacher, student = networks_of(chosen, config.texts)
-    values = {
-        **tuned,
-        "floor": found.floor,
-        "seeds": arms.reporting_seeds(config),
-        "tuning_seeds": arms.tuning_seeds(config, schedule),
-        chosen.task: {"log_every": schedule.log_every, "seeds": arms.reporting_seeds(config)},
-        "teacher": {
-            **arms.cost(teacher),
-            "final_loss": arms.final(metrics["validation_teacher"]),
+
+
+def made(arm: str, setting: Setting) -> Arm:
+    """The teacher, or a student after it."""
+    part, (teacher, mine) = setting.part, (network(setting, name) for name in ("teacher", arm))
+    if arm == "teacher":
+        return language.arm(setting, teacher, steps=part.teacher_steps, rate=part.teacher_rate)
+    return Arm(
+        students(teacher, mine, part.schedule, part.alpha, part.teacher_steps),
+        numbers={
+            "leaves": {"none": 0, "full": NEVER}.get(arm, part.leaves),
+            "misled": int(arm == "untrained_teacher"),
         },
-        "student": arms.cost(student),
-        "leave_step": leave * schedule.log_every,
-        "students": {
-            who: {
-                "final_loss": arms.final(curves[f"{chosen.task}/{who}/validation_cross_entropy"]),
-                "loss_at_leave": metrics[f"validation_{who}"][:, before + max(leave, 1) - 1],
-                "test_loss": metrics[f"test_{who}"],
-            }
-            for who in STUDENTS
-        },
-    }
-    return StudyResult(
-        values=values,
-        curves=curves,
-        tables=[figures.outcomes(values)],
-        figures=[figures.curves(chosen.task, values, curves, schedule.log_every)],
+        facts=language.facts(setting, mine),
+        rate_of="" if arm == "none" else "none",
+        after="teacher",
     )
+
+
+# --- what is claimed and drawn -------------------------------------------------------------------
+
+
+def facts(setting: Setting, run: Run) -> dict[str, Any]:
+    """What is known of the task, and the last log point before the staged students leave."""
+    each = setting.part.schedule.log_every
+    return {**language.floor(setting, run), "leave_step": setting.part.leaves // each * each}
+
+
+def at_leave(task: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The teacher's final loss, and every student's when the staged ones leave."""
+    point = max(task["leave_step"] // task["log_every"], 1) - 1
+    return {
+        "teacher": task["arms"]["teacher"]["metrics"][LOSS],
+        "arms": {who: {"loss_at_leave": curves[f"{who}/{LOSS}"][:, point]} for who in STUDENTS},
+    }
+
+
+CLAIMS = (
+    declare.compare(
+        "D6a",
+        "A student of one layer less ends at a lower loss if a teacher helps it for the first part "
+        "of its training.",
+        "staged",
+        "none",
+        on=LOSS,
+        quantity="final validation loss of staged distillation - that without a teacher (nats a "
+        "token)",
+        region=BELOW_ZERO,
+        reason="0 is a teacher that does not matter",
+        fails={"untrained_teacher": "a teacher that knows nothing must not help its student"},
+        where="Section 4.2, Figure 5",
+    ),
+    declare.derive(
+        "D6b",
+        "A teacher that stays to the end harms: the student ends at a higher loss than one whose "
+        "teacher left.",
+        lambda task: (loss(task, "full"), loss(task, "staged")),
+        quantity="final validation loss of full distillation - that of staged (nats a token)",
+        statistic="paired difference",
+        region=ABOVE_ZERO,
+        reason="0 is a teacher that may as well stay",
+        fails={
+            "a teacher that left": (
+                lambda task: (loss(task, "staged"), loss(task, "none")),
+                "one that leaves must not harm as well, or it is not the staying that does",
+            )
+        },
+        reported="distillation hurts after about 400,000 steps",
+        where="Section 4.2, Figure 5",
+    ),
+)
+
+
+def leaving(task: Mapping[str, Any]) -> dict[str, float]:
+    """A mark where the staged students leave."""
+    return {"staged ones leave": float(task["leave_step"])}
+
+
+STUDY = Comparison(
+    about="shallower students with a teacher, without, and with one that leaves",
+    arms={arm: partial(made, arm) for arm in ("teacher", *STUDENTS)},
+    metric="cross_entropy",
+    unit="nats a token",
+    data=language.splits,
+    facts=facts,
+    also=at_leave,
+    claims=CLAIMS,
+    figures=(
+        charts.marked(
+            charts.over(arms=STUDENTS, rule="teacher", title="Students of a mixture"), leaving
+        ),
+        charts.marked(charts.difference(STUDENTS[1:], "none"), leaving),
+    ),
+    more=(LOSS, "loss_at_leave"),
+    seconds={"smoke": 50, "default": 333, "full": 237, "large": 2e7},
+)

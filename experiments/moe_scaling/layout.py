@@ -13,177 +13,240 @@ trained; and the order of the halves is drawn over the steps, since it may hang 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from experiments.moe_scaling import arms
-from experiments.moe_scaling import layout_figures as figures
-from experiments.moe_scaling.arms import Network, Schedule, Texts
-from jaxtrends.errors import Problem, choose, require_positive
-from jaxtrends.moe import Mixture
-from jaxtrends.study import Run, StudyResult
+from experiments.moe_scaling import language
+from experiments.moe_scaling.language import LOSS, TASKS, Network, Schedule, loss
+from jaxtrends import charts, declare
+from jaxtrends.claims import Claim
+from jaxtrends.comparison import Arm, Comparison, Setting
+from jaxtrends.declare import ABOVE_ZERO, BELOW_ZERO, Quantity, TaskView
+from jaxtrends.errors import Problem
+from jaxtrends.settings import Names, PositiveInt
 from jaxtrends.transformer import Transformer
 
-ARMS = {
-    "dense": "dense",
-    "first_half": "first half",
-    "second_half": "second half",
-    "uniform": "E in every layer",
-    "uniform_4x": "4E in every layer",
-    "pyramid": "pyramid, E and 2E",
-    "residual": "residual, E",
-    "pyramid_residual": "pyramid and residual",
-    "top_2": "top-2, half width",
-    "residual_half": "residual, half width",
-}
 
+def uniform(layers: int, experts: int, broad: int) -> tuple[int, ...]:
+    """E experts in every layer."""
+    return (experts,) * layers
+
+
+def pyramid(layers: int, experts: int, broad: int) -> tuple[int, ...]:
+    """E experts in every layer, and 2E in the topmost ones."""
+    return (experts,) * (layers - broad) + (2 * experts,) * broad
+
+
+LAYOUTS = {  # n layers, E experts, the topmost layers of a pyramid -> experts from the lowest up
+    "dense": lambda n, e, p: (0,) * n,
+    "first_half": lambda n, e, p: (e,) * (n // 2) + (0,) * (n - n // 2),
+    "second_half": lambda n, e, p: (0,) * (n - n // 2) + (e,) * (n // 2),
+    "uniform": uniform,
+    "uniform_4x": lambda n, e, p: (4 * e,) * n,
+    "pyramid": pyramid,
+    "residual": uniform,
+    "pyramid_residual": pyramid,
+    "top_2": uniform,
+    "residual_half": uniform,
+}
 HALVES = ("dense", "first_half", "second_half")
+CLOSED = 0.8  # share of the gap between E and 4E experts that must be closed
+MARGIN = 0.02  # nats
 
 
 @dataclass(frozen=True)
-class LayoutConfig:
+class Layout:
     """Which layouts are trained on what."""
 
-    tasks: tuple[str, ...] = ("lookup", "two_names")
+    tasks: Names[TASKS] = ("lookup", "two_names")
     """Tasks: lookup, one_cluster, two_names, english. All layouts are trained on the first, the
     halves and the dense network on the others."""
-    arms: tuple[str, ...] = ("dense", "first_half", "second_half")
+    arms: Names[LAYOUTS] = HALVES
     """Layouts: dense, first_half, second_half, uniform, uniform_4x, pyramid, residual,
     pyramid_residual, top_2, residual_half."""
-    experts: int = 8
+    experts: PositiveInt = 8
     """Experts of a mixture layer, E."""
-    pyramid_layers: int = 1
+    pyramid_layers: PositiveInt = 1
     """The topmost layers that hold 2E experts in a pyramid (2 of 12 in the paper)."""
     network: Network = field(default_factory=Network)
     """Sizes."""
     schedule: Schedule = field(default_factory=Schedule)
     """Training."""
 
+    def check(self, flag: str) -> None:
+        """Refuse layers that have no halves, and a width that has none.
 
-def experts_of(arm: str, layers: int, experts: int, pyramid_layers: int) -> tuple[int, ...]:
-    """Experts in every layer of a layout, from the lowest up; 0 for a dense layer."""
-    half, below = layers // 2, layers - pyramid_layers
-    return {
-        "dense": (0,) * layers,
-        "first_half": (experts,) * half + (0,) * (layers - half),
-        "second_half": (0,) * (layers - half) + (experts,) * half,
-        "uniform_4x": (4 * experts,) * layers,
-        "pyramid": (experts,) * below + (2 * experts,) * pyramid_layers,
-        "pyramid_residual": (experts,) * below + (2 * experts,) * pyramid_layers,
-    }.get(arm, (experts,) * layers)
+        Raises:
+            Problem: names the flag to raise.
+        """
+        layers, hidden = self.network.layers, self.network.hidden
+        if layers < 2 or self.pyramid_layers >= layers:
+            raise Problem(
+                f"{layers} layers have no two halves with {self.pyramid_layers} broader ones at "
+                f"the top: raise --{flag}.network.layers."
+            )
+        if hidden % 2:
+            raise Problem(f"--{flag}.network.hidden {hidden} cannot be halved.")
 
 
-def network_of(arm: str, task: str, config: LayoutConfig, texts: Texts) -> Transformer:
-    """An arm's network on a task."""
-    network = config.network
-    mixture = Mixture(
-        top=2 if arm == "top_2" else 1,
+# --- arms ----------------------------------------------------------------------------------------
+
+
+def network(setting: Setting, arm: str) -> Transformer | None:
+    """A layout's network on a task; None where the task does not train it."""
+    part = setting.part
+    if setting.task != part.tasks[0] and arm not in HALVES:
+        return None
+    mixture: dict[str, Any] = {"residual": "residual" in arm}
+    if arm == "top_2":
         # Two choices of half the width take twice the places for the same arithmetic.
-        capacity_factor=network.capacity_factor * (2 if arm == "top_2" else 1),
-        residual="residual" in arm,
-    )
+        mixture |= {"top": 2, "capacity_factor": 2 * part.network.capacity_factor}
     halved = arm in ("top_2", "residual_half")
-    return arms.sizes(
-        task,
-        texts,
-        network,
-        config.schedule,
-        experts_of(arm, network.layers, config.experts, config.pyramid_layers),
-        network.hidden // 2 if halved else network.hidden,
-        mixture,
+    return language.network(
+        setting,
+        LAYOUTS[arm](part.network.layers, part.experts, part.pyramid_layers),
+        part.network.hidden // 2 if halved else part.network.hidden,
+        **mixture,
     )
 
 
-def arms_of(task: str, config: LayoutConfig) -> list[str]:
-    """The layouts that a task trains: all on the first task, the halves on the others."""
-    allowed = ARMS if task == config.tasks[0] else HALVES
-    return [arm for arm in ARMS if arm in config.arms and arm in allowed]
+def made(arm: str, setting: Setting) -> Arm | None:
+    """A layout as an arm."""
+    found = network(setting, arm)
+    return None if found is None else language.arm(setting, found)
 
 
-def check(config: LayoutConfig, texts: Texts) -> None:
-    """Refuse what cannot be run.
+# --- what is claimed -----------------------------------------------------------------------------
 
-    Raises:
-        Problem: names the flag at fault.
-    """
-    for arm in config.arms:
-        choose("layout", arm, ARMS)
-    arms.check_texts(texts, config.tasks)
-    require_positive(
-        **{
-            "layout.experts": config.experts,
-            "layout.pyramid-layers": config.pyramid_layers,
-            "layout.network.layers": config.network.layers,
-        }
-    )
-    if config.network.layers < 2 or config.pyramid_layers >= config.network.layers:
-        raise Problem(
-            f"{config.network.layers} layers have no two halves with {config.pyramid_layers} "
-            "broader ones at the top: raise --layout.network.layers."
-        )
-    if config.network.hidden % 2:
-        raise Problem(f"--layout.network.hidden {config.network.hidden} cannot be halved.")
-    for task in config.tasks:
-        networks = {arm: network_of(arm, task, config, texts) for arm in config.arms}
-        arms.check("layout", texts, config.schedule, networks)
+DENSE = "a dense network must not pass for the layout"
 
 
-def run_task(task: str, config: Any, run: Run) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Train every layout on a task: its values and its curves."""
-    chosen = config.layout
-    found = run.dataset(task)
-    data = arms.splits(found, config.texts.held_out)
-    values: dict[str, Any] = {
-        "floor": found.floor,
-        "steps": chosen.schedule.steps,
-        "log_every": chosen.schedule.log_every,
-        "tokens_per_step": chosen.schedule.batch_size * config.texts.context,
-        "seeds": arms.reporting_seeds(config),
-        "tuning_seeds": arms.tuning_seeds(config, chosen.schedule),
-        "arms": {},
-    }
-    curves = {}
-    for arm in arms_of(task, chosen):
-        network = network_of(arm, task, chosen, config.texts)
-        trainer = arms.trainer_of(network, chosen.schedule)
-        tuned, metrics = arms.train_arm(
-            task, f"{arm} layout", trainer, chosen.schedule, data, config, run
-        )
-        values["arms"][arm] = {
-            "experts": network.experts,
-            **arms.cost(network),
-            **tuned,
-            **arms.outcome(metrics),
-        }
-        for name, curve in metrics.items():
-            if curve.ndim == 2:
-                curves[f"{task}/{arm}/{name}"] = curve
-    return values, curves
-
-
-def run(config: Any, run: Run) -> StudyResult:
-    """Train all layouts on all tasks."""
-    tasks: dict[str, Any] = {}
-    curves: dict[str, np.ndarray] = {}
-    for task in config.layout.tasks:
-        tasks[task], found = run_task(task, config, run)
-        curves.update(found)
-    return StudyResult(
-        values={"tasks": tasks, "step_flops": _step_flops(tasks)},
-        curves=curves,
-        tables=[figures.outcomes(tasks)],
-        figures=[
-            *(figures.halves(name, task, curves) for name, task in tasks.items()),
-            figures.parameters(tasks),
-        ],
+def halves(id: str, task: str, where: str) -> Claim:
+    """Second half against first half, on one task."""
+    return declare.compare(
+        id,
+        "Experts in the second half of the layers give a lower loss than in the first half, "
+        f"{where}.",
+        "second_half",
+        "first_half",
+        on=LOSS,
+        quantity="final validation loss of second half - that of first half (nats a token), task "
+        f"{task}",
+        region=BELOW_ZERO,
+        reason="the sign is all that the paper's figure shows",
+        fails={"dense": DENSE},
+        tasks=(task,),
+        where="Section 4.1.1, Figure 2, left",
     )
 
 
-def _step_flops(tasks: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    return {
-        name: {arm: a["operations"] * task["tokens_per_step"] for arm, a in task["arms"].items()}
-        for name, task in tasks.items()
-    }
+def closed(arm: str) -> Quantity:
+    """By how much more than `CLOSED` of the gap from E to 4E experts an arm closes, in nats."""
+
+    def beyond(task: TaskView) -> np.ndarray:
+        few, many = loss(task, "uniform"), loss(task, "uniform_4x")
+        return (few - loss(task, arm)) - CLOSED * (few - many)
+
+    return beyond
+
+
+def no_gap(task: TaskView) -> str:
+    """What keeps a gap from being closed: there is none."""
+    gap = np.mean(loss(task, "uniform") - loss(task, "uniform_4x"))
+    return "" if gap > 0 else "4E experts are no better than E, so there is no gap"
+
+
+def closing(id: str, arm: str, words: str, **declared: Any) -> Claim:
+    """An arm closes most of the gap between E and 4E experts."""
+    return declare.derive(
+        id,
+        f"{words} closes most of the gap in loss between E and 4E experts in every layer.",
+        closed(arm),
+        quantity=f"loss of E experts - that of the layout - {CLOSED} x (loss of E experts - loss "
+        "of 4E experts), final validation loss (nats a token)",
+        region=ABOVE_ZERO,
+        reason=f"0 is a gap closed by {CLOSED:.0%}, which leaves the layout nearer to 4E than to E",
+        fails={"dense": (closed("dense"), DENSE)},
+        doubt=no_gap,
+        **declared,
+    )
+
+
+CLAIMS = (
+    halves("D3a", "lookup", "on lookups that one layer can do"),
+    halves("D3b", "two_names", "on lookups whose table a layer must work out first"),
+    halves("D3c", "english", "on English text as bytes"),
+    declare.compare(
+        "D4a",
+        "A dense layer and one expert are on par with two experts, at equal arithmetic.",
+        "residual_half",
+        "top_2",
+        on=LOSS,
+        quantity="final validation loss of dense layer and expert - that of top-2, all of half the "
+        "hidden width (nats a token)",
+        region=(-MARGIN, MARGIN),
+        reason="twice the gap of about 0.01 that the paper counts as no difference elsewhere",
+        fails={"dense": DENSE},
+        where="Section 4.1.1, Figure 2, right",
+    ),
+    declare.untestable(
+        "D4b",
+        "A dense layer and one expert train more than 10 % faster than two experts.",
+        "The gain is in communication between devices, of which one machine has none.",
+        quantity="time of a training step, relative",
+        statistic="paired ratio",
+        region=(1.1, math.inf),
+        reason="the paper's figure",
+        reported="more than 10 % faster",
+        where="Section 4.1.1",
+    ),
+    closing(
+        "D5a",
+        "pyramid_residual",
+        "A pyramid with a dense layer beside each mixture",
+        reported="loss of 4B parameters within about 0.01 of that of 13B (350M base)",
+        where="Section 4.1.4, Figure 4",
+    ),
+    closing("D5b", "pyramid", "A pyramid alone"),
+    closing("D5c", "residual", "A dense layer beside each mixture alone"),
+    declare.derive(
+        "D5d",
+        "That pyramid has at most six tenths of the parameters of 4E experts in every layer.",
+        lambda task: task["pyramid_residual"]["parameters"] / task["uniform_4x"]["parameters"],
+        quantity="parameters, pyramid and residual / 4E experts in every layer; fixed by the arms",
+        statistic="exact",
+        kind="exact",
+        region=(0.0, 0.6),
+        reason="the larger of the paper's two ratios",
+        fails={
+            "against E experts": (
+                lambda task: task["pyramid_residual"]["parameters"] / task["uniform"]["parameters"],
+                "against the small layout the pyramid is no small one",
+            )
+        },
+        reported="4B against 13B, 31B against 52B parameters",
+        where="Table 4",
+    ),
+)
+
+STUDY = Comparison(
+    about="experts in the first or second half, pyramid, residual, top-2",
+    arms={arm: partial(made, arm) for arm in LAYOUTS},
+    metric="cross_entropy",
+    unit="nats a token",
+    data=language.splits,
+    facts=language.floor,
+    claims=CLAIMS,
+    figures=(
+        charts.over(title="Layouts of experts"),
+        charts.difference("second_half", "first_half"),
+        charts.finals("parameters", on=LOSS, title="Loss against parameters, by layout"),
+    ),
+    more=(LOSS, "validation_dropped"),
+    own=True,
+    seconds={"smoke": 25, "default": 218, "full": 1273, "large": 4.3e7},
+)

@@ -269,9 +269,9 @@ def _tables(tasks: Mapping[str, Any]) -> list[Table]:
             "cost-milliseconds",
             "Time of one evaluation of the population (ms)",
             "Medians over processes, of each the median over rounds in which the ways take turns, "
-            "each repeated for a tenth of a second. "
-            "Compiling is left out. All do the same arithmetic. The time of the fastest program is "
-            f"flat (a slope of log time below {FLAT:g}) up to a population of {flat}.",
+            "each repeated for a tenth of a second. Compiling is left out. All do the same "
+            "arithmetic. The time of the fastest program is flat (a slope of log time below "
+            f"{FLAT:g}) up to a population of {flat}.",
             tasks,
             {name.replace("_", " "): name for name in (*LOOPS, *PROGRAMS)},
         ),

@@ -1,0 +1,219 @@
+"""What the studies share: sequences, networks that differ in their feed-forward layers, training.
+
+Every arm of a study sees the same sequences in the same order, under Adam with a short warm-up and
+then a constant rate: a run of n steps is so the beginning of a longer one, and one curve tells the
+loss at every budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Ge, Gt, Le
+
+from jaxtrends import declare, estimators, optimizers, sequences, settings, train, transformer
+from jaxtrends.comparison import Arm, Setting
+from jaxtrends.errors import Problem
+from jaxtrends.moe import Mixture
+from jaxtrends.sequences import SYMBOLS, Sequences
+from jaxtrends.settings import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Rising
+from jaxtrends.study import Run, thin
+from jaxtrends.transformer import Transformer
+
+LOOKUP_SEED = 4  # of tables and sequences
+LOSS = "validation_cross_entropy"
+TASKS = {
+    "lookup": "lookups in tables that the first token names",
+    "one_cluster": "lookups in one table: nothing to divide by cluster",
+    "two_names": "lookups in tables that two tokens name together: their cluster comes first",
+    "english": "bytes of English Wikipedia",
+}
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What is read."""
+
+    context: Annotated[int, Ge(4)] = 32
+    """Tokens of a sequence."""
+    clusters: PositiveInt = 4
+    """Tables of the lookup task, of 1,024 successors each."""
+    training: PositiveInt = 65536
+    """Training sequences of the lookup task."""
+    held_out: PositiveInt = 256
+    """Validation and test sequences, each; a multiple of every --batch-size."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What all arms share."""
+
+    width: PositiveInt = 32
+    """Width of the residual stream."""
+    heads: PositiveInt = 2
+    """Heads of attention."""
+    hidden: PositiveInt = 64
+    """Hidden width of a dense layer, and of an expert."""
+    layers: Annotated[int, Gt(0), Le(1000)] = 2
+    """Blocks of attention and feed-forward layer."""
+    capacity_factor: PositiveFloat = 1.25
+    """Places of an expert as a multiple of its fair share of tokens."""
+
+
+@dataclass(frozen=True)
+class Schedule(settings.Schedule):
+    """How every arm is tuned and trained."""
+
+    steps: PositiveInt = 700
+    """Training steps; where compute is compared, those of the larger dense network."""
+    grid: Annotated[tuple[float, ...], Gt(0), Rising(3)] = (3e-3, 1e-2, 3e-2)
+    """Learning rates that each arm is tuned over. A choice on the edge extends the grid by its own
+    ratio, --extensions times at most."""
+    tuning_seeds: PositiveInt = 1
+    """Seeds of each tuning point."""
+    batch_size: PositiveInt = 32
+    """Sequences in a step."""
+    groups: PositiveInt = 1
+    """Parts of a batch that are routed apart; 1 routes all its tokens together. Divides
+    --batch-size. Devices of a --mesh share them out."""
+    warm_up: NonNegativeInt = 20
+    """Steps in which the learning rate rises to its value."""
+    balance: NonNegativeFloat = 0.01
+    """Coefficient of the load-balancing loss, the paper's."""
+    z: NonNegativeFloat = 0.001
+    """Coefficient of the router's z-loss."""
+
+    def check(self, flag: str) -> None:
+        """Refuse groups that do not divide the batch, and what no schedule allows.
+
+        Raises:
+            Problem: names the flags.
+        """
+        super().check(flag)
+        if self.batch_size % self.groups:
+            raise Problem(
+                f"--{flag}.groups {self.groups} does not divide --{flag}.batch-size "
+                f"{self.batch_size}."
+            )
+
+
+def network(
+    setting: Setting, experts: tuple[int, ...], hidden: int = 0, **mixture: Any
+) -> Transformer:
+    """A network of so many experts in each layer, 0 for a dense one.
+
+    The vocabulary of the task with one cluster has the names of all, for equal networks.
+    """
+    texts, sizes, schedule = setting.config.texts, setting.part.network, setting.part.schedule
+    return Transformer(
+        vocabulary=256 if setting.task == "english" else SYMBOLS + texts.clusters,
+        context=texts.context,
+        width=sizes.width,
+        heads=sizes.heads,
+        hidden=hidden or sizes.hidden,
+        experts=experts,
+        mixture=Mixture(**{"capacity_factor": sizes.capacity_factor, **mixture}),
+        group=schedule.batch_size * texts.context // schedule.groups,
+    )
+
+
+def check(setting: Setting, found: Transformer) -> None:
+    """Refuse a network that does not fit its batches, or sequences that do not.
+
+    Raises:
+        Problem: says what does not fit.
+    """
+    batch, texts = setting.part.schedule.batch_size, setting.config.texts
+    if setting.task == "two_names" and texts.context < 5:
+        raise Problem(f"--texts.context must be at least 5 tokens, not {texts.context}.")
+    if texts.held_out % batch:
+        raise Problem(
+            f"--texts.held-out {texts.held_out} is not a multiple of the batch size {batch}, so "
+            "that it cannot be routed in groups as in training."
+        )
+    transformer.check(found, batch)
+
+
+@cache
+def trainer(found: Transformer, schedule: Schedule) -> train.Trainer:
+    """Adam on the cross-entropy of the next token and the routers' losses.
+
+    Kept, so that tasks and studies with one network share what is compiled.
+    """
+    routers = transformer.router_metrics() if any(found.experts) else {}
+    return train.supervised(
+        transformer.transformer(found),
+        transformer.language_loss(schedule.balance, schedule.z),
+        {"cross_entropy": transformer.next_token_loss, **routers},
+        estimators.backprop,
+        optimizers.adam(schedule.warm_up),
+        schedule.batch_size,
+    )
+
+
+def arm(setting: Setting, found: Transformer, **more: Any) -> Arm:
+    """An arm that trains a network; ``more`` is as of `Arm`."""
+    return Arm(trainer(found, setting.part.schedule), facts=facts(setting, found), **more)
+
+
+def facts(setting: Setting, found: Transformer) -> dict[str, Any]:
+    """Parameters, and operations of a training step: with ``padded``, empty places counted too."""
+    tokens = setting.part.schedule.batch_size * found.context
+    return {
+        "experts": " ".join(map(str, found.experts)),
+        "parameters": transformer.parameter_count(found),
+        "flops": tokens * transformer.training_operations(found),
+        "flops_padded": tokens * transformer.training_operations(found, padded=True),
+    }
+
+
+def floor(setting: Setting, run: Run) -> Mapping[str, Any]:
+    """The least loss that any model can have on a task, where it is known."""
+    return {"floor": run.dataset(setting.task).floor}
+
+
+def splits(setting: Setting, run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The three splits as the trainer takes them; of the two held out, evenly spread windows."""
+    found, parts = run.dataset(setting.task), {}
+    for name in ("train", "validation", "test"):
+        windows = getattr(found, name)
+        count = len(windows.inputs)
+        kept = np.arange(count) if name == "train" else thin(count, setting.config.texts.held_out)
+        parts[name] = (windows.inputs[kept], windows.labels[kept])
+    return parts
+
+
+def load(config: Any, name: str, folder: Path | None) -> Sequences:
+    """The sequences of a task.
+
+    Raises:
+        Problem: the English text is missing, or too short for its windows.
+    """
+    texts = config.texts
+    if name != "english":
+        return sequences.lookup(
+            clusters=1 if name == "one_cluster" else texts.clusters,
+            context=texts.context,
+            training=texts.training,
+            held_out=texts.held_out,
+            seed=LOOKUP_SEED,
+            names=2 if name == "two_names" else 1,
+        )
+    found = sequences.english(texts.context)
+    fewest = min(len(found.validation.inputs), len(found.test.inputs))
+    if fewest < texts.held_out:
+        raise Problem(
+            f"The English text is too short: it has {fewest} windows of {texts.context} bytes to "
+            f"hold out, not {texts.held_out}. Lower --texts.context or --texts.held-out."
+        )
+    return found
+
+
+def loss(task: declare.TaskView, name: str) -> np.ndarray:
+    """An arm's final validation loss, seed by seed, in nats a token."""
+    return task[name][LOSS]
