@@ -16,7 +16,7 @@ from experiments.neuroevolution import (
     trainers,
 )
 from jaxtrends import sweep
-from jaxtrends.claims import judge
+from jaxtrends.claims import Answers, judge
 from jaxtrends.errors import Problem
 
 SIGMA = np.asarray([0.5, 1.0, 0.2], np.float32)
@@ -554,3 +554,22 @@ def test_controls_of_ladders_and_examples_come_out_wrong_by_their_faults():
     assert judged("E5a", {"digits": (None, right)}) == "reproduced"
     charged = right | reached("examples_to_target", gradient_twice=64)
     assert judged("E5a", {"digits": (None, charged)}) == "invalid"
+
+
+def test_the_answer_names_the_population_the_split_and_how_each_claim_came_out():
+    finding = {"verdict": "reproduced", "estimate": 1.0, "low": 0.5, "high": 2.0}
+
+    def entries(*ids):
+        parts = {id: "64" if id == "E2c" else "" for id in ids}
+        verdicts = {
+            id: {"verdict": "reproduced", "headline": part, "parts": {part: finding}}
+            for id, part in parts.items()
+        }
+        return Answers([{"claim": {"id": id}, "verdict": verdicts[id]} for id in ids])
+
+    said = claims.answer(entries("E1a", "E1b", "E5a", "E2c"))
+    for words in ("at 64 members", "on validation data", "(E2c: reproduced)"):
+        assert words in said
+    assert not any(word in said for word in ("width", "swing-up", "E2d"))
+    said = claims.answer(entries("E1a", "E1b", "E5a", "E2c", "E2d", "E5c", "E1c"))
+    assert all(f"({id}: reproduced)" in said for id in ("E2d", "E5c", "E1c"))
