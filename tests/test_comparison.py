@@ -101,6 +101,7 @@ def test_an_arm_after_another_starts_where_that_ended(found):
     """Descent from the end of descent: 80 steps in two stages, better than 40 on every seed."""
     result, _ = found
     first, second = (arm_of(result, "plain, 8", arm) for arm in ("descent", "further"))
+    assert second["after"] == "descent"
     assert (second["metrics"]["test_error"] < first["metrics"]["test_error"]).all()
     curves = result.curves
     start = curves["plain, 8/further/validation_error"][:, 0]
