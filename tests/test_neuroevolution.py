@@ -458,9 +458,9 @@ def test_progress_reads_the_first_point_at_the_target():
     arm = {"metrics": {}, "facts": {"examples": 100}, "steps": 40}
     task = {"arms": {"pgpe": arm}, "log_every": 10}
     found = claims.progress(task, {"pgpe/validation_accuracy": curve}, 0.9)["arms"]["pgpe"]
-    assert list(found["metrics"]["examples_to_target"]) == [3000.0, np.inf]
-    assert found["log_odds"].shape == (3, 2)
-    assert found["log_odds"][0] == pytest.approx(claims.log_odds(np.asarray([0.2, 0.1])))
+    assert list(found["examples_to_target"]) == [3000.0, np.inf]
+    assert found["log_odds"].shape == (2, 3)
+    assert found["log_odds"][:, 0] == pytest.approx(claims.log_odds(np.asarray([0.2, 0.1])))
 
 
 def test_log_odds_of_certainty_are_finite():

@@ -33,9 +33,9 @@ PAGE = "benchmark page of the authors' repository, one seed"
 def progress(
     task: Mapping[str, Any], curves: Mapping[str, np.ndarray], target: float
 ) -> dict[str, Any]:
-    """Arms with steps and examples until validation accuracy first is at a target, and log-odds.
+    """Steps and examples of arms until validation accuracy first is at a target, and log-odds.
 
-    The log-odds are of validation accuracy at `SHARES` of the steps, (shares, seeds), each the mean
+    The log-odds are of validation accuracy at `SHARES` of the steps, (seeds, shares), each the mean
     over the tenth of the curve that ends there.
     """
     arms = {}
@@ -47,8 +47,7 @@ def progress(
         reached = {"steps_to_target": steps}
         if "examples" in arm["facts"]:
             reached["examples_to_target"] = steps * arm["facts"]["examples"]
-        metrics = {**arm["metrics"], **reached}
-        arms[name] = {**arm, "metrics": metrics, "log_odds": np.stack(odds)}
+        arms[name] = {**reached, "log_odds": np.stack(odds, axis=-1)}
     return {"arms": arms}
 
 
@@ -62,7 +61,7 @@ def _climb(task: TaskView, arm: str) -> np.ndarray:
     """Slope of an arm's log-odds per doubling of the budget, seed by seed."""
     found = task[arm]  # notes the edge of its grid
     steps = [share * found.values["steps"] for share in SHARES]
-    return slope_of(steps, list(np.asarray(found.values["log_odds"], np.float64)))
+    return slope_of(steps, list(found["log_odds"].T))
 
 
 def _lead(task: TaskView, arm: str, metric: str) -> np.ndarray:
