@@ -20,6 +20,7 @@ from jaxtrends import golden, record
 from jaxtrends.errors import Problem, choose
 from jaxtrends.experiment import discover
 from jaxtrends.formats import showable
+from jaxtrends.terminal import mend_streams
 
 
 def smoke_run(experiment: str, folder: Path) -> Path:
@@ -117,8 +118,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="STUDY",
         help="raise this study though no value moved: what changed is not in the smoke run",
     )
+    mend_streams()
     options = parser.parse_args(arguments)
     try:
+        if not golden.RESULTS.is_dir():
+            raise Problem(
+                f"There is no folder {golden.RESULTS}: golden values lie in a checkout of the "
+                "repository; run this from one."
+            )
         if options.update != bool(options.why):
             raise Problem("--update and --why REASON go together.")
         if (options.keep or options.raised) and not options.update:

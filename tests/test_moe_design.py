@@ -507,7 +507,7 @@ class MadeUp:
     def dataset(self, name):
         return settings.load(self.config, name, None)
 
-    def train(self, label, trainer, lanes, data, *, steps, log_every, block, test=True):
+    def train(self, label, trainer, lanes, data, *, steps, log_every, test=True):
         assert label not in self.labels
         self.labels.append(label)
         count, points = sweep.lane_count(lanes), steps // log_every

@@ -92,6 +92,7 @@ ELSEWHERE = {
     "cost_table": (2, "in a checkout of it"),
     "cost_table --check": (2, "in a checkout of it"),
     "fault_campaign --be-killed": (IndexError, ""),
+    "golden": (2, "a checkout of the repository"),
     "import_mnist nowhere": (2, "no directory nowhere"),
     "new_paper mine": (2, "no checkout"),
     "page RUN --output page.html": (0, ""),

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxtrends import (
-    comparison,
     curves,
+    differences,
     drawings,
     figures,
     forest,
@@ -616,14 +616,14 @@ def differences_in(opened, first, second):
 
 def test_differences_are_the_librarys(visit, sources):
     opened = visit()
-    sides = [comparison.side_of(s.done, s.arrays, "", {}) for s in sources[:3]]
+    sides = [differences.side_of(s.done, s.arrays, "", {}) for s in sources[:3]]
     pairs = {("slopes-full", 1): "paired", ("run-mine", 2): "Welch"}
     for (slug, number), method in pairs.items():
         found = differences_in(opened, "slopes-default", slug)
         assert len(found) == 9
         kinds = set()
         for name, (*numbers, n) in found.items():
-            expected = comparison.difference(sides[0], sides[number], name)
+            expected = differences.difference(sides[0], sides[number], name)
             kinds.add(expected.method)
             values = [float(text.replace("Infinity", "inf")) for text in numbers]
             wanted = [expected.estimate, expected.low, expected.high]
@@ -685,12 +685,12 @@ def test_comparing_shows_configs_then_curves_then_differences(visit, sources):
     place.locator("input[type=search]").fill("backprop final")
     row = place.get_by_role("row").filter(has_text="final loss")
     cells = row.locator("td").all_inner_texts()
-    sides = [comparison.side_of(s.done, s.arrays, "", {}) for s in sources[:3]]
+    sides = [differences.side_of(s.done, s.arrays, "", {}) for s in sources[:3]]
     name = "training/tasks/mlp/tuned/backprop/final_loss"
     for cell, side, how in zip(
         cells[3:], sides[1:], ("paired, n = 10", "unpaired, n = 18"), strict=True
     ):
-        found = comparison.difference(sides[0], side, name)
+        found = differences.difference(sides[0], side, name)
         assert cell.startswith(format_interval(found.estimate, found.low, found.high))
         assert how in cell
     opened.locator("#choices label", has_text="slopes, full").click()

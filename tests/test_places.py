@@ -40,7 +40,7 @@ def test_every_flag_of_a_run_that_names_a_place_is_expanded():
     named = {
         line.split(":")[0].strip()
         for line, after in zip(text.splitlines(), text.splitlines()[1:], strict=False)
-        if ": str" in line and ("Folder" in after or "data sets lie" in after)
+        if "str" in line.partition(":")[2] and ("Folder" in after or "data sets lie" in after)
     }
     assert named == set(flags.PATHS)
 

@@ -42,7 +42,7 @@ def labelled(labels):
             )
             lanes = {"seed": np.arange(2, dtype=np.uint32), "learning_rate": np.float32([0.1, 0.1])}
             data = toy_experiment.digits(run, config)
-            metrics = run.train(label, trainer, lanes, data, steps=40, log_every=20, block=1)
+            metrics = run.train(label, trainer, lanes, data, steps=40, log_every=20)
             found[label] = metrics["validation_loss"]
         return StudyResult(values=found)
 

@@ -129,7 +129,8 @@ class Search:
     def check(self, flag: str) -> None:
         """Refuse odd populations."""
         for name in ("population", "populations"):
-            for count in np.atleast_1d(getattr(self, name, ())).astype(int):
+            given = getattr(self, name, ())
+            for count in given if isinstance(given, tuple) else (given,):
                 if count < 4 or count % 2:
                     raise Problem(
                         f"--{flag}.{name} must be even and at least 4, not {count}: mirrored pairs."
