@@ -260,6 +260,18 @@ def _explain(
     count = len(found) * (options.processes or 1)
     shown = record.preset_in_words(options.preset, experiment.changes(options.preset, config), own)
     terminal.say(f"{experiment.name}, preset {shown}: nothing is run.")
+    unplanned = [
+        name
+        for name in chosen
+        if name not in planned and isinstance(experiment.studies[name], Comparison)
+    ]
+    if unplanned:
+        times = ", ".join(f"{name} {duration(measured[name])}" for name in chosen)
+        terminal.say(
+            f"What {', '.join(unplanned)} would train is not computed beforehand yet. Expected on "
+            f"two idle CPU cores: {times}."
+        )
+        return
     terminal.console.print(plan.explain(calls, measured, machine, count))
     terminal.say(
         f"Operations by formula; memory of a block without its activations; {machine.name}s as "
