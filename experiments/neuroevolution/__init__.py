@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
 
-import numpy as np
-
 from experiments.neuroevolution import claims, cost, strategies, tasks
 from experiments.neuroevolution.trainers import Task, descent, search
 from jaxtrends import charts, experiment
