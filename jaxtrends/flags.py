@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 MINUTES_OF_A_YEAR = 525_600
 MOST_DEVICES = 4096  # along an axis of a mesh
 PATHS = ("output", "profile", "data_dir")  # the options that name a place
-GONE = {"block": 1}  # fields that configs had, with what they were in every record
-
 
 NO_RESULT = "no result"  # marks a flag that changes no bit of a result, only where and how fast
 GONE = {"block": 1}  # fields that configs had, with what they were in every record; now a flag
