@@ -119,7 +119,6 @@ class Comparison:
     own:     whether arms of the user's own join in, judged against the first arm.
     timed:   whether a step of every arm is timed, over ``timing_rounds`` of the part. The arms of
              the measurements have its ``seconds`` as a fact, and their metrics ``steps_to_…``.
-    seconds: preset -> expected time on two CPU cores from a cold start.
     """
 
     about: str
@@ -139,7 +138,6 @@ class Comparison:
     also: Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Mapping[str, Any]] | None = None
     own: bool = False
     timed: bool = False
-    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def settings(self, config: Any, study: str) -> dict[str, Setting]:
         """The tasks of a config, by name; each rung of a ladder is one."""
@@ -436,7 +434,7 @@ class _Lanes:
         numbers = {**self.arm.numbers, **tuned}
         if starts:
             own = [starts[seed] for seed in seeds]
-            numbers["start"] = jax.tree.map(lambda *leaves: np.stack(leaves), *own)
+            numbers["start"] = jax.tree.map(tuning.stacked, *own)
         return numbers
 
     def _lanes(

@@ -22,7 +22,7 @@ FILES = sorted(
 )
 
 # What a module of the library may import from the library. One that is not named imports nothing
-# but errors, which is free for all; experiment wires everything together.
+# but errors, which is free for all; running wires everything together.
 SIBLINGS = {
     "backend": {"devices", "places"},
     "builders": {"places"},
@@ -39,14 +39,17 @@ SIBLINGS = {
         *("checkpoint", "devices", "distributed", "mesh", "record", "rundir", "sweep", "terminal"),
         "timing",
     },
+    "experiment": {"claims", "comparison", "data", "record", "settings", "study"},
     "figures": {"fonts", "labels", "record", "study"},
-    "flags": {"command", "formats", "mesh", "places", "terminal"},
+    "flags": {"command", "experiment", "formats", "mesh", "places", "plan", "terminal"},
     "forest": {"formats"},
     "golden": {"record"},
     "moe": {"mesh"},
     "record": {"claims", "formats", "stats"},
     "pages": {"golden", "record", "report", "formats"},
     "painter": {"figures", "record"},
+    "plan": {"flops", "record", "settings", "sweep"},
+    "recording": {"claims", "comparison", "experiment", "record"},
     "report": {"record", "claims", "stats", "study", "formats"},
     "rundir": {"names", "places", "record"},
     "source": {"record"},
@@ -175,7 +178,7 @@ def faults(path: str, source: str) -> list[str]:
         if when == "typing":
             continue
         allowed = SIBLINGS.get(name, set()) | {"errors", "__version__", ""}
-        if package == top == "jaxtrends" and name != "experiment" and sibling not in allowed:
+        if package == top == "jaxtrends" and name != "running" and sibling not in allowed:
             found.append(where + f"{name} may not import its sibling {sibling}")
         if top in PLACES and not within(module, *PLACES[top]):
             found.append(where + f"only {' and '.join(PLACES[top])} may import {top}")
@@ -255,7 +258,7 @@ def test_a_broken_rule_is_found(path, source, fault):
             "jaxtrends/claims.py",
             "from jaxtrends import stats\nfrom jaxtrends.errors import Problem",
         ),
-        ("jaxtrends/experiment.py", "from jaxtrends import data, report, sweep, tracking"),
+        ("jaxtrends/running.py", "from jaxtrends import data, report, sweep, tracking"),
         ("jaxtrends/experiment.py", "def f():\n  import experiments"),
         ("jaxtrends/models.py", "import jax\ndef f():\n  from flax import nnx"),
         ("jaxtrends/train.py", "import typing\nif typing.TYPE_CHECKING:\n  import optax"),

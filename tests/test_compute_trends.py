@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from experiments import compute_trends
 from experiments.compute_trends import EXPERIMENT, BootstrapConfig, main, systems
-from jaxtrends import experiment, record
+from jaxtrends import record, recording
 from jaxtrends.errors import Problem
 from jaxtrends.study import StudyResult
 from tests.compute_trends_run import Run
@@ -36,9 +36,9 @@ def record_of(table):
         whole = {"results": results, "measurements": measured, "seconds": 0.0}
         plain = json.loads(json.dumps(record.plain(whole)))
         kept = {part: record.numbers(plain[part]) for part in ("results", "measurements")}
-        made[name] = ({**plain, **kept, "peak_memory_bytes": 0}, None)
+        made[name] = {**plain, **kept, "peak_memory_bytes": 0}
     loaded = {systems.DATASET: table}
-    return experiment._record(EXPERIMENT, compute_trends.SMOKE, "smoke", made, loaded, ())
+    return recording.record_of(EXPERIMENT, compute_trends.SMOKE, "smoke", made, loaded, ())[0]
 
 
 def table_of(days, log_compute):

@@ -46,7 +46,7 @@ def arrays(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
         originals.append(dataclasses.replace(original, shape=shape, sha256=digest))
     monkeypatch.setattr(builders, "ORIGINALS", tuple(originals))
     monkeypatch.setattr(builders, "IMAGES_A_RECORD", 50)  # 30 in the last one
-    monkeypatch.setattr(data, "MNIST_VALIDATION", 40)
+    monkeypatch.setitem(data.SIZES, "mnist", (28, (0, 40, 0)))
     return arrays
 
 

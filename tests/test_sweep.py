@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gc
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -192,3 +196,16 @@ def test_data_is_an_argument_and_no_constant():
     assert "tensor<64x4x4x1xf32>" in text.partition("func.func public @main(")[2][:4000]
     assert len(text) < 200_000
     assert jnp.shape(DATA["train"][0]) == (64, 4, 4, 1)
+
+
+def test_programs_of_trainers_long_done_are_let_go():
+    def another():
+        return dataclasses.replace(TRAINER, test=lambda lane, state, data: {})
+
+    kept = weakref.ref(sweep.program(another(), 3).advance)
+    sweep.run(another(), lanes(1), DATA, steps=3, log_every=3, block=1)
+    assert kept() is not None
+    for _ in range(sweep.PROGRAMS):
+        sweep.program(another(), 3)
+    gc.collect()
+    assert kept() is None

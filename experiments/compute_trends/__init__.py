@@ -30,7 +30,7 @@ from experiments.compute_trends.rules import Rules, labels_of
 from experiments.compute_trends.selection import SelectionConfig
 from experiments.compute_trends.sensitivity import SensitivityConfig
 from experiments.compute_trends.systems import DATASET, Systems, iso
-from jaxtrends import experiment, places
+from jaxtrends import places, running
 from jaxtrends.claims import Paper
 from jaxtrends.errors import Problem
 from jaxtrends.experiment import Experiment, Study
@@ -211,38 +211,32 @@ EXPERIMENT = Experiment(
             "the paper's tables refitted row by row, with their bootstrap intervals",
             tables.run,
             tables.CLAIMS,
-            {"smoke": 2, "default": 3, "full": 25},
         ),
         "bootstrap": Study(
             "resamples of the main groups, and what the paper's 1,000 of them leave open",
             bootstrap.run,
             bootstrap.CLAIMS,
-            {"smoke": 1, "default": 2, "full": 12},
             timed=True,
         ),
         "sensitivity": Study(
             "doubling times over every combination of the rules' choices",
             sensitivity.run,
             sensitivity.CLAIMS,
-            {"smoke": 2, "default": 4, "full": 30},
         ),
         "eras": Study(
             "one, two or three trends over all years, and when the trend breaks",
             eras.run,
             eras.CLAIMS,
-            {"smoke": 1, "default": 5, "full": 60},
         ),
         "selection": Study(
             "what the rule for large-scale systems makes of one trend",
             selection.run,
             selection.CLAIMS,
-            {"smoke": 1, "default": 3, "full": 120},
         ),
         "projection": Study(
             "the trends carried on, and how they would have done from earlier dates on",
             projection.run,
             projection.CLAIMS,
-            {"smoke": 1, "default": 1, "full": 1},
         ),
     },
     scale=scale,
@@ -257,4 +251,4 @@ EXPERIMENT = Experiment(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment."""
-    return experiment.main(EXPERIMENT, arguments)
+    return running.main(EXPERIMENT, arguments)

@@ -16,7 +16,7 @@ from experiments.forward_grad import (
     training_claims,
 )
 from experiments.forward_grad.training import METHODS, TASKS, Task, Training
-from jaxtrends import experiment, settings
+from jaxtrends import running, settings
 from jaxtrends.claims import Paper
 from jaxtrends.data import DATASETS
 from jaxtrends.errors import Problem, choose
@@ -198,33 +198,28 @@ EXPERIMENT = Experiment(
             "bias and variance of every tangent law against its closed form; finite differences",
             estimators.run,
             estimators.CLAIMS,
-            {"smoke": 8, "default": 65, "full": 480},
         ),
         "test_functions": Study(
             "Beale and Rosenbrock at the paper's settings",
             test_functions.run,
             test_functions.CLAIMS,
-            {"smoke": 4, "default": 9, "full": 20},
             timed=True,
         ),
         "scaling": Study(
             "slow-down with the number of parameters on quadratics and linear regression",
             scaling.run,
             scaling.CLAIMS,
-            {"smoke": 6, "default": 46, "full": 400},
         ),
         "cost": Study(
             "arithmetic, memory and time of one gradient over depth and width",
             cost.run,
             cost.CLAIMS,
-            {"smoke": 4, "default": 25, "full": 240},
             timed=True,
         ),
         "training": Study(
             "networks at shared and at tuned learning rates; a ladder of widths",
             training.run,
             training_claims.CLAIMS,
-            {"smoke": 10, "default": 145, "full": 6600},
             timed=True,
         ),
     },
@@ -238,7 +233,6 @@ EXPERIMENT = Experiment(
     departures=departures,
     check=check,
     datasets=datasets,
-    plan=plan.plan,
     operations=plan.operations,
 )
 
@@ -247,4 +241,4 @@ def main(
     arguments: Sequence[str] | None = None, methods: Mapping[str, Callable[..., Any]] | None = None
 ) -> int:
     """Run the experiment; ``methods`` are estimators of your own, trained beside the others."""
-    return experiment.main(EXPERIMENT, arguments, methods)
+    return running.main(EXPERIMENT, arguments, methods)

@@ -11,8 +11,6 @@ from experiments.moe_design import (
     capacity_claims,
     finetuning,
     finetuning_claims,
-    plan,
-    planned,
     specialisation,
     specialisation_claims,
     told,
@@ -20,16 +18,9 @@ from experiments.moe_design import (
     z_loss_claims,
 )
 from experiments.moe_design import config as settings
-from jaxtrends import experiment
+from jaxtrends import running
 from jaxtrends.claims import Paper
 from jaxtrends.experiment import Experiment, Study
-
-SECONDS = {preset: planned.seconds(config) for preset, config in settings.PRESETS.items()}
-
-
-def _seconds(study: str) -> dict[str, float]:
-    return {preset: found[study] for preset, found in SECONDS.items()}
-
 
 EXPERIMENT = Experiment(
     name="moe_design",
@@ -55,31 +46,26 @@ EXPERIMENT = Experiment(
             "stability with and without the router's z-loss, at a rate that fails a third of runs",
             z_loss.run,
             z_loss_claims.CLAIMS,
-            _seconds("z_loss"),
         ),
         "capacity": Study(
             "loss, drops and cost over the capacity factor, in training and in evaluation",
             capacity.run,
             capacity_claims.CLAIMS,
-            _seconds("capacity"),
         ),
         "specialisation": Study(
             "what the choice of an expert tells of a token's cluster or of its byte",
             specialisation.run,
             specialisation_claims.CLAIMS,
-            _seconds("specialisation"),
         ),
         "balance": Study(
             "the load-balancing loss off, over all tokens, and over each group",
             balance.run,
             balance_claims.CLAIMS,
-            _seconds("balance"),
         ),
         "finetuning": Study(
             "sparse against dense on a new cluster, from equal pretraining (preset full)",
             finetuning.run,
             finetuning_claims.CLAIMS,
-            _seconds("finetuning"),
         ),
     },
     scale=told.scale,
@@ -107,7 +93,6 @@ EXPERIMENT = Experiment(
     ),
     check=settings.check,
     datasets=settings.datasets,
-    plan=plan.plan,
     load=settings.load,
     spread=settings.check_mesh,
 )
@@ -115,4 +100,4 @@ EXPERIMENT = Experiment(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment."""
-    return experiment.main(EXPERIMENT, arguments)
+    return running.main(EXPERIMENT, arguments)

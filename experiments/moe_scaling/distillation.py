@@ -243,5 +243,4 @@ STUDY = Comparison(
         charts.marked(charts.difference(STUDENTS[1:], "none"), leaving),
     ),
     more=(LOSS, "loss_at_leave"),
-    seconds={"smoke": 50, "default": 333, "full": 237, "large": 2e7},
 )
