@@ -40,8 +40,8 @@ from jaxtrends.effects import Interrupted, StopSignal, StudyRun
 from jaxtrends.errors import Problem, choose
 from jaxtrends.flags import PLACES, Options, mesh_of, parse, rebuild
 from jaxtrends.formats import UNSHOWABLE, showable
-from jaxtrends.painter import Painter
 from jaxtrends.plan import Planned
+from jaxtrends.plot_queue import PlotQueue
 from jaxtrends.rundir import RunDirectory, StudyDirectory, new_folder
 from jaxtrends.study import StudyResult
 from jaxtrends.terminal import Quiet, Terminal, duration, mend_streams
@@ -425,7 +425,7 @@ def run(
             say=terminal.warn,
         )
     )
-    painter = Painter()
+    painter = PlotQueue()
     made: dict[str, tuple[dict[str, Any], StudyDirectory]] = {}
     try:
         limit = 60.0 * (options.time_limit or 0.0)

@@ -6,7 +6,7 @@ itself, since all it needs are lines, bands and two kinds of axes: some hundred 
 has to update, where a plotting library for the web would add its own size to every page.
 
 Everything from a record is escaped by the template, whose few `safe` values are made here: the
-style, the program, the drawings (which `jaxtrends.drawings` checks) and JSON without brackets.
+style, the program, the drawings (which `jaxtrends.inline_svg` checks) and JSON without brackets.
 
 Differences between any two records are computed in the page, by Student's t: with many records
 there are far too many pairs to compute them beforehand. A test holds the page's numbers to
@@ -30,7 +30,17 @@ from typing import Any
 
 import numpy as np
 
-from jaxtrends import claims, curves, differences, drawings, forest, golden, pages, record, report
+from jaxtrends import (
+    claims,
+    curves,
+    differences,
+    forest_plot,
+    golden,
+    inline_svg,
+    pages,
+    record,
+    report,
+)
 
 PARTS = Path(__file__).with_name("page")
 
@@ -142,7 +152,7 @@ def _interval(found: Mapping[str, Any]) -> str:
     return report.interval_of(found)
 
 
-def _rows(entry: Mapping[str, Any], axis: forest.Axis) -> list[dict[str, Any]]:
+def _rows(entry: Mapping[str, Any], axis: forest_plot.Axis) -> list[dict[str, Any]]:
     """The rows of a claim's first plot: its headline, then its controls."""
     claim, verdict = entry["claim"], entry["verdict"]
     shown = verdict["parts"][verdict["headline"]]
@@ -159,7 +169,7 @@ def _rows(entry: Mapping[str, Any], axis: forest.Axis) -> list[dict[str, Any]]:
 
 
 def _row(
-    label: str, found: Mapping[str, Any], axis: forest.Axis, kind: str, verdict: str
+    label: str, found: Mapping[str, Any], axis: forest_plot.Axis, kind: str, verdict: str
 ) -> dict[str, Any]:
     return {
         "label": label,
@@ -173,7 +183,7 @@ def _row(
     }
 
 
-def _parts(entry: Mapping[str, Any]) -> tuple[forest.Axis, list[dict[str, Any]], int] | None:
+def _parts(entry: Mapping[str, Any]) -> tuple[forest_plot.Axis, list[dict[str, Any]], int] | None:
     """The plot of the parts of a claim that has several, and how many there are.
 
     Of very many those that speak most against the claim are drawn, in their own order.
@@ -189,7 +199,7 @@ def _parts(entry: Mapping[str, Any]) -> tuple[forest.Axis, list[dict[str, Any]],
     chosen = set(sorted(found, key=favourable)[:MOST_PARTS])
     parts = {name: part for name, part in found.items() if name in chosen}
     claim = entry["claim"]
-    axis = forest.axis(claim["statistic"], claim["region"], list(parts.values()))
+    axis = forest_plot.axis(claim["statistic"], claim["region"], list(parts.values()))
     rows = [_row(name, part, axis, "part", part["verdict"]) for name, part in parts.items()]
     for row, part in zip(rows, parts.values(), strict=True):
         p = part["holm_p"]
@@ -228,7 +238,7 @@ def _claim(entry: Mapping[str, Any], slug: str, *, brief: bool) -> dict[str, Any
         shown["detectable"] = report.detectable_effect(found).strip(" ()")
     if found is not None and not brief:
         controls = [report.control_found(verdict, one["name"]) for one in claim["controls"]]
-        axis = forest.axis(
+        axis = forest_plot.axis(
             claim["statistic"], claim["region"], [found, *_near(claim, found, controls)]
         )
         shown.update(
@@ -248,7 +258,7 @@ def _claim(entry: Mapping[str, Any], slug: str, *, brief: bool) -> dict[str, Any
 
 def _near(claim: Mapping[str, Any], found: Mapping[str, Any], controls: Sequence[Any]) -> list[Any]:
     """The controls that an axis can show without making the claim's own interval too small."""
-    edges = forest.bounds(claim["statistic"], claim["region"])
+    edges = forest_plot.bounds(claim["statistic"], claim["region"])
     ends = [float(found[end]) for end in ("low", "high")]
     seen = [value for value in (*edges, *ends) if math.isfinite(value)]
     low, high = min(seen), max(seen)
@@ -350,7 +360,7 @@ def _drawn(sources: Sequence[Source], views: Sequence[dict[str, Any]]) -> str:
 
     Records share the room evenly, and what one leaves of its share falls to those after it.
     """
-    sprite, room = drawings.Sprite(), MOST_DRAWN
+    sprite, room = inline_svg.Sprite(), MOST_DRAWN
     waiting = sum(not view["brief"] for view in views)
     for source, view in zip(sources, views, strict=True):
         view["figures"] = []

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtrends import figures, pages, places, record, report, webpage
+from jaxtrends import pages, places, plotting, record, report, webpage
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
-from jaxtrends.painter import Painter
+from jaxtrends.plot_queue import PlotQueue
 from jaxtrends.terminal import mend_streams
 
 RESULTS = record.ROOT / "results"
@@ -56,17 +56,17 @@ def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
         _refuse_links(results, place)
     for path, text in expected_texts(results, records).items():
         path.write_text(text, encoding="utf-8")
-    with Painter() as painter:
+    with PlotQueue() as plots:
         for done in records:
             place = results / pages.folder(done) / "figures"
             expected = _expected_figures(place, done)
             for path in _drawings(place) - set(expected):
                 path.unlink()
             stale = {path.stem for path, digest in expected.items() if _drawn_from(path) != digest}
-            painter.order([f for f in report.figures_of(done) if f["name"] in stale], place)
-        painter.finish()
-        if painter.undrawn:
-            raise Problem(f"{painter.complaint}: mend that, and render again.")
+            plots.order([f for f in report.figures_of(done) if f["name"] in stale], place)
+        plots.finish()
+        if plots.undrawn:
+            raise Problem(f"{plots.complaint}: mend that, and render again.")
     (results / "index.html").write_text(page(results, records), encoding="utf-8")
 
 
@@ -83,7 +83,7 @@ def _refuse_links(results: Path, place: Path) -> None:
 
 def _expected_figures(place: Path, done: Mapping[str, Any]) -> dict[Path, str]:
     return {
-        place / f"{figure['name']}{suffix}": figures.data_digest(figure)
+        place / f"{figure['name']}{suffix}": plotting.data_digest(figure)
         for figure in report.figures_of(done)
         for suffix in (".svg", ".png")
     }
@@ -94,7 +94,7 @@ def _drawings(place: Path) -> set[Path]:
 
 
 def _drawn_from(path: Path) -> str:
-    return figures.drawn_from(path) if path.is_file() else ""
+    return plotting.drawn_from(path) if path.is_file() else ""
 
 
 def faults(results: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -143,7 +143,7 @@ def _file_faults(place: Path, done: Mapping[str, Any]) -> list[str]:
     for path, digest in expected.items():
         if not path.is_file():
             found.append(f"{path} is missing")
-        elif figures.drawn_from(path) != digest:
+        elif plotting.drawn_from(path) != digest:
             found.append(f"{path} was drawn from other data")
     orphans = _drawings(place / "figures") - set(expected)
     found += [f"{path} is no figure of the record" for path in sorted(orphans)]

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxtrends import figures, pages, record, report
+from jaxtrends import pages, plotting, record, report
 from jaxtrends.claims import control_of
 from jaxtrends.errors import Problem
 from jaxtrends.formats import (
@@ -364,51 +364,51 @@ LINE = Series("line", [1.0, 2.0, 3.0], [0.5, 0.25, 0.125])
 
 def test_every_figure_is_drawn_and_carries_the_digest_of_its_data(made, tmp_path):
     found = report.figures_of(made)
-    paths = [path for figure in found for path in figures.draw(figure, tmp_path / "figures")]
-    names = {figure["name"]: figures.data_digest(figure) for figure in report.figures_of(made)}
+    paths = [path for figure in found for path in plotting.draw(figure, tmp_path / "figures")]
+    names = {figure["name"]: plotting.data_digest(figure) for figure in report.figures_of(made)}
     assert set(names) == {"error", "loss", "cost"}
     assert set(paths) == set((tmp_path / "figures").iterdir())
     assert {path.name for path in paths} == {
         f"{n}.{kind}" for n in names for kind in ("svg", "png")
     }
     for path in paths:
-        assert figures.drawn_from(path) == names[path.stem]
+        assert plotting.drawn_from(path) == names[path.stem]
         assert path.stat().st_size > 5000
 
 
 def test_a_title_of_any_script_leaves_the_digest_readable(tmp_path):
     figure = plain_figure([LINE], title="κ & <Δ> “é” 日本")
-    for path in figures.draw(figure, tmp_path):
-        assert figures.drawn_from(path) == figures.data_digest(figure)
+    for path in plotting.draw(figure, tmp_path):
+        assert plotting.drawn_from(path) == plotting.data_digest(figure)
 
 
 def test_the_same_data_make_the_same_svg(tmp_path):
     figure = plain_figure([LINE, Series("law", [1, 3], [1, 2], style="theory")])
-    (first, _), (second, _) = (figures.draw(figure, tmp_path / name) for name in "ab")
+    (first, _), (second, _) = (plotting.draw(figure, tmp_path / name) for name in "ab")
     assert first.read_bytes() == second.read_bytes()
     assert b"<dc:date>" not in first.read_bytes()
 
 
 def test_the_digest_is_of_what_is_drawn():
-    base = figures.data_digest(plain_figure([LINE]))
+    base = plotting.data_digest(plain_figure([LINE]))
     moved = Series("line", [1.0, 2.0, 3.0], [0.5, 0.25, 0.1250001])
-    assert figures.data_digest(plain_figure([LINE], caption="Other words", title="b")) == base
-    assert figures.data_digest(plain_figure([moved])) != base
-    assert figures.data_digest(plain_figure([LINE], y_scale="log")) != base
-    assert figures.data_digest(plain_figure([LINE], threshold=0.2)) != base
+    assert plotting.data_digest(plain_figure([LINE], caption="Other words", title="b")) == base
+    assert plotting.data_digest(plain_figure([moved])) != base
+    assert plotting.data_digest(plain_figure([LINE], y_scale="log")) != base
+    assert plotting.data_digest(plain_figure([LINE], threshold=0.2)) != base
 
 
 def test_a_file_without_a_digest_was_drawn_from_nothing_known(tmp_path):
     (tmp_path / "a.svg").write_text("<svg></svg>")
-    assert figures.drawn_from(tmp_path / "a.svg") == ""
+    assert plotting.drawn_from(tmp_path / "a.svg") == ""
 
 
 @pytest.fixture
 def compose():
     from matplotlib import style
 
-    with style.context(["default", figures.STYLE]):
-        yield figures.compose
+    with style.context(["default", plotting.STYLE]):
+        yield plotting.compose
 
 
 def everything(count):
@@ -497,7 +497,7 @@ def test_what_a_log_axis_cannot_show_is_a_gap_and_no_error(tmp_path):
         Series("all lost", [1, 2], [NAN, INF]),
         Series("", [1, 2], [1.0, 2.0]),
     ]
-    assert len(figures.draw(plain_figure(series, y_scale="log"), tmp_path)) == 2
+    assert len(plotting.draw(plain_figure(series, y_scale="log"), tmp_path)) == 2
 
 
 def test_laws_named_as_what_they_describe_share_one_entry(compose):
