@@ -1,9 +1,9 @@
 """The results as one page: a file that opens from disk in any browser and asks no server.
 
 The page is HTML that says everything without a program: tables, intervals, drawn figures. Its own
-program (page/page.js) adds filters, learning curves, comparison and copying. It draws on SVG by
-itself, since all it needs are lines, bands and two kinds of axes: some hundred lines that nobody
-has to update, where a plotting library for the web would add its own size to every page.
+program (webpage_parts/page.js) adds filters, learning curves, comparison and copying. It draws on
+SVG by itself, since all it needs are lines, bands and two kinds of axes: some hundred lines that
+nobody has to update, where a plotting library for the web would add its own size to every page.
 
 Everything from a record is escaped by the template, whose few `safe` values are made here: the
 style, the program, the drawings (which `jaxtrends.inline_svg` checks) and JSON without brackets.
@@ -37,12 +37,12 @@ from jaxtrends import (
     forest_plot,
     golden,
     inline_svg,
-    pages,
+    publish,
     record,
     report,
 )
 
-PARTS = Path(__file__).with_name("page")
+PARTS = Path(__file__).with_name("webpage_parts")
 
 MOST_PARTS = 48  # of a claim, drawn
 MOST_DRAWN = 560_000  # characters of drawings in one page; figures beyond are only named
@@ -96,7 +96,7 @@ def source(done: Mapping[str, Any], folder: Path, published: bool, place: str = 
         record.read_curves(folder, done),
         {name: _drawing(path) for name, path in found.items()},
         published,
-        place or pages.folder(done),
+        place or publish.folder(done),
         golden.stale_studies(done),
     )
 
@@ -294,9 +294,9 @@ def _studies(done: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "seconds": pages.duration(study["seconds"]),
+            "seconds": publish.duration(study["seconds"]),
             "commit": code[name]["commit"][:12] if name in code else "",
-            "device": pages.device_text(code[name]["device"]) if name in code else "",
+            "device": publish.device_text(code[name]["device"]) if name in code else "",
         }
         for name, study in done["measurements"]["studies"].items()
     ]
@@ -330,21 +330,21 @@ def _view(source: Source, slug: str, label: str, *, brief: bool) -> dict[str, An
         "brief": brief,
         "not_run": done["results"]["not_run"],
         "counts": _counts(done),
-        "tables": [] if brief else [_table(table) for _, table in pages.study_tables(done)],
-        "device": pages.device_text(record.device(done)),
+        "tables": [] if brief else [_table(table) for _, table in publish.study_tables(done)],
+        "device": publish.device_text(record.device(done)),
         "system": made["system"],
         "made": made["started"][:10],
         "commit": made["commit"],
         "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
-        "seconds": pages.duration(done["measurements"]["seconds"]),
+        "seconds": publish.duration(done["measurements"]["seconds"]),
         "memory": f"{done['measurements']['peak_memory_bytes'] / 2**30:.1f} GiB",
         "studies": _studies(done),
         "data": [{"name": name, **data} for name, data in done["results"]["data"].items()],
         "config_digest": done["results"]["config_digest"],
         "config": _config_rows(done),
         "command": made["command"],
-        "verify": f"python -m scripts.verify results/{pages.folder(done)}",
-        "cite": "" if brief else pages.citation(done),
+        "verify": f"python -m scripts.verify results/{publish.folder(done)}",
+        "cite": "" if brief else publish.citation(done),
     }
 
 
@@ -447,7 +447,7 @@ def _has_fuller(source: Source, before: Sequence[Source]) -> bool:
     """Whether a published record follows one of a fuller preset of the same experiment."""
 
     def fullness(one: Source) -> int:
-        return pages.ORDER.get(one.done["preset"], len(pages.ORDER))
+        return publish.ORDER.get(one.done["preset"], len(publish.ORDER))
 
     return source.published and any(
         one.published

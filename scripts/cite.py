@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtrends import pages, places, record
+from jaxtrends import places, publish, record
 from jaxtrends.errors import Problem, choose
 from jaxtrends.formats import showable
 from jaxtrends.terminal import mend_streams
@@ -28,8 +28,8 @@ def cite(name: str, results: Path) -> str:
     """
     run = places.expanded(name)
     if run.exists() and name not in (path.name for path in results.glob("*")):
-        return pages.citation(record.read(run))
-    committed = pages.in_order(pages.read_records(results))
+        return publish.citation(record.read(run))
+    committed = publish.in_order(publish.read_records(results))
     if not committed:
         raise Problem(
             f"There are no committed results in {results}, nor a run at {name}: give the folder of "
@@ -39,7 +39,7 @@ def cite(name: str, results: Path) -> str:
     choose("committed experiment", experiment, {done["experiment"]: 0 for done in committed})
     found = {record.edition(done): done for done in committed if done["experiment"] == experiment}
     chosen = choose("committed preset", preset, found) if preset else next(iter(found))
-    return pages.citation(found[chosen])
+    return publish.citation(found[chosen])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

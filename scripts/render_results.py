@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtrends import pages, places, plotting, record, report, webpage
+from jaxtrends import places, plotting, publish, record, report, webpage
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
 from jaxtrends.plot_queue import PlotQueue
@@ -24,18 +24,18 @@ def expected_texts(results: Path, records: Sequence[Mapping[str, Any]]) -> dict[
     The project's README is one of them, if it has the two marks between which a summary goes.
     """
     texts = {
-        results / "README.md": pages.index_page(records, pages.stale_marks(records)),
-        results / "references.bib": pages.bibliography(records),
+        results / "README.md": publish.index_page(records, publish.stale_marks(records)),
+        results / "references.bib": publish.bibliography(records),
     }
     for done in records:
-        for name, text in pages.texts(done).items():
-            texts[results / pages.folder(done) / name] = text
+        for name, text in publish.texts(done).items():
+            texts[results / publish.folder(done) / name] = text
     readme = results.parent / "README.md"
     if readme.is_file():
         text = readme.read_text(encoding="utf-8")
         begin, end = text.find(BEGIN), text.find(END)
         if 0 <= begin < end:
-            shown = pages.summary(records)
+            shown = publish.summary(records)
             texts[readme] = f"{text[: begin + len(BEGIN)]}\n\n{shown}\n{text[end:]}"
     return texts
 
@@ -44,21 +44,21 @@ def page(results: Path, records: Sequence[Mapping[str, Any]]) -> str:
     """The results as one page, from the records, their curves and their drawn figures."""
     return webpage.page(
         [
-            webpage.source(done, results / pages.folder(done), published=True)
-            for done in pages.in_order(records)
+            webpage.source(done, results / publish.folder(done), published=True)
+            for done in publish.in_order(records)
         ]
     )
 
 
 def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Write texts and figures; a figure whose data have not changed is left as it is."""
-    for place in [results, *(results / pages.folder(done) / "figures" for done in records)]:
+    for place in [results, *(results / publish.folder(done) / "figures" for done in records)]:
         _refuse_links(results, place)
     for path, text in expected_texts(results, records).items():
         path.write_text(text, encoding="utf-8")
     with PlotQueue() as plots:
         for done in records:
-            place = results / pages.folder(done) / "figures"
+            place = results / publish.folder(done) / "figures"
             expected = _expected_figures(place, done)
             for path in _drawings(place) - set(expected):
                 path.unlink()
@@ -103,13 +103,13 @@ def faults(results: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
     for path, text in expected_texts(results, records).items():
         if not path.is_file():
             found.append(f"{path} is missing")
-        elif pages.without_stale_marks(path.read_text(encoding="utf-8")) != (
-            pages.without_stale_marks(text)
+        elif publish.without_stale_marks(path.read_text(encoding="utf-8")) != (
+            publish.without_stale_marks(text)
         ):
             found.append(f"{path} is not what the records give")
     for done in records:
-        found += [f"{results / pages.folder(done)}/{fault}" for fault in _record_faults(done)]
-        found += _file_faults(results / pages.folder(done), done)
+        found += [f"{results / publish.folder(done)}/{fault}" for fault in _record_faults(done)]
+        found += _file_faults(results / publish.folder(done), done)
     return found or _page_faults(results, records)
 
 
@@ -183,8 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"There is no folder {options.results}: the committed records lie in a checkout of "
                 "the repository; run this in one, or name their folder with --results."
             )
-        records = pages.read_records(options.results)
-        for place, studies in pages.stale_marks(records).items():
+        records = publish.read_records(options.results)
+        for place, studies in publish.stale_marks(records).items():
             print(f"warning: {place} is stale: {', '.join(studies)} changed behaviour since.")
         if not options.check:
             render(options.results, records)

@@ -47,7 +47,7 @@ SIBLINGS = {
     "golden": {"record"},
     "moe": {"mesh"},
     "record": {"claims", "formats", "stats"},
-    "pages": {"golden", "record", "report", "formats"},
+    "publish": {"golden", "record", "report", "formats"},
     "plot_queue": {"plotting", "record"},
     "report": {"record", "claims", "stats", "study", "formats"},
     "rundir": {"names", "places", "record"},
@@ -56,7 +56,7 @@ SIBLINGS = {
     "tracking": {"record", "claims", "names", "places", "stats", "study"},
     "webpage": {
         *("claims", "curves", "differences", "inline_svg", "forest_plot"),
-        *("formats", "golden", "pages", "record", "report"),
+        *("formats", "golden", "publish", "record", "report"),
     },
     "timing": {"backend", "sweep"},
     "transformer": {"losses", "mesh", "models", "moe"},

@@ -30,7 +30,7 @@ from jaxtrends import (
 )
 from jaxtrends.claims import control_of
 from jaxtrends.formats import format_interval
-from scripts import page as page_script
+from scripts import webpage as webpage_script
 from tests.example_record import example, write_example
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \"'</script><!-- &amp; {{ 7 * 7 }}"
@@ -472,7 +472,7 @@ def test_the_command_puts_runs_beside_committed_results(tmp_path, capsys):
     write_example(tmp_path / "runs" / "mine", "smoke")
     output = tmp_path / "page.html"
     flags = ["--results", str(tmp_path / "results"), "--output", str(output)]
-    assert page_script.main([str(tmp_path / "runs" / "mine"), *flags]) == 0
+    assert webpage_script.main([str(tmp_path / "runs" / "mine"), *flags]) == 0
     text = output.read_text(encoding="utf-8")
     assert "slopes, smoke: mine · <b>your run</b> · <b>not published: it is a smoke run</b>" in text
     assert "Not in this file: runs/mine/figures/loss.svg" in text
@@ -488,7 +488,7 @@ def test_the_commands_mistakes_are_one_sentence(tmp_path, capsys, runs, output, 
     write_example(tmp_path / "run")
     folder = tmp_path / "run" / runs
     flags = ["--results", str(tmp_path / "none"), "--output", str(tmp_path / output)]
-    assert page_script.main([str(folder), *flags]) == 2
+    assert webpage_script.main([str(folder), *flags]) == 2
     assert message in capsys.readouterr().err
 
 
