@@ -22,21 +22,20 @@ import numpy as np
 from jaxtrends import (
     backend,
     claims,
+    code_digest,
     devices,
     distributed,
     golden,
     mesh,
-    places,
+    paths,
     record,
     settings,
-    source,
 )
 from jaxtrends import command as commands
 from jaxtrends.claims import Claim, Paper
 from jaxtrends.command import Command
 from jaxtrends.comparison import Comparison
 from jaxtrends.distributed import Lost, Processes
-from jaxtrends.effects import Interrupted, StopSignal, StudyRun
 from jaxtrends.errors import Problem, choose
 from jaxtrends.flags import PLACES, Options, mesh_of, parse, rebuild
 from jaxtrends.formats import UNSHOWABLE, showable
@@ -44,6 +43,7 @@ from jaxtrends.plan import Planned
 from jaxtrends.plot_queue import PlotQueue
 from jaxtrends.rundir import RunDirectory, StudyDirectory, new_folder
 from jaxtrends.study import StudyResult
+from jaxtrends.study_run import Interrupted, StopSignal, StudyRun
 from jaxtrends.terminal import Quiet, Terminal, duration, mend_streams
 
 
@@ -357,7 +357,7 @@ def run(
     data_dir = Path(options.data_dir) if options.data_dir else None
     trace = Path(options.profile) if options.profile else None
     if trace is not None:
-        places.make(trace, "profile")
+        paths.make(trace, "profile")
     data = _Data(lambda name: experiment.load(config, name, data_dir))
     for name in experiment.datasets(config):
         data.load(name)
@@ -370,7 +370,7 @@ def run(
         "data": {name: found.digest for name, found in data.loaded.items()},
     }
     head, dirty = record.commit()
-    code = {name: source.digest(source.modules_of(experiment.studies[name])) for name in chosen}
+    code = {name: code_digest.of_study(experiment.studies[name]) for name in chosen}
     editions = golden.editions(experiment.name)
     hardware = devices.describe(used)
     versions = record.versions()
@@ -746,7 +746,7 @@ def _conclude(finished: Finished, terminal: Terminal) -> None:
         terminal.say(f"Figures: {path / 'figures'}")
     wandb = path / "wandb"
     if wandb.exists():
-        terminal.say(f"W&B:     {wandb} (to upload: wandb sync {places.quoted(wandb)}/offline-*)")
+        terminal.say(f"W&B:     {wandb} (to upload: wandb sync {paths.quoted(wandb)}/offline-*)")
     reason = record.publishable(done)
     if reason:
         terminal.say(f"Not to be published: {reason}.")

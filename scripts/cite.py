@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtrends import places, publish, record
+from jaxtrends import paths, publish, record
 from jaxtrends.errors import Problem, choose
 from jaxtrends.formats import showable
 from jaxtrends.terminal import mend_streams
@@ -26,7 +26,7 @@ def cite(name: str, results: Path) -> str:
     Raises:
         Problem: there is no such record.
     """
-    run = places.expanded(name)
+    run = paths.expanded(name)
     if run.exists() and name not in (path.name for path in results.glob("*")):
         return publish.citation(record.read(run))
     committed = publish.in_order(publish.read_records(results))
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("name", help="forward_grad, forward_grad/default, or the folder of a run")
     parser.add_argument(
         "--results",
-        type=places.argument,
+        type=paths.argument,
         default=RESULTS,
         help="folder of the committed results (default: %(default)s)",
     )

@@ -91,9 +91,9 @@ def lie_in_wait(within: str, call: int) -> None:
 
 def be_killed(within: str, call: int, target: str, arguments: Sequence[str]) -> None:
     """Run a module or a file as a program, in this process, until it ends or is killed."""
-    from jaxtrends import effects
+    from jaxtrends import study_run
 
-    effects.CHECKPOINT_SECONDS, effects.SEGMENT_SECONDS = CHECKPOINT_SECONDS, SEGMENT_SECONDS
+    study_run.CHECKPOINT_SECONDS, study_run.SEGMENT_SECONDS = CHECKPOINT_SECONDS, SEGMENT_SECONDS
     lie_in_wait(within, call)
     sys.argv = [target, *arguments]
     if target.endswith(".py"):

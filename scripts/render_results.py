@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtrends import places, plotting, publish, record, report, webpage
+from jaxtrends import paths, plotting, publish, record, report, webpage
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
 from jaxtrends.plot_queue import PlotQueue
@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--results",
-        type=places.argument,
+        type=paths.argument,
         default=RESULTS,
         help="folder of the records (default: %(default)s)",
     )

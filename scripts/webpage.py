@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtrends import places, publish, record, webpage
+from jaxtrends import paths, publish, record, webpage
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
 from jaxtrends.terminal import mend_streams
@@ -43,17 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.webpage", description=__doc__)
     parser.add_argument(
-        "runs", nargs="+", type=places.argument, help="folders of runs, or their record.json"
+        "runs", nargs="+", type=paths.argument, help="folders of runs, or their record.json"
     )
     parser.add_argument(
         "--output",
-        type=places.argument,
+        type=paths.argument,
         default=Path("page.html"),
         help="the page (default: %(default)s)",
     )
     parser.add_argument(
         "--results",
-        type=places.argument,
+        type=paths.argument,
         default=RESULTS,
         help="folder of the committed results (default: %(default)s)",
     )

@@ -24,8 +24,8 @@ FILES = sorted(
 # What a module of the library may import from the library. One that is not named imports nothing
 # but errors, which is free for all; experiment wires everything together.
 SIBLINGS = {
-    "backend": {"devices", "places"},
-    "builders": {"places"},
+    "backend": {"devices", "paths"},
+    "mnist": {"paths"},
     "charts": {"claims", "stats", "study"},
     "checkpoint": {"private"},
     "claims": {"stats"},
@@ -34,15 +34,15 @@ SIBLINGS = {
         *("charts", "claims", "declare", "flops", "settings", "study", "train", "tuning"),
     },
     "curves": {"study"},
-    "data": {"builders", "places"},
+    "data": {"mnist", "paths"},
     "declare": {"claims", "stats"},
     "distributed": {"private"},
-    "effects": {
+    "study_run": {
         *("checkpoint", "devices", "distributed", "mesh", "record", "rundir", "sweep", "terminal"),
         "timing",
     },
     "plotting": {"fonts", "label_placement", "record", "study"},
-    "flags": {"command", "formats", "mesh", "places", "terminal"},
+    "flags": {"command", "formats", "mesh", "paths", "terminal"},
     "forest_plot": {"formats"},
     "golden": {"record"},
     "moe": {"mesh"},
@@ -50,10 +50,10 @@ SIBLINGS = {
     "publish": {"golden", "record", "report", "formats"},
     "plot_queue": {"plotting", "record"},
     "report": {"record", "claims", "stats", "study", "formats"},
-    "rundir": {"names", "places", "record"},
-    "source": {"record"},
+    "rundir": {"file_names", "paths", "record"},
+    "code_digest": {"record"},
     "sweep": {"train"},
-    "tracking": {"record", "claims", "names", "places", "stats", "study"},
+    "tracking": {"record", "claims", "file_names", "paths", "stats", "study"},
     "webpage": {
         *("claims", "curves", "differences", "inline_svg", "forest_plot"),
         *("formats", "golden", "publish", "record", "report"),
@@ -66,7 +66,7 @@ SIBLINGS = {
 PLACES = {
     "flax": ("jaxtrends.models", "jaxtrends.moe", "jaxtrends.transformer", "experiments"),
     "orbax": ("jaxtrends.checkpoint", "jaxtrends.private"),
-    "tensorflow_datasets": ("jaxtrends.data", "jaxtrends.builders"),
+    "tensorflow_datasets": ("jaxtrends.data", "jaxtrends.mnist"),
     "wandb": ("jaxtrends.tracking",),
 }
 

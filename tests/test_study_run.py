@@ -10,8 +10,8 @@ import pytest
 from jaxtrends import devices, experiment, record
 from jaxtrends.command import Command
 from jaxtrends.distributed import Processes
-from jaxtrends.effects import StudyRun
 from jaxtrends.rundir import StudyDirectory
+from jaxtrends.study_run import StudyRun
 from jaxtrends.terminal import Quiet
 from tests import test_sweep, toy_experiment
 from tests.test_sweep import assert_same_bits
