@@ -292,6 +292,13 @@ def test_what_the_rules_allow_is_not_faulted(path, source):
     assert faults(path, source) == []
 
 
+def test_the_map_of_the_library_names_every_module():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text.partition("## The library\n")[2].partition("\n## ")[0]
+    modules = {path.stem for path in (ROOT / "jaxtrends").glob("[!_]*.py")}
+    assert set(re.findall(r"`(\w+)`", section)) == modules
+
+
 def test_every_package_that_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {re.split(r"[^\w-]", entry)[0] for entry in project["dependencies"]}
