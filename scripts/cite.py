@@ -10,7 +10,7 @@ from pathlib import Path
 from jaxtrends import paths, publish, record
 from jaxtrends.errors import Problem, choose
 from jaxtrends.formats import showable
-from jaxtrends.terminal import mend_streams
+from jaxtrends.terminal import end_with_reader, mend_streams
 
 RESULTS = record.ROOT / "results"
 
@@ -67,4 +67,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    end_with_reader()
     sys.exit(main())

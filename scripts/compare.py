@@ -18,7 +18,7 @@ from jaxtrends import differences, paths, record, report, tracking
 from jaxtrends.differences import Side
 from jaxtrends.errors import Problem
 from jaxtrends.formats import format_interval, format_number, showable
-from jaxtrends.terminal import mend_streams
+from jaxtrends.terminal import end_with_reader, mend_streams
 
 ABSENT = "-"
 
@@ -182,4 +182,5 @@ def _told_apart(sides: Sequence[Side]) -> list[Side]:
 
 
 if __name__ == "__main__":
+    end_with_reader()
     sys.exit(main())
