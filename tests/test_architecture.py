@@ -45,6 +45,7 @@ SIBLINGS = {
     "flags": {"command", "formats", "mesh", "paths", "terminal"},
     "forest_plot": {"formats"},
     "golden": {"record"},
+    "in_turn": {"record"},
     "moe": {"mesh"},
     "record": {"claims", "formats", "stats"},
     "publish": {"golden", "record", "report", "formats"},
