@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from jaxtrends.experiment import discover
-from jaxtrends.terminal import duration, mend_streams
+from jaxtrends.terminal import duration, end_with_reader, mend_streams
 
 
 def main() -> int:
@@ -32,4 +32,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_with_reader()
     sys.exit(main())

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import jax
 
-from jaxtrends import devices, places
+from jaxtrends import devices, paths
 from jaxtrends.errors import Problem
 
 
@@ -82,7 +82,7 @@ def keep_compiled(say: Callable[[str], None]) -> None:
     except RuntimeError:  # pathlib's word for no home
         return
     folder = jax.config.jax_compilation_cache_dir
-    reason = places.unwritable(Path(folder)) if folder and "://" not in folder else ""
+    reason = paths.unwritable(Path(folder)) if folder and "://" not in folder else ""
     if reason:
         jax.config.update("jax_compilation_cache_dir", None)
         say(f"Compiled programs are not kept: {folder} cannot be written ({reason}).")

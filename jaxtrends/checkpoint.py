@@ -7,9 +7,7 @@ casts to whatever type it is asked for; the manifest that goes with every step i
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import functools
 import hashlib
 import itertools
 import json
@@ -17,13 +15,14 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxtrends import private
 from jaxtrends.errors import Problem
 
 PyTree = Any
@@ -56,8 +55,9 @@ class Checkpoints:
         self._orbax = orbax
         # Orbax's threads write tracebacks to the terminal of what reaches us as an exception too.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
-        _by_itself()
-        _to_the_end()
+        if jax.process_count() > 1:
+            private.let_orbax_save_alone()
+        private.let_orbax_finish_writing()
         try:
             self._manager = orbax.CheckpointManager(
                 self.directory,
@@ -214,48 +214,6 @@ class Checkpoints:
             shutil.rmtree(aside, ignore_errors=True)
             os.replace(self.directory / str(step), aside)
         self._manager.reload()
-
-
-def _by_itself() -> None:
-    """Let Orbax take this process for the only one, where it is one of several.
-
-    Orbax has all processes write one checkpoint together, in lockstep, and leaves NumPy's arrays to
-    process 0. Here each has blocks of its own and saves them when it likes; for that Orbax has no
-    option that NumPy's arrays heed.
-
-    Nor may its threads signal each other through the processes' common store. All count their saves
-    from one and call the signals by that number: where two saved at a time, one took "the folder is
-    made" from the other and wrote into a folder that it had not made yet.
-    """
-    if jax.process_count() > 1:
-        from orbax.checkpoint._src.multihost import multihost
-
-        multihost.process_index = lambda: 0
-        multihost.process_count = lambda: 1
-        multihost.should_skip_process_sync = lambda processes=None: True
-        multihost.is_jax_distributed_client_initialized = lambda: False
-
-
-@functools.cache  # a second time would be in vain
-def _to_the_end() -> None:
-    """Let Orbax wait for all writes of a step, where one has failed.
-
-    It closes their event loop at the first failure, and TensorStore, which would tell the loop how
-    the other writes ended, prints a traceback for each.
-    """
-    from orbax.checkpoint._src import asyncio_utils
-
-    run = asyncio_utils.run_sync
-
-    async def whole(work: Coroutine[Any, Any, Any]) -> Any:
-        try:
-            return await work
-        except Exception:
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            await asyncio.gather(*others, return_exceptions=True)
-            raise
-
-    asyncio_utils.run_sync = lambda work: run(whole(work))
 
 
 def _flatten(tree: PyTree) -> tuple[list[str], list[Any]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxtrends import places
+from jaxtrends import paths
 from jaxtrends.errors import Problem, choose
 
 SIZES = {  # data set -> pixels of a side, images of training, validation and test
@@ -111,7 +111,7 @@ def default_data_dir() -> Path:
         Problem: that lies in a home, and there is none.
     """
     try:
-        return places.expanded(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+        return paths.expanded(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
     except Problem as problem:
         raise Problem(f"{problem} Or name another folder with --data-dir.") from None
 
@@ -130,9 +130,9 @@ def prepare_mnist(source: Path | None, data_dir: Path | None = None) -> Path:
         Problem: a file is missing, damaged or not the original; there is no network to download
             it from (found out within seconds); or ``data_dir`` cannot be written.
     """
-    from jaxtrends import builders
+    from jaxtrends import mnist
 
-    return builders.prepare(source, data_dir or default_data_dir())
+    return mnist.prepare(source, data_dir or default_data_dir())
 
 
 def stratified_split(labels: np.ndarray, sizes: Sequence[int], name: str) -> list[np.ndarray]:
@@ -199,9 +199,9 @@ def _digits() -> Dataset:
 
 
 def _mnist(data_dir: Path) -> Dataset:
-    from jaxtrends import builders
+    from jaxtrends import mnist
 
-    images, labels, test_images, test_labels = builders.read(data_dir)
+    images, labels, test_images, test_labels = mnist.read(data_dir)
     _, (_, held_out, _) = SIZES["mnist"]
     rows = stratified_split(labels, (len(labels) - held_out, held_out), "mnist")
     return _dataset(

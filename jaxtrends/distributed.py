@@ -4,8 +4,7 @@ JAX's own distributed engine brings the processes together: by flags, or as SLUR
 environment says. What they tell each other goes through its coordination service, a store of keys
 and bytes, and not through collectives on arrays: a store takes float64 and integers as they are,
 needs no step in common (processes have different numbers of blocks), and can be waited for with an
-eye on signals and on the others, where a collective waits for a dead process for ever. It has no
-public name in JAX, and Orbax uses it in the same way.
+eye on signals and on the others, where a collective waits for a dead process for ever.
 
 Every process publishes a heartbeat. One that has ended by an error says so; one that was killed is
 missed after `LOST_SECONDS`, and the others stop, for their blocks alone make no result.
@@ -27,6 +26,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxtrends import private
 from jaxtrends.errors import Problem, choose
 
 CONNECT_SECONDS = 300.0  # jobs of one allocation may start minutes apart
@@ -52,7 +52,7 @@ class Processes:
     broken: whether that is since a process has gone without a word.
     """
 
-    def __init__(self, index: int = 0, count: int = 1, store: Any = None) -> None:
+    def __init__(self, index: int = 0, count: int = 1, store: private.Store | None = None) -> None:
         self.index, self.count = index, count
         self.asked, self.lost, self.broken = 0, "", False
         self._store, self._told = store, 0
@@ -92,7 +92,7 @@ class Processes:
         folder = f"jaxtrends/told/{turn}"
         found = []
         try:
-            self._store.key_value_set_bytes(f"{folder}/{self.index}", label.encode() + b"\0" + mine)
+            self._store.put(f"{folder}/{self.index}", label.encode() + b"\0" + mine)
         except jax.errors.JaxRuntimeError:
             raise Lost(_gone(0)) from None
         for process in range(self.count):
@@ -101,7 +101,7 @@ class Processes:
                 raise RuntimeError(f"process {process} is at {head!r}, this one at {label!r}")
             found.append(told)
         if turn:  # whoever has come to this turn has heard all of the one before
-            self._store.key_value_delete(f"jaxtrends/told/{turn - 1}/{self.index}")
+            self._store.delete(f"jaxtrends/told/{turn - 1}/{self.index}")
         return found
 
     def all(self, label: str, mine: Any, check: Check = lambda: None) -> list[Any]:
@@ -158,18 +158,17 @@ class Processes:
             check()
             self.check()
             try:
-                return self._store.blocking_key_value_get_bytes(key, int(1000 * POLL_SECONDS))
+                return self._store.wait(key, POLL_SECONDS)
             except jax.errors.JaxRuntimeError as error:
                 if not str(error).startswith("DEADLINE_EXCEEDED"):
                     raise Lost(_gone(0)) from None
 
     def _set(self, name: str, value: str) -> None:
-        self._store.key_value_set(f"jaxtrends/state/{name}", value, allow_overwrite=True)
+        self._store.put(f"jaxtrends/state/{name}", value.encode(), anew=True)
 
     def _state(self, prefix: str = "") -> dict[str, str]:
-        found = self._store.key_value_dir_get("jaxtrends/state/")
-        short = {key.partition("jaxtrends/state/")[2]: value for key, value in found}
-        return {key: value for key, value in short.items() if key.startswith(prefix)}
+        found = self._store.below("jaxtrends/state").items()
+        return {key: value.decode() for key, value in found if key.startswith(prefix)}
 
     # --- the watch ------------------------------------------------------------------------------
 
@@ -267,10 +266,7 @@ def start(
     except (RuntimeError, ValueError, OSError) as error:  # JaxRuntimeError is a RuntimeError
         reason = next(iter(str(error).splitlines()), type(error).__name__)[:200].rstrip(".")
         raise Problem(_apart(reason)) from None
-    from jax._src import distributed
-
-    state = distributed.global_state
-    joined = Processes(state.process_id, state.num_processes, state.client)
+    joined = Processes(*private.joined())
     last_words.sentence = f"{joined.name}error: {_gone(0)}"
     return joined
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from jaxtrends import mesh, places, plan
+from jaxtrends import mesh, paths, plan
 from jaxtrends.command import flag_of
 from jaxtrends.errors import Problem, choose
 from jaxtrends.experiment import Experiment
@@ -209,7 +209,7 @@ def parse(
     if problem:
         raise Problem(problem)
     given = {name: text for name in PATHS if (text := getattr(parsed.options, name))}
-    expanded = {name: str(places.expanded(text)) for name, text in given.items()}
+    expanded = {name: str(paths.expanded(text)) for name, text in given.items()}
     options = dataclasses.replace(parsed.options, **expanded)
     limit = options.time_limit
     if limit is not None and not 0 < limit <= MINUTES_OF_A_YEAR:

@@ -331,7 +331,8 @@ def title(done: Mapping[str, Any]) -> str:
 # --- provenance --------------------------------------------------------------------------------
 
 
-def _git(*arguments: str) -> str | None:
+def git(*arguments: str) -> str | None:
+    """What git says of this checkout; None where it fails, or there is none."""
     try:
         done = subprocess.run(
             ["git", "-C", str(ROOT), *arguments],
@@ -351,11 +352,11 @@ def commit() -> tuple[str, bool | None]:
     A file that git does not know yet is a difference too. Installed in an environment that happens
     to lie in some other repository, this code is in no checkout.
     """
-    head = _git("rev-parse", "HEAD")
-    if head is None or not _git("ls-files", "--", "jaxtrends/record.py"):
+    head = git("rev-parse", "HEAD")
+    if head is None or not git("ls-files", "--", "jaxtrends/record.py"):
         return "", None
     code = ("jaxtrends/*.py", "experiments/*.py", "results/*/golden.json")
-    return head, bool(_git("status", "--porcelain", "--untracked-files=all", "--", *code))
+    return head, bool(git("status", "--porcelain", "--untracked-files=all", "--", *code))
 
 
 def versions() -> dict[str, str]:

@@ -25,8 +25,9 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from jaxtrends import names, places, record
+from jaxtrends import paths, record
 from jaxtrends.errors import Problem
+from jaxtrends.file_names import file_name
 
 SEAL = "sha256"  # the name of an array that holds the digest of the arrays beside it
 WHAT = "what"  # the name of one that says what they are, as the bytes of JSON
@@ -163,7 +164,7 @@ class RunDirectory:
         Raises:
             Problem: it cannot be written, or a link leads out of the run's folder.
         """
-        path = self.path / "studies" / names.file_name(name)
+        path = self.path / "studies" / file_name(name)
         if not path.resolve().is_relative_to(self.path.resolve()):
             raise Problem(f"{path} leads out of {self.path}: choose another --output.")
         marker = path / "code.json"
@@ -189,7 +190,7 @@ class RunDirectory:
 
 def _writable(path: Path) -> TextIO:
     """Make a run's folder where it is missing, and open its lock."""
-    places.make(path, "output")
+    paths.make(path, "output")
     try:
         return (path / ".lock").open("w")
     except OSError as error:
@@ -294,7 +295,7 @@ class StudyDirectory:
         _write_sealed(self.path / "blocks.json", {**self.block_sizes(), label: lanes})
 
     def _block(self, label: str, block: int) -> Path:
-        return self.path / "blocks" / f"{names.file_name(label)}-{block}.npz"
+        return self.path / "blocks" / f"{file_name(label)}-{block}.npz"
 
     def _what(self, label: str, block: int, of: Mapping[str, Any] | None) -> dict[str, Any]:
         return record.plain({**self._identity, "label": label, "block": block, **(of or {})})
@@ -350,7 +351,7 @@ class StudyDirectory:
     def checkpoints(self, label: str, block: int, of: Mapping[str, Any] | None = None) -> Path:
         """Where the checkpoints of a block lie, of these very lanes and no others."""
         what = record.digest(self._what(label, block, of))[:8]
-        return self.path / "checkpoints" / names.file_name(label) / f"{block}~{what}"
+        return self.path / "checkpoints" / file_name(label) / f"{block}~{what}"
 
     def log(
         self,
@@ -369,7 +370,7 @@ class StudyDirectory:
             Problem: it cannot be written.
         """
         beside = f"~process-{process}" if process else ""
-        stream = self.path / "metrics" / f"{names.file_name(label)}{beside}.jsonl"
+        stream = self.path / "metrics" / f"{file_name(label)}{beside}.jsonl"
         try:
             with stream.open("a", encoding="utf-8") as file:
                 for offset, point in enumerate(points):

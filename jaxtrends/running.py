@@ -18,25 +18,25 @@ import numpy as np
 
 from jaxtrends import (
     backend,
+    code_digest,
     devices,
     distributed,
     golden,
     mesh,
-    places,
+    paths,
     record,
     recording,
-    source,
 )
 from jaxtrends import command as commands
 from jaxtrends.command import Command
 from jaxtrends.distributed import Lost, Processes
-from jaxtrends.effects import Interrupted, StopSignal, StudyRun, Wiring
 from jaxtrends.errors import Problem, choose
 from jaxtrends.experiment import Experiment, discover
 from jaxtrends.flags import PLACES, Options, mesh_of, parse, rebuild
 from jaxtrends.formats import UNSHOWABLE, showable
-from jaxtrends.painter import Painter
+from jaxtrends.plot_queue import PlotQueue
 from jaxtrends.rundir import RunDirectory, StudyDirectory, new_folder
+from jaxtrends.study_run import Interrupted, StopSignal, StudyRun, Wiring
 from jaxtrends.terminal import Quiet, Terminal, duration, mend_streams
 
 
@@ -238,12 +238,12 @@ def run(
     folder = RunDirectory(path, ready.description, resume=options.resume, report=terminal.warn)
     processes.tell("folder", str(path))
     _announce(ready, path)
-    tracker, painter = _tracker(ready, path), Painter()
+    tracker, plots = _tracker(ready, path), PlotQueue()
     try:
         limit = 60.0 * (options.time_limit or 0.0)
         with StopSignal(processes, limit) as stop, devices.profiled(ready.trace):
             made = {
-                name: _made(ready, name, folder, stop, tracker, painter, (blocks or {}).get(name))
+                name: _made(ready, name, folder, stop, tracker, plots, (blocks or {}).get(name))
                 for name in ready.code
             }
         results = {name: result for name, (result, _) in made.items()}
@@ -253,18 +253,18 @@ def run(
         if ready.tracking == "online":
             terminal.say("Uploading to W&B …")
         address = tracker.close()
-        painter.finish()
+        plots.finish()
     except (Interrupted, Lost):
         terminal.clear()
         terminal.say("To go on with this run:\n  " + command.to_resume(path))
         raise
     finally:
-        painter.close()
+        plots.close()
         tracker.close()
         folder.close()
-    if painter.undrawn:
+    if plots.undrawn:
         again = command.to_resume(path)
-        terminal.warn(f"{painter.complaint}; the record is whole. To draw again: {again}")
+        terminal.warn(f"{plots.complaint}; the record is whole. To draw again: {again}")
     if ready.trace:
         terminal.say(f"Profile: {ready.trace} (perfetto_trace.json.gz in it opens in Perfetto)")
     if address:
@@ -326,7 +326,7 @@ def _made_ready(
     data_dir = Path(options.data_dir) if options.data_dir else None
     trace = Path(options.profile) if options.profile else None
     if trace is not None:
-        places.make(trace, "profile")
+        paths.make(trace, "profile")
     data = _Data(lambda name: experiment.load(config, name, data_dir))
     for name in experiment.datasets(config):
         data.load(name)
@@ -339,7 +339,7 @@ def _made_ready(
         "data": {name: found.digest for name, found in data.loaded.items()},
     }
     commit = record.commit()
-    code = {name: source.digest(source.modules_of(experiment.studies[name])) for name in chosen}
+    code = {name: code_digest.of_study(experiment.studies[name]) for name in chosen}
     hardware = devices.describe(used)
     versions = record.versions()
     distributed.agree(
@@ -435,7 +435,7 @@ def _made(
     folder: RunDirectory,
     stop: StopSignal,
     tracker: Any,
-    painter: Painter,
+    plots: PlotQueue,
     known_blocks: Mapping[str, int] | None,
 ) -> tuple[dict[str, Any], StudyDirectory]:
     """A study's result and its folder: run now, or kept from before."""
@@ -447,7 +447,7 @@ def _made(
         terminal.say(f"{name}: done before, kept.")
     else:
         if study.timed:
-            painter.finish()
+            plots.finish()
             tracker.settle()
         effects = StudyRun(name, place, stop, ready.wiring, known_blocks)
         _run_study(ready, name, effects, place)
@@ -455,7 +455,7 @@ def _made(
         result = place.result()
         terminal.say(f"{name}: done in {duration(result['seconds'])}.")
     for part in ("results", "measurements"):
-        painter.order(result[part]["figures"], folder.path / "figures")
+        plots.order(result[part]["figures"], folder.path / "figures")
     return result, place
 
 
@@ -557,7 +557,7 @@ def _conclude(finished: Finished, terminal: Terminal) -> None:
         terminal.say(f"Figures: {path / 'figures'}")
     wandb = path / "wandb"
     if wandb.exists():
-        terminal.say(f"W&B:     {wandb} (to upload: wandb sync {places.quoted(wandb)}/offline-*)")
+        terminal.say(f"W&B:     {wandb} (to upload: wandb sync {paths.quoted(wandb)}/offline-*)")
     reason = record.publishable(done)
     if reason:
         terminal.say(f"Not to be published: {reason}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -41,6 +42,14 @@ def mend_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
         elif number and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def end_with_reader() -> None:
+    """Let this process end without a word once nobody reads its output, as under ``| head``.
+
+    For programs that only print, and for the whole process: where ``__main__`` begins.
+    """
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 class Terminal:

@@ -36,9 +36,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxtrends import places
+from jaxtrends import paths
 from jaxtrends.errors import Problem, choose
-from jaxtrends.names import shortened
+from jaxtrends.file_names import shortened
 from jaxtrends.study import thin
 
 Mode = Literal["disabled", "offline", "online"]
@@ -226,7 +226,7 @@ class Tracker:
             self._uploader = None
             self._warn(
                 f"W&B: {failure}. The runs stay offline; to upload them later: "
-                f"wandb sync {places.quoted(_folder(self._tracking))}/offline-run-*"
+                f"wandb sync {paths.quoted(_folder(self._tracking))}/offline-run-*"
             )
 
     @contextlib.contextmanager

@@ -1,12 +1,12 @@
 """The results as one page: a file that opens from disk in any browser and asks no server.
 
 The page is HTML that says everything without a program: tables, intervals, drawn figures. Its own
-program (page/page.js) adds filters, learning curves, comparison and copying. It draws on SVG by
-itself, since all it needs are lines, bands and two kinds of axes: some hundred lines that nobody
-has to update, where a plotting library for the web would add its own size to every page.
+program (webpage_parts/page.js) adds filters, learning curves, comparison and copying. It draws on
+SVG by itself, since all it needs are lines, bands and two kinds of axes: some hundred lines that
+nobody has to update, where a plotting library for the web would add its own size to every page.
 
 Everything from a record is escaped by the template, whose few `safe` values are made here: the
-style, the program, the drawings (which `jaxtrends.drawings` checks) and JSON without brackets.
+style, the program, the drawings (which `jaxtrends.inline_svg` checks) and JSON without brackets.
 
 Differences between any two records are computed in the page, by Student's t: with many records
 there are far too many pairs to compute them beforehand. A test holds the page's numbers to
@@ -30,9 +30,19 @@ from typing import Any
 
 import numpy as np
 
-from jaxtrends import claims, curves, differences, drawings, forest, golden, pages, record, report
+from jaxtrends import (
+    claims,
+    curves,
+    differences,
+    forest_plot,
+    golden,
+    inline_svg,
+    publish,
+    record,
+    report,
+)
 
-PARTS = Path(__file__).with_name("page")
+PARTS = Path(__file__).with_name("webpage_parts")
 
 MOST_PARTS = 48  # of a claim, drawn
 MOST_DRAWN = 560_000  # characters of drawings in one page; figures beyond are only named
@@ -86,7 +96,7 @@ def source(done: Mapping[str, Any], folder: Path, published: bool, place: str = 
         record.read_curves(folder, done),
         {name: _drawing(path) for name, path in found.items()},
         published,
-        place or pages.folder(done),
+        place or publish.folder(done),
         golden.stale_studies(done),
     )
 
@@ -142,7 +152,7 @@ def _interval(found: Mapping[str, Any]) -> str:
     return report.interval_of(found)
 
 
-def _rows(entry: Mapping[str, Any], axis: forest.Axis) -> list[dict[str, Any]]:
+def _rows(entry: Mapping[str, Any], axis: forest_plot.Axis) -> list[dict[str, Any]]:
     """The rows of a claim's first plot: its headline, then its controls."""
     claim, verdict = entry["claim"], entry["verdict"]
     shown = verdict["parts"][verdict["headline"]]
@@ -159,7 +169,7 @@ def _rows(entry: Mapping[str, Any], axis: forest.Axis) -> list[dict[str, Any]]:
 
 
 def _row(
-    label: str, found: Mapping[str, Any], axis: forest.Axis, kind: str, verdict: str
+    label: str, found: Mapping[str, Any], axis: forest_plot.Axis, kind: str, verdict: str
 ) -> dict[str, Any]:
     return {
         "label": label,
@@ -173,7 +183,7 @@ def _row(
     }
 
 
-def _parts(entry: Mapping[str, Any]) -> tuple[forest.Axis, list[dict[str, Any]], int] | None:
+def _parts(entry: Mapping[str, Any]) -> tuple[forest_plot.Axis, list[dict[str, Any]], int] | None:
     """The plot of the parts of a claim that has several, and how many there are.
 
     Of very many those that speak most against the claim are drawn, in their own order.
@@ -189,7 +199,7 @@ def _parts(entry: Mapping[str, Any]) -> tuple[forest.Axis, list[dict[str, Any]],
     chosen = set(sorted(found, key=favourable)[:MOST_PARTS])
     parts = {name: part for name, part in found.items() if name in chosen}
     claim = entry["claim"]
-    axis = forest.axis(claim["statistic"], claim["region"], list(parts.values()))
+    axis = forest_plot.axis(claim["statistic"], claim["region"], list(parts.values()))
     rows = [_row(name, part, axis, "part", part["verdict"]) for name, part in parts.items()]
     for row, part in zip(rows, parts.values(), strict=True):
         p = part["holm_p"]
@@ -228,7 +238,7 @@ def _claim(entry: Mapping[str, Any], slug: str, *, brief: bool) -> dict[str, Any
         shown["detectable"] = report.detectable_effect(found).strip(" ()")
     if found is not None and not brief:
         controls = [report.control_found(verdict, one["name"]) for one in claim["controls"]]
-        axis = forest.axis(
+        axis = forest_plot.axis(
             claim["statistic"], claim["region"], [found, *_near(claim, found, controls)]
         )
         shown.update(
@@ -248,7 +258,7 @@ def _claim(entry: Mapping[str, Any], slug: str, *, brief: bool) -> dict[str, Any
 
 def _near(claim: Mapping[str, Any], found: Mapping[str, Any], controls: Sequence[Any]) -> list[Any]:
     """The controls that an axis can show without making the claim's own interval too small."""
-    edges = forest.bounds(claim["statistic"], claim["region"])
+    edges = forest_plot.bounds(claim["statistic"], claim["region"])
     ends = [float(found[end]) for end in ("low", "high")]
     seen = [value for value in (*edges, *ends) if math.isfinite(value)]
     low, high = min(seen), max(seen)
@@ -284,9 +294,9 @@ def _studies(done: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "seconds": pages.duration(study["seconds"]),
+            "seconds": publish.duration(study["seconds"]),
             "commit": code[name]["commit"][:12] if name in code else "",
-            "device": pages.device_text(code[name]["device"]) if name in code else "",
+            "device": publish.device_text(code[name]["device"]) if name in code else "",
         }
         for name, study in done["measurements"]["studies"].items()
     ]
@@ -320,21 +330,21 @@ def _view(source: Source, slug: str, label: str, *, brief: bool) -> dict[str, An
         "brief": brief,
         "not_run": done["results"]["not_run"],
         "counts": _counts(done),
-        "tables": [] if brief else [_table(table) for _, table in pages.study_tables(done)],
-        "device": pages.device_text(record.device(done)),
+        "tables": [] if brief else [_table(table) for _, table in publish.study_tables(done)],
+        "device": publish.device_text(record.device(done)),
         "system": made["system"],
         "made": made["started"][:10],
         "commit": made["commit"],
         "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
-        "seconds": pages.duration(done["measurements"]["seconds"]),
+        "seconds": publish.duration(done["measurements"]["seconds"]),
         "memory": f"{done['measurements']['peak_memory_bytes'] / 2**30:.1f} GiB",
         "studies": _studies(done),
         "data": [{"name": name, **data} for name, data in done["results"]["data"].items()],
         "config_digest": done["results"]["config_digest"],
         "config": _config_rows(done),
         "command": made["command"],
-        "verify": f"python -m scripts.verify results/{pages.folder(done)}",
-        "cite": "" if brief else pages.citation(done),
+        "verify": f"python -m scripts.verify results/{publish.folder(done)}",
+        "cite": "" if brief else publish.citation(done),
     }
 
 
@@ -350,7 +360,7 @@ def _drawn(sources: Sequence[Source], views: Sequence[dict[str, Any]]) -> str:
 
     Records share the room evenly, and what one leaves of its share falls to those after it.
     """
-    sprite, room = drawings.Sprite(), MOST_DRAWN
+    sprite, room = inline_svg.Sprite(), MOST_DRAWN
     waiting = sum(not view["brief"] for view in views)
     for source, view in zip(sources, views, strict=True):
         view["figures"] = []
@@ -437,7 +447,7 @@ def _has_fuller(source: Source, before: Sequence[Source]) -> bool:
     """Whether a published record follows one of a fuller preset of the same experiment."""
 
     def fullness(one: Source) -> int:
-        return pages.ORDER.get(one.done["preset"], len(pages.ORDER))
+        return publish.ORDER.get(one.done["preset"], len(publish.ORDER))
 
     return source.published and any(
         one.published

@@ -32,7 +32,6 @@ import numpy as np
 
 from jaxtrends import (
     backend,
-    effects,
     estimators,
     losses,
     models,
@@ -41,6 +40,7 @@ from jaxtrends import (
     record,
     rundir,
     sequences,
+    study_run,
     sweep,
     train,
     transformer,
@@ -53,7 +53,7 @@ from jaxtrends.terminal import mend_streams
 BLOCKS, STEPS, LOG_EVERY = 8, 2000, 50
 HOST = (  # what the host does while the devices wait
     *((rundir.StudyDirectory, name) for name in ("log", "keep_block", "block", "finish")),
-    *((effects._Saver, name) for name in ("save", "restore", "drop", "close")),
+    *((study_run._Saver, name) for name in ("save", "restore", "drop", "close")),
     *((record, name) for name in ("write_json", "write_arrays")),
 )
 

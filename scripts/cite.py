@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtrends import pages, places, record
+from jaxtrends import paths, publish, record
 from jaxtrends.errors import Problem, choose
 from jaxtrends.formats import showable
-from jaxtrends.terminal import mend_streams
+from jaxtrends.terminal import end_with_reader, mend_streams
 
 RESULTS = record.ROOT / "results"
 
@@ -26,10 +26,10 @@ def cite(name: str, results: Path) -> str:
     Raises:
         Problem: there is no such record.
     """
-    run = places.expanded(name)
+    run = paths.expanded(name)
     if run.exists() and name not in (path.name for path in results.glob("*")):
-        return pages.citation(record.read(run))
-    committed = pages.in_order(pages.read_records(results))
+        return publish.citation(record.read(run))
+    committed = publish.in_order(publish.read_records(results))
     if not committed:
         raise Problem(
             f"There are no committed results in {results}, nor a run at {name}: give the folder of "
@@ -39,7 +39,7 @@ def cite(name: str, results: Path) -> str:
     choose("committed experiment", experiment, {done["experiment"]: 0 for done in committed})
     found = {record.edition(done): done for done in committed if done["experiment"] == experiment}
     chosen = choose("committed preset", preset, found) if preset else next(iter(found))
-    return pages.citation(found[chosen])
+    return publish.citation(found[chosen])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("name", help="forward_grad, forward_grad/default, or the folder of a run")
     parser.add_argument(
         "--results",
-        type=places.argument,
+        type=paths.argument,
         default=RESULTS,
         help="folder of the committed results (default: %(default)s)",
     )
@@ -67,4 +67,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    end_with_reader()
     sys.exit(main())

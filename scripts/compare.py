@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtrends import differences, places, record, report, tracking
+from jaxtrends import differences, paths, record, report, tracking
 from jaxtrends.differences import Side
 from jaxtrends.errors import Problem
 from jaxtrends.formats import format_interval, format_number, showable
-from jaxtrends.terminal import mend_streams
+from jaxtrends.terminal import end_with_reader, mend_streams
 
 ABSENT = "-"
 
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.compare", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=places.argument, metavar="RUN", help="two or more")
+    parser.add_argument("runs", nargs="+", type=paths.argument, metavar="RUN", help="two or more")
     parser.add_argument(
         "--match",
         nargs="+",
@@ -182,4 +182,5 @@ def _told_apart(sides: Sequence[Side]) -> list[Side]:
 
 
 if __name__ == "__main__":
+    end_with_reader()
     sys.exit(main())

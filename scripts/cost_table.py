@@ -16,7 +16,7 @@ from jaxtrends.errors import Problem
 from jaxtrends.experiment import discover
 from jaxtrends.formats import showable
 from jaxtrends.plan import Machine
-from jaxtrends.terminal import mend_streams
+from jaxtrends.terminal import end_with_reader, mend_streams
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "scale.md"
 BEGIN, END = "<!-- computed by scripts/cost_table.py -->", "<!-- end of the computed table -->"
@@ -127,4 +127,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    end_with_reader()
     sys.exit(main())

@@ -5,7 +5,8 @@ drawn too: a file half written, a file written and not yet renamed, or just rena
 its way to the disk, a line of the stream of metrics. Whatever was killed, the record's results must
 have the bits of an unbroken run, and no record may be readable before it is whole.
 
-What follows a -- are flags of the run; --preset smoke if there are none.
+What follows a -- are flags of the run; --preset smoke if there are none. Without a target it is the
+turn of one paper, by the commit, or by $JAXTRENDS_PAPERS.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtrends import record
+from jaxtrends import in_turn, record
 from jaxtrends.errors import Problem
+from jaxtrends.experiment import discover
 from jaxtrends.terminal import mend_streams
 
 CHECKPOINT_SECONDS, SEGMENT_SECONDS = 0.25, 0.02  # or a smoke run would end without a checkpoint
@@ -91,9 +93,9 @@ def lie_in_wait(within: str, call: int) -> None:
 
 def be_killed(within: str, call: int, target: str, arguments: Sequence[str]) -> None:
     """Run a module or a file as a program, in this process, until it ends or is killed."""
-    from jaxtrends import effects
+    from jaxtrends import study_run
 
-    effects.CHECKPOINT_SECONDS, effects.SEGMENT_SECONDS = CHECKPOINT_SECONDS, SEGMENT_SECONDS
+    study_run.CHECKPOINT_SECONDS, study_run.SEGMENT_SECONDS = CHECKPOINT_SECONDS, SEGMENT_SECONDS
     lie_in_wait(within, call)
     sys.argv = [target, *arguments]
     if target.endswith(".py"):
@@ -224,14 +226,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.fault_campaign", description=__doc__)
-    parser.add_argument("target", help="experiments.forward_grad, say, or a program's file")
+    parser.add_argument(
+        "target", nargs="?", help="experiments.forward_grad, say, or a program's file"
+    )
     parser.add_argument("--kills", type=int, default=50, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
     cut = given.index("--") if "--" in given else len(given)
     options, flags = parser.parse_args(given[:cut]), given[cut + 1 :] or ["--preset", "smoke"]
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            found = campaign(options.target, flags, options.kills, options.seed, Path(scratch))
+            (paper,) = in_turn.chosen(sorted(discover()), 1)[:1]
+            target = options.target or f"experiments.{paper}"
+            found = campaign(target, flags, options.kills, options.seed, Path(scratch))
         except Problem as problem:
             print(f"error: {problem}", file=sys.stderr)
             return 2

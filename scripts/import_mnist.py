@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jaxtrends import places
+from jaxtrends import paths
 from jaxtrends.data import prepare_mnist
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
@@ -21,14 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     source.add_argument(
         "directory",
         nargs="?",
-        type=places.argument,
+        type=paths.argument,
         help="where the four original IDX files lie, raw or .gz: train-images-idx3-ubyte, "
         "train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte",
     )
     source.add_argument("--download", action="store_true", help="fetch them instead (11 MB)")
     parser.add_argument(
         "--data-dir",
-        type=places.argument,
+        type=paths.argument,
         help="where TFDS keeps its data (default: $TFDS_DATA_DIR, else ~/tensorflow_datasets)",
     )
     options = parser.parse_args(arguments)

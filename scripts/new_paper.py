@@ -12,7 +12,7 @@ from pathlib import Path
 from jaxtrends import record
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
-from jaxtrends.terminal import mend_streams
+from jaxtrends.terminal import end_with_reader, mend_streams
 
 TEMPLATE = Path(__file__).with_name("template")
 FILES = {
@@ -20,6 +20,18 @@ FILES = {
     "main.py.txt": "experiments/NAME/__main__.py",
     "test_paper.py.txt": "tests/test_NAME.py",
 }
+NEXT = """
+It runs as it is:
+  python -m experiments.{name} --preset smoke
+  python -m pytest tests/test_{name}.py
+
+Next, as CONTRIBUTING.md has it:
+1. Read the paper, and write the claims first; then the arms, the config and the presets.
+2. Test the method against an oracle, in tests/test_{name}.py.
+3. Write down what the smoke run gives, once it is the paper's:
+     python -m scripts.golden {name} --update --why "the first"
+4. See that it is all that an experiment must be:
+     python -m pytest tests/test_conformance.py -k {name}"""
 
 
 def write(name: str, root: Path) -> list[Path]:
@@ -62,11 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Problem as problem:
         print(f"error: {showable(str(problem))}", file=sys.stderr)
         return 2
-    print(f"\nRun it:   python -m experiments.{options.name} --preset smoke")
-    print(f"Test it:  python -m pytest tests/test_{options.name}.py")
-    print("Then read CONTRIBUTING.md, and write the claims first.")
+    print(NEXT.format(name=options.name))
     return 0
 
 
 if __name__ == "__main__":
+    end_with_reader()
     sys.exit(main())

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtrends import figures, pages, places, record, report, webpage
+from jaxtrends import paths, plotting, publish, record, report, webpage
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
-from jaxtrends.painter import Painter
+from jaxtrends.plot_queue import PlotQueue
 from jaxtrends.terminal import mend_streams
 
 RESULTS = record.ROOT / "results"
@@ -24,18 +24,18 @@ def expected_texts(results: Path, records: Sequence[Mapping[str, Any]]) -> dict[
     The project's README is one of them, if it has the two marks between which a summary goes.
     """
     texts = {
-        results / "README.md": pages.index_page(records, pages.stale_marks(records)),
-        results / "references.bib": pages.bibliography(records),
+        results / "README.md": publish.index_page(records, publish.stale_marks(records)),
+        results / "references.bib": publish.bibliography(records),
     }
     for done in records:
-        for name, text in pages.texts(done).items():
-            texts[results / pages.folder(done) / name] = text
+        for name, text in publish.texts(done).items():
+            texts[results / publish.folder(done) / name] = text
     readme = results.parent / "README.md"
     if readme.is_file():
         text = readme.read_text(encoding="utf-8")
         begin, end = text.find(BEGIN), text.find(END)
         if 0 <= begin < end:
-            shown = pages.summary(records)
+            shown = publish.summary(records)
             texts[readme] = f"{text[: begin + len(BEGIN)]}\n\n{shown}\n{text[end:]}"
     return texts
 
@@ -44,29 +44,29 @@ def page(results: Path, records: Sequence[Mapping[str, Any]]) -> str:
     """The results as one page, from the records, their curves and their drawn figures."""
     return webpage.page(
         [
-            webpage.source(done, results / pages.folder(done), published=True)
-            for done in pages.in_order(records)
+            webpage.source(done, results / publish.folder(done), published=True)
+            for done in publish.in_order(records)
         ]
     )
 
 
 def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Write texts and figures; a figure whose data have not changed is left as it is."""
-    for place in [results, *(results / pages.folder(done) / "figures" for done in records)]:
+    for place in [results, *(results / publish.folder(done) / "figures" for done in records)]:
         _refuse_links(results, place)
     for path, text in expected_texts(results, records).items():
         path.write_text(text, encoding="utf-8")
-    with Painter() as painter:
+    with PlotQueue() as plots:
         for done in records:
-            place = results / pages.folder(done) / "figures"
+            place = results / publish.folder(done) / "figures"
             expected = _expected_figures(place, done)
             for path in _drawings(place) - set(expected):
                 path.unlink()
             stale = {path.stem for path, digest in expected.items() if _drawn_from(path) != digest}
-            painter.order([f for f in report.figures_of(done) if f["name"] in stale], place)
-        painter.finish()
-        if painter.undrawn:
-            raise Problem(f"{painter.complaint}: mend that, and render again.")
+            plots.order([f for f in report.figures_of(done) if f["name"] in stale], place)
+        plots.finish()
+        if plots.undrawn:
+            raise Problem(f"{plots.complaint}: mend that, and render again.")
     (results / "index.html").write_text(page(results, records), encoding="utf-8")
 
 
@@ -83,7 +83,7 @@ def _refuse_links(results: Path, place: Path) -> None:
 
 def _expected_figures(place: Path, done: Mapping[str, Any]) -> dict[Path, str]:
     return {
-        place / f"{figure['name']}{suffix}": figures.data_digest(figure)
+        place / f"{figure['name']}{suffix}": plotting.data_digest(figure)
         for figure in report.figures_of(done)
         for suffix in (".svg", ".png")
     }
@@ -94,7 +94,7 @@ def _drawings(place: Path) -> set[Path]:
 
 
 def _drawn_from(path: Path) -> str:
-    return figures.drawn_from(path) if path.is_file() else ""
+    return plotting.drawn_from(path) if path.is_file() else ""
 
 
 def faults(results: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -103,13 +103,13 @@ def faults(results: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
     for path, text in expected_texts(results, records).items():
         if not path.is_file():
             found.append(f"{path} is missing")
-        elif pages.without_stale_marks(path.read_text(encoding="utf-8")) != (
-            pages.without_stale_marks(text)
+        elif publish.without_stale_marks(path.read_text(encoding="utf-8")) != (
+            publish.without_stale_marks(text)
         ):
             found.append(f"{path} is not what the records give")
     for done in records:
-        found += [f"{results / pages.folder(done)}/{fault}" for fault in _record_faults(done)]
-        found += _file_faults(results / pages.folder(done), done)
+        found += [f"{results / publish.folder(done)}/{fault}" for fault in _record_faults(done)]
+        found += _file_faults(results / publish.folder(done), done)
     return found or _page_faults(results, records)
 
 
@@ -143,7 +143,7 @@ def _file_faults(place: Path, done: Mapping[str, Any]) -> list[str]:
     for path, digest in expected.items():
         if not path.is_file():
             found.append(f"{path} is missing")
-        elif figures.drawn_from(path) != digest:
+        elif plotting.drawn_from(path) != digest:
             found.append(f"{path} was drawn from other data")
     orphans = _drawings(place / "figures") - set(expected)
     found += [f"{path} is no figure of the record" for path in sorted(orphans)]
@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--results",
-        type=places.argument,
+        type=paths.argument,
         default=RESULTS,
         help="folder of the records (default: %(default)s)",
     )
@@ -183,8 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"There is no folder {options.results}: the committed records lie in a checkout of "
                 "the repository; run this in one, or name their folder with --results."
             )
-        records = pages.read_records(options.results)
-        for place, studies in pages.stale_marks(records).items():
+        records = publish.read_records(options.results)
+        for place, studies in publish.stale_marks(records).items():
             print(f"warning: {place} is stale: {', '.join(studies)} changed behaviour since.")
         if not options.check:
             render(options.results, records)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jaxtrends import golden, places, record, report
+from jaxtrends import golden, paths, record, report
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
 from jaxtrends.rundir import first_difference
@@ -189,11 +189,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.verify", description=__doc__)
     parser.add_argument(
-        "record", type=places.argument, help="a record.json, or the folder it lies in"
+        "record", type=paths.argument, help="a record.json, or the folder it lies in"
     )
     parser.add_argument(
         "--output",
-        type=places.argument,
+        type=paths.argument,
         help="folder for the new run (default: runs/EXPERIMENT/verify-PRESET-TIME)",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the new run in --output")
@@ -220,7 +220,7 @@ def _make_again(
     old: Mapping[str, Any], options: argparse.Namespace, arguments: Sequence[str] | None
 ) -> dict[str, Any]:
     from jaxtrends import command, running
-    from jaxtrends.effects import Interrupted
+    from jaxtrends.study_run import Interrupted
 
     if options.resume and options.output is None:
         raise Problem("--resume needs the folder of the new run: name it with --output.")

@@ -25,6 +25,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 
 import hypothesis
 import jax
+import pytest
 
 jax.config.update("jax_num_cpu_devices", 2)  # so that placing blocks on devices can be seen to work
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -32,6 +33,14 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 # The same examples at every run; and no deadline, since the first example compiles.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Have two processes share the papers of a file that runs all of them."""
+    from tests import spread
+
+    return spread.scheduler(config, log)
 
 
 def pytest_unconfigure() -> None:

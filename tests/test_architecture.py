@@ -24,40 +24,43 @@ FILES = sorted(
 # What a module of the library may import from the library. One that is not named imports nothing
 # but errors, which is free for all; running wires everything together.
 SIBLINGS = {
-    "backend": {"devices", "places"},
-    "builders": {"places"},
+    "backend": {"devices", "paths"},
+    "mnist": {"paths"},
     "charts": {"claims", "stats", "study"},
+    "checkpoint": {"private"},
     "claims": {"stats"},
     "differences": {"curves", "record", "stats"},
     "comparison": {
         *("charts", "claims", "declare", "flops", "settings", "study", "train", "tuning"),
     },
     "curves": {"study"},
-    "data": {"builders", "places"},
+    "data": {"mnist", "paths"},
     "declare": {"claims", "stats"},
-    "effects": {
+    "distributed": {"private"},
+    "study_run": {
         *("checkpoint", "devices", "distributed", "mesh", "record", "rundir", "sweep", "terminal"),
         "timing",
     },
     "experiment": {"claims", "comparison", "data", "record", "settings", "study"},
-    "figures": {"fonts", "labels", "record", "study"},
-    "flags": {"command", "experiment", "formats", "mesh", "places", "plan", "terminal"},
-    "forest": {"formats"},
+    "flags": {"command", "experiment", "formats", "mesh", "paths", "plan", "terminal"},
+    "forest_plot": {"formats"},
     "golden": {"record"},
+    "in_turn": {"record"},
     "moe": {"mesh"},
     "record": {"claims", "formats", "stats"},
-    "pages": {"golden", "record", "report", "formats"},
-    "painter": {"figures", "record"},
     "plan": {"flops", "record", "settings", "sweep"},
+    "plot_queue": {"plotting", "record"},
+    "plotting": {"fonts", "label_placement", "record", "study"},
+    "publish": {"golden", "record", "report", "formats"},
     "recording": {"claims", "comparison", "experiment", "record"},
     "report": {"record", "claims", "stats", "study", "formats"},
-    "rundir": {"names", "places", "record"},
-    "source": {"record"},
+    "rundir": {"file_names", "paths", "record"},
+    "code_digest": {"record"},
     "sweep": {"train"},
-    "tracking": {"record", "claims", "names", "places", "stats", "study"},
+    "tracking": {"record", "claims", "file_names", "paths", "stats", "study"},
     "webpage": {
-        *("claims", "curves", "differences", "drawings", "forest"),
-        *("formats", "golden", "pages", "record", "report"),
+        *("claims", "curves", "differences", "inline_svg", "forest_plot"),
+        *("formats", "golden", "publish", "record", "report"),
     },
     "timing": {"backend", "sweep"},
     "transformer": {"losses", "mesh", "models", "moe"},
@@ -66,10 +69,16 @@ SIBLINGS = {
 # Packages that may be imported in a few places only, so that they can be replaced there.
 PLACES = {
     "flax": ("jaxtrends.models", "jaxtrends.moe", "jaxtrends.transformer", "experiments"),
-    "orbax": ("jaxtrends.checkpoint",),
-    "tensorflow_datasets": ("jaxtrends.data", "jaxtrends.builders"),
+    "orbax": ("jaxtrends.checkpoint", "jaxtrends.private"),
+    "tensorflow_datasets": ("jaxtrends.data", "jaxtrends.mnist"),
     "wandb": ("jaxtrends.tracking",),
 }
+
+# Names that JAX and its kin keep to themselves, and the one file that may use them.
+PRIVATE = re.compile(
+    r"(jax|jaxlib|orbax|flax|optax)\.(\w+\.)*_(?!_)\w+.*|jax\.(core|extend|interpreters)\b.*"
+)
+MAY_USE_PRIVATE = "jaxtrends.private"
 
 # What importing any of our modules may load; the rest is imported by the functions that use it.
 LIGHT = {"annotated_types", "jax", "numpy", *OURS}  # the first: 16 kB of marker classes
@@ -184,13 +193,16 @@ def faults(path: str, source: str) -> list[str]:
             found.append(where + f"only {' and '.join(PLACES[top])} may import {top}")
         if when == "loading" and top not in LIGHT | sys.stdlib_module_names:
             found.append(where + f"{top} must be imported by the functions that use it")
+        if PRIVATE.fullmatch(name_imported) and module != MAY_USE_PRIVATE:
+            found.append(where + f"only {MAY_USE_PRIVATE} may import the private {name_imported}")
         if package == "jaxtrends" and name in PURE and top not in PURE_IMPORTS:
             found.append(where + f"the pure core may not import {top}")
 
-    if package == "jaxtrends" and name in PURE:
-        for used, line in uses(tree):
-            if IMPURE.fullmatch(used):
-                found.append(f"{path}:{line}: the pure core may not use {used}")
+    for used, line in uses(tree):
+        if package == "jaxtrends" and name in PURE and IMPURE.fullmatch(used):
+            found.append(f"{path}:{line}: the pure core may not use {used}")
+        if PRIVATE.fullmatch(used) and module != MAY_USE_PRIVATE:
+            found.append(f"{path}:{line}: only {MAY_USE_PRIVATE} may use the private {used}")
     return found
 
 
@@ -244,6 +256,15 @@ def test_every_file_keeps_the_rules(path):
         ),
         ("jaxtrends/losses.py", "import jax\njax.config.update('a', 1)", "use jax.config"),
         ("jaxtrends/train.py", "import jax\ndef f(x): jax.debug.print(x)", "use jax.debug"),
+        ("jaxtrends/mesh.py", "def f():\n  from jax._src import mesh", "the private jax._src"),
+        ("jaxtrends/flops.py", "import jax.extend.core", "the private jax.extend"),
+        ("scripts/verify.py", "import jax\njax._src.config", "use the private jax._src.config"),
+        (
+            "jaxtrends/checkpoint.py",
+            "def f():\n  import orbax.checkpoint as o\n  o._src.path",
+            "use the private orbax.checkpoint._src.path",
+        ),
+        ("experiments/moe.py", "import jax.numpy as jnp\njnp._f()", "private jax.numpy._f"),
     ],
 )
 def test_a_broken_rule_is_found(path, source, fault):
@@ -267,10 +288,19 @@ def test_a_broken_rule_is_found(path, source, fault):
         ("experiments/moe/routing.py", "from . import data\nfrom jaxtrends import train"),
         ("scripts/verify.py", "import time\nfrom jaxtrends import __version__, record"),
         ("scripts/bench_moe.py", "from experiments.moe import routing"),
+        ("jaxtrends/private.py", "def f():\n  from jax._src import distributed as d\n  d._x"),
+        ("jaxtrends/backend.py", "import jax\njax.__version__"),
     ],
 )
 def test_what_the_rules_allow_is_not_faulted(path, source):
     assert faults(path, source) == []
+
+
+def test_the_map_of_the_library_names_every_module():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text.partition("## The library\n")[2].partition("\n## ")[0]
+    modules = {path.stem for path in (ROOT / "jaxtrends").glob("[!_]*.py")}
+    assert set(re.findall(r"`(\w+)`", section)) == modules
 
 
 def test_every_package_that_is_imported_is_declared():

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from jaxtrends import pages, record
+from jaxtrends import publish, record
 from scripts import cite
 from tests.example_record import example, write_example
 
@@ -53,8 +53,8 @@ def test_the_digest_tells_results_apart_and_no_times():
     one, other, later = example(), example(), example()
     other["results"]["config"]["seeds"] = 11
     later["measurements"]["seconds"] = 1.0
-    assert pages.citation(one) != pages.citation(other)
-    assert pages.citation(one) == pages.citation(later)
+    assert publish.citation(one) != publish.citation(other)
+    assert publish.citation(one) == publish.citation(later)
 
 
 def test_a_run_is_cited_by_its_folder(results, tmp_path, capsys):
@@ -68,7 +68,7 @@ def test_what_bibtex_would_trip_over_is_escaped():
     made = copy.deepcopy(example())
     made["experiment"] = "forward_grad"
     made["paper"]["title"] = "50% of {x_1} & $y$ # ~"
-    text = pages.citation(made)
+    text = publish.citation(made)
     entry = text[text.index("@misc{jaxtrends-forward-grad") :]
     assert r"50\% of \{x\_1\} \& \$y\$ \# \~{}" in entry
     assert r"forward\_grad" in entry

@@ -19,9 +19,9 @@ from tests import toy_experiment
 SCRIPT = """
 import sys
 
-from tests.toy_experiment import EXPERIMENT, distributed, effects, main
+from tests.toy_experiment import EXPERIMENT, distributed, main, study_run
 
-effects.CHECKPOINT_SECONDS, effects.SEGMENT_SECONDS = 0.25, 0.02
+study_run.CHECKPOINT_SECONDS, study_run.SEGMENT_SECONDS = 0.25, 0.02
 sys.exit(main(EXPERIMENT, methods={"mine": print}))
 """
 

@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from jaxtrends import builders, data
+from jaxtrends import data, mnist
 from jaxtrends.errors import Problem
 from scripts import import_mnist
 
-NAMES = [original.name for original in builders.ORIGINALS]
+NAMES = [original.name for original in mnist.ORIGINALS]
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -38,14 +38,14 @@ def arrays(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     """A small MNIST in place of the real one: 230 training and 100 test images of noise."""
     generator = np.random.default_rng(0)
     arrays, originals = [], []
-    for original, size in zip(builders.ORIGINALS, (230, 230, 100, 100), strict=True):
+    for original, size in zip(mnist.ORIGINALS, (230, 230, 100, 100), strict=True):
         shape = (size, *original.shape[1:])
         array = generator.integers(0, 256 if len(shape) == 3 else 10, shape, np.uint8)
         digest = hashlib.sha256(idx(array)).hexdigest()
         arrays.append(array)
         originals.append(dataclasses.replace(original, shape=shape, sha256=digest))
-    monkeypatch.setattr(builders, "ORIGINALS", tuple(originals))
-    monkeypatch.setattr(builders, "IMAGES_A_RECORD", 50)  # 30 in the last one
+    monkeypatch.setattr(mnist, "ORIGINALS", tuple(originals))
+    monkeypatch.setattr(mnist, "IMAGES_A_RECORD", 50)  # 30 in the last one
     monkeypatch.setitem(data.SIZES, "mnist", (28, (0, 40, 0)))
     return arrays
 
@@ -303,7 +303,7 @@ def test_mnist_directory_that_cannot_be_read(
 def test_mnist_without_array_record(
     monkeypatch: pytest.MonkeyPatch, source: Path, data_dir: Path
 ) -> None:
-    monkeypatch.setattr(builders.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(mnist.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(Problem, match=r"array_record.*choose mnist_5k or digits"):
         data.load("mnist", data_dir)
     with pytest.raises(Problem, match="array_record"):
@@ -352,7 +352,7 @@ def test_prepared_mnist_that_was_altered(
     """Files that TFDS finds in order, but that hold other data."""
     other = [array.copy() for array in arrays]
     other[1][7] = (other[1][7] + 1) % 10
-    builders._write(*other, data_dir)
+    mnist._write(*other, data_dir)
     with pytest.raises(Problem, match="no longer the original train-labels-idx1-ubyte"):
         data.load("mnist", data_dir)
 
@@ -430,7 +430,7 @@ def test_data_directory_that_cannot_be_written(source: Path, tmp_path: Path) -> 
 
 def test_original_digests_are_those_of_mnist() -> None:
     """Known from elsewhere: the first and last four hex digits of the raw files."""
-    ends = [original.sha256[:8] + original.sha256[-4:] for original in builders.ORIGINALS]
+    ends = [original.sha256[:8] + original.sha256[-4:] for original in mnist.ORIGINALS]
     assert ends == ["ba89104676db", "65a50cbb01c5", "0fa7898d4ce7", "ff7bcfd433f2"]
 
 
@@ -453,7 +453,7 @@ def mirror(monkeypatch: pytest.MonkeyPatch, source: Path) -> Iterator[Path]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.setattr(builders, "MIRROR", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(mnist, "MIRROR", f"http://127.0.0.1:{server.server_port}")
         yield source
         server.shutdown()
         thread.join()
@@ -484,7 +484,7 @@ def test_download_without_a_network(
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(builders, "MIRROR", f"http://127.0.0.1:{port}")  # now closed
+    monkeypatch.setattr(mnist, "MIRROR", f"http://127.0.0.1:{port}")  # now closed
     assert import_mnist.main(["--download", "--data-dir", str(data_dir)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: MNIST cannot be downloaded from")
@@ -497,7 +497,7 @@ def test_download_from_a_network_that_swallows_everything(
     monkeypatch: pytest.MonkeyPatch, data_dir: Path, stalled: str
 ) -> None:
     released = threading.Event()
-    monkeypatch.setattr(builders, "PATIENCE", 0.2)
+    monkeypatch.setattr(mnist, "PATIENCE", 0.2)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     if stalled == "name look-up":
         resolve = socket.getaddrinfo
@@ -508,7 +508,7 @@ def test_download_from_a_network_that_swallows_everything(
 
         monkeypatch.setattr(socket, "getaddrinfo", wait)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setattr(builders, "MIRROR", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setattr(mnist, "MIRROR", f"http://127.0.0.1:{server.getsockname()[1]}")
         with pytest.raises(Problem, match=r"no answer within 0.2 s|Timeout"):
             data.prepare_mnist(None, data_dir)
     released.set()
@@ -524,8 +524,6 @@ def test_command_wants_one_source(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_importing_costs_nothing() -> None:
     heavy = ("tensorflow_datasets", "sklearn", "mlxtend", "array_record", "requests", "jax")
-    check = (
-        f"import sys, jaxtrends.builders, jaxtrends.data; print(sys.modules.keys() & {set(heavy)})"
-    )
+    check = f"import sys, jaxtrends.mnist, jaxtrends.data; print(sys.modules.keys() & {set(heavy)})"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -173,13 +173,14 @@ SAVE_AT_A_TIME = """
 import sys, time
 import jax
 import numpy as np
+from jaxtrends import private
 from jaxtrends.checkpoint import Checkpoints
 from orbax.checkpoint._src.path import atomicity
 
 folder, address, process = sys.argv[1:]
 jax.distributed.initialize(address, 2, int(process))
 jax.devices()
-store, make = jax._src.distributed.global_state.client, atomicity._create_paths
+(_, _, store), make = private.joined(), atomicity._create_paths
 
 async def slowly(*paths, **options):
     time.sleep(0.5)
@@ -188,11 +189,12 @@ async def slowly(*paths, **options):
 atomicity._create_paths = slowly
 with Checkpoints(f"{folder}/{process}") as checkpoints:
     if process == "1":
-        store.wait_at_barrier("the other saves", 60_000)
+        store.wait("process 0 saves", 60)
     checkpoints.save(1, {"a": np.ones(100)})
     if process == "0":
-        store.wait_at_barrier("the other saves", 60_000)
-store.wait_at_barrier("both have saved", 60_000)
+        store.put("process 0 saves", b"")
+store.put(f"{process} has saved", b"")
+store.wait(f"{1 - int(process)} has saved", 60)
 jax.distributed.shutdown()
 """
 

@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from jaxtrends import experiment, flags, painter, record, running
+from jaxtrends import experiment, flags, plot_queue, record, running
 from jaxtrends.claims import Claim, Control, Evidence
 from jaxtrends.errors import Problem
 from tests import toy_experiment
@@ -236,8 +236,8 @@ def test_a_figure_that_cannot_be_drawn_costs_a_warning_and_no_record(tmp_path, m
     folder = tmp_path / "of mine"
     arguments = ["--preset", "smoke", "--output", str(folder)]
     with monkeypatch.context() as broken:
-        broken.setattr(painter.sys, "executable", "/nowhere/python")
-        broken.setattr(painter.figures, "draw", fail)
+        broken.setattr(plot_queue.sys, "executable", "/nowhere/python")
+        broken.setattr(plot_queue.plotting, "draw", fail)
         assert running.main(toy_experiment.EXPERIMENT, arguments) == 0
     out, err = capsys.readouterr()
     assert record.read(folder)["results"]["claims"]

@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pytest
 
-from jaxtrends import losses, models, record, rundir, running, train, webpage
+from jaxtrends import in_turn, losses, models, record, rundir, running, train, webpage
 from jaxtrends.errors import Problem
 from jaxtrends.estimators import backprop
 from jaxtrends.study import Figure, Panel, Series, StudyResult
@@ -48,6 +48,17 @@ def test_a_short_campaign_of_kills_ends_in_the_results_of_an_unbroken_run(capsys
     assert found["kills"] == sum(found["where"].values()) == 3
     assert (found["unequal"], found["faults"]) == (0, [])
     assert found["runs"] >= 1
+
+
+def test_without_a_target_it_is_a_papers_turn(monkeypatch, capsys):
+    said = {"unequal": 0, "faults": []}
+    monkeypatch.setenv(in_turn.VARIABLE, "moe_design forward_grad")
+    monkeypatch.setattr(
+        fault_campaign, "campaign", lambda target, flags, *_: {**said, "of": [target, *flags]}
+    )
+    assert fault_campaign.main([]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["of"] == ["experiments.moe_design", "--preset", "smoke"]
 
 
 @pytest.mark.parametrize("within", ["half a file", "before renaming", "after renaming"])

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from jaxtrends import drawings, figures, fonts, record
+from jaxtrends import fonts, inline_svg, plotting, record
 from jaxtrends.study import Figure, Panel, Series
 
 NOBODY_HAS = "\U0010fffd"  # for private use, and in no font but by chance
@@ -16,7 +16,7 @@ STIX_HAS = "⌲"  # Matplotlib ships STIX, and its own DejaVu lacks this
 def drawn(text, folder):
     points = Series(text, [1, 2, 3], [1, 2, 3], style="points", texts=[text, "", ""])
     panel = Panel(text, text, text, [points], marks={text: 1.5})
-    png, svg = figures.draw(record.plain(Figure("figure", text, "", [panel])), folder)
+    png, svg = plotting.draw(record.plain(Figure("figure", text, "", [panel])), folder)
     assert png.stat().st_size
     return svg.read_text(encoding="utf-8")
 
@@ -52,7 +52,7 @@ def test_any_script_is_drawn_without_a_warning_and_kept_in_the_svg(text, tmp_pat
 
 def test_text_of_a_drawing_reaches_the_page(tmp_path):
     text = f'{NOBODY_HAS} 2 "quoted" words'
-    taken = drawings.Sprite().add(drawn(text, tmp_path), "a label")
+    taken = inline_svg.Sprite().add(drawn(text, tmp_path), "a label")
     assert text in taken
 
 

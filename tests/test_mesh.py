@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from jaxtrends import pages, record, transformer
+from jaxtrends import publish, record, transformer
 from jaxtrends.errors import Problem
 from jaxtrends.experiment import discover
 from jaxtrends.flags import mesh_of, parse
@@ -211,7 +211,7 @@ def test_an_experiment_runs_over_a_mesh_and_its_record_says_so(tmp_path):
     made = record.read(tmp_path / "run")
     for device in (made["provenance"]["device"], made["provenance"]["code"]["layout"]["device"]):
         assert (device["count"], device["mesh"]) == (2, {"data": 2, "expert": 1})
-    assert "a lane spread over data 2, expert 1" in pages.device_text(device)
+    assert "a lane spread over data 2, expert 1" in publish.device_text(device)
     assert "--mesh data=2" in made["provenance"]["command"]  # it changes rounding
     task = made["results"]["studies"]["layout"]["values"]["tasks"]["two_names"]
     [loss] = task["arms"]["second_half"]["metrics"]["validation_cross_entropy"]

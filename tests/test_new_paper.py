@@ -1,23 +1,24 @@
 """A paper begun by `scripts.new_paper` runs, is judged, and keeps the house's rules as it is."""
 
+import shlex
 import shutil
 import subprocess
 import sys
-import time
+import types
 from pathlib import Path
 
 import pytest
 
 from jaxtrends import record
 from jaxtrends.errors import Problem
-from scripts import new_paper
+from scripts import golden, new_paper
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
-    """A checkout with a new paper in it, and the seconds from nothing to its smoke run."""
+    """A checkout with a new paper in it, its files, and its smoke run."""
     root = tmp_path_factory.mktemp("checkout")
     shutil.copy(ROOT / "pyproject.toml", root)
     for package in ("jaxtrends", "scripts"):
@@ -25,7 +26,6 @@ def begun(tmp_path_factory):
     (root / "experiments").mkdir()
     shutil.copy(ROOT / "experiments" / "__init__.py", root / "experiments")
     (root / "tests").mkdir()
-    started = time.monotonic()
     files = new_paper.write("some_paper", root)
     done = subprocess.run(
         [
@@ -37,7 +37,6 @@ def begun(tmp_path_factory):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    print(f"from nothing to a smoke run: {time.monotonic() - started:.0f} s")
     return root, files, done
 
 
@@ -68,6 +67,28 @@ def test_it_keeps_the_rules_of_style(begun):
             [sys.executable, "-m", "ruff", *command, *files], cwd=root, capture_output=True
         )
         assert done.returncode == 0, done.stdout.decode()
+
+
+def test_it_says_what_is_next_and_how_the_first_golden_values_are_made(
+    tmp_path, monkeypatch, capsys
+):
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "tests").mkdir()
+    monkeypatch.setattr(record, "ROOT", tmp_path)
+    assert new_paper.main(["some_paper"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "python -m experiments.some_paper --preset smoke" in lines
+    assert (tmp_path / "tests/test_some_paper.py").exists()
+    assert "python -m pytest tests/test_some_paper.py" in lines
+    (command,) = [line for line in lines if "scripts.golden" in line]
+    monkeypatch.setattr(
+        golden, "discover", lambda: {"some_paper": types.SimpleNamespace(studies=())}
+    )
+    monkeypatch.setattr(golden, "records", lambda named: [{"experiment": name} for name in named])
+    monkeypatch.setattr(golden, "update", lambda done, given: f"{done['experiment']}: {given.why}")
+    assert golden.main(shlex.split(command.removeprefix("python -m scripts.golden"))) == 0
+    assert capsys.readouterr().out == "some_paper: the first\n"
 
 
 @pytest.mark.parametrize("name", ["Some", "class", "a-b", "some_paper", "../x", ""])

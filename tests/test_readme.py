@@ -67,8 +67,8 @@ def test_a_command_works(command, tmp_path, monkeypatch):
         assert record.read(Path(found[0]))
         assert "usage" in runs("-m", module, "--help")
         return
-    assert runs("-m", module, *found) or name == "page"
-    if name == "page":
+    assert runs("-m", module, *found) or name == "webpage"
+    if name == "webpage":
         assert Path("page.html").stat().st_size > 100_000
 
 

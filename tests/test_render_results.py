@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxtrends import golden, painter, record
+from jaxtrends import golden, plot_queue, record
 from scripts import cite, render_results
 from tests.example_record import write_example, write_golden
 
@@ -198,8 +198,8 @@ def test_a_figure_that_cannot_be_drawn_is_a_problem(results, capsys, monkeypatch
     def fail(figure, directory):
         raise ValueError("no ink")
 
-    monkeypatch.setattr(painter.sys, "executable", "/nowhere/python")
-    monkeypatch.setattr(painter.figures, "draw", fail)
+    monkeypatch.setattr(plot_queue.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(plot_queue.plotting, "draw", fail)
     for path in results.rglob("*.svg"):
         path.unlink()
     assert render_results.main(["--results", str(results)]) == 2

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxtrends import figures, pages, record, report
+from jaxtrends import plotting, publish, record, report
 from jaxtrends.claims import control_of
 from jaxtrends.errors import Problem
 from jaxtrends.formats import (
@@ -278,7 +278,7 @@ def test_csv_has_every_digit_and_what_was_not_run(made):
 
 
 def test_latex_is_balanced_and_every_row_has_as_many_cells(made):
-    text = pages.tables_latex(made)
+    text = publish.tables_latex(made)
     bare = re.sub(r"\\.", "", text)
     assert bare.count("{") == bare.count("}")
     assert text.count("$") % 2 == 0
@@ -364,51 +364,51 @@ LINE = Series("line", [1.0, 2.0, 3.0], [0.5, 0.25, 0.125])
 
 def test_every_figure_is_drawn_and_carries_the_digest_of_its_data(made, tmp_path):
     found = report.figures_of(made)
-    paths = [path for figure in found for path in figures.draw(figure, tmp_path / "figures")]
-    names = {figure["name"]: figures.data_digest(figure) for figure in report.figures_of(made)}
+    paths = [path for figure in found for path in plotting.draw(figure, tmp_path / "figures")]
+    names = {figure["name"]: plotting.data_digest(figure) for figure in report.figures_of(made)}
     assert set(names) == {"error", "loss", "cost"}
     assert set(paths) == set((tmp_path / "figures").iterdir())
     assert {path.name for path in paths} == {
         f"{n}.{kind}" for n in names for kind in ("svg", "png")
     }
     for path in paths:
-        assert figures.drawn_from(path) == names[path.stem]
+        assert plotting.drawn_from(path) == names[path.stem]
         assert path.stat().st_size > 5000
 
 
 def test_a_title_of_any_script_leaves_the_digest_readable(tmp_path):
     figure = plain_figure([LINE], title="κ & <Δ> “é” 日本")
-    for path in figures.draw(figure, tmp_path):
-        assert figures.drawn_from(path) == figures.data_digest(figure)
+    for path in plotting.draw(figure, tmp_path):
+        assert plotting.drawn_from(path) == plotting.data_digest(figure)
 
 
 def test_the_same_data_make_the_same_svg(tmp_path):
     figure = plain_figure([LINE, Series("law", [1, 3], [1, 2], style="theory")])
-    (first, _), (second, _) = (figures.draw(figure, tmp_path / name) for name in "ab")
+    (first, _), (second, _) = (plotting.draw(figure, tmp_path / name) for name in "ab")
     assert first.read_bytes() == second.read_bytes()
     assert b"<dc:date>" not in first.read_bytes()
 
 
 def test_the_digest_is_of_what_is_drawn():
-    base = figures.data_digest(plain_figure([LINE]))
+    base = plotting.data_digest(plain_figure([LINE]))
     moved = Series("line", [1.0, 2.0, 3.0], [0.5, 0.25, 0.1250001])
-    assert figures.data_digest(plain_figure([LINE], caption="Other words", title="b")) == base
-    assert figures.data_digest(plain_figure([moved])) != base
-    assert figures.data_digest(plain_figure([LINE], y_scale="log")) != base
-    assert figures.data_digest(plain_figure([LINE], threshold=0.2)) != base
+    assert plotting.data_digest(plain_figure([LINE], caption="Other words", title="b")) == base
+    assert plotting.data_digest(plain_figure([moved])) != base
+    assert plotting.data_digest(plain_figure([LINE], y_scale="log")) != base
+    assert plotting.data_digest(plain_figure([LINE], threshold=0.2)) != base
 
 
 def test_a_file_without_a_digest_was_drawn_from_nothing_known(tmp_path):
     (tmp_path / "a.svg").write_text("<svg></svg>")
-    assert figures.drawn_from(tmp_path / "a.svg") == ""
+    assert plotting.drawn_from(tmp_path / "a.svg") == ""
 
 
 @pytest.fixture
 def compose():
     from matplotlib import style
 
-    with style.context(["default", figures.STYLE]):
-        yield figures.compose
+    with style.context(["default", plotting.STYLE]):
+        yield plotting.compose
 
 
 def everything(count):
@@ -497,7 +497,7 @@ def test_what_a_log_axis_cannot_show_is_a_gap_and_no_error(tmp_path):
         Series("all lost", [1, 2], [NAN, INF]),
         Series("", [1, 2], [1.0, 2.0]),
     ]
-    assert len(figures.draw(plain_figure(series, y_scale="log"), tmp_path)) == 2
+    assert len(plotting.draw(plain_figure(series, y_scale="log"), tmp_path)) == 2
 
 
 def test_laws_named_as_what_they_describe_share_one_entry(compose):
@@ -541,11 +541,11 @@ def test_two_figures_of_one_name_are_a_mistake():
         report.figures_of(made)
 
 
-# --- pages -------------------------------------------------------------------------------------
+# --- what is published --------------------------------------------------------------------------
 
 
 def test_the_index_says_all_that_a_reader_must_know(made):
-    text = pages.index_page([made], {})
+    text = publish.index_page([made], {})
     for part in (
         "[slopes](#slopes-preset-default)",
         "## slopes, preset default",
@@ -568,17 +568,17 @@ def test_the_index_says_all_that_a_reader_must_know(made):
 
 
 def test_marks_of_staleness_can_be_added_and_taken_away(made):
-    clean = pages.index_page([made], {})
-    marked = pages.index_page([made], {"slopes/default": ["cost", "training"]})
+    clean = publish.index_page([made], {})
+    marked = publish.index_page([made], {"slopes/default": ["cost", "training"]})
     assert "> **Stale.** The behaviour of cost, training has changed since this run.\n" in marked
-    assert pages.without_stale_marks(marked) == clean == pages.without_stale_marks(clean)
+    assert publish.without_stale_marks(marked) == clean == publish.without_stale_marks(clean)
 
 
 def test_the_largest_preset_comes_first_and_stands_for_the_experiment(made):
     records = [made, example("full")]
-    text = pages.index_page(records, {})
+    text = publish.index_page(records, {})
     assert text.index("## slopes, preset full") < text.index("## slopes, preset default")
-    summary = pages.summary(records)
+    summary = publish.summary(records)
     assert "preset full" in summary
     assert "preset default" not in summary
     assert "results/README.md#slopes-preset-full" in summary
@@ -587,17 +587,17 @@ def test_the_largest_preset_comes_first_and_stands_for_the_experiment(made):
 def test_a_study_made_elsewhere_is_told():
     made = example()
     made["provenance"]["code"]["cost"]["commit"] = "beef" * 10
-    assert "The study cost: commit `beefbeefbeef` on" in pages.index_page([made], {})
+    assert "The study cost: commit `beefbeefbeef` on" in publish.index_page([made], {})
 
 
 def test_every_part_of_a_family_stands_in_the_page_of_tables(made):
-    text = pages.tables_markdown(made)
+    text = publish.tables_markdown(made)
     for part in ("gaussian, k = 1", "sphere, k = 4", "batch 1024", "**Steps to a loss of 1e-3.**"):
         assert part in text
 
 
 def test_the_bibliography_has_each_paper_once_and_this_suite(made):
-    text = pages.bibliography([made, example("full")])
+    text = publish.bibliography([made, example("full")])
     assert text.count("@misc{doe2022slopes,") == 1
     assert text.count("@software{jaxtrends,") == 1
     assert "version = {0.1.0}" in text
@@ -606,14 +606,14 @@ def test_the_bibliography_has_each_paper_once_and_this_suite(made):
 
 
 def test_without_records_there_is_still_a_page():
-    assert "There are none yet." in pages.index_page([], {})
-    assert "@software{jaxtrends," in pages.bibliography([])
-    assert pages.summary([]) == "None yet.\n"
+    assert "There are none yet." in publish.index_page([], {})
+    assert "@software{jaxtrends," in publish.bibliography([])
+    assert publish.summary([]) == "None yet.\n"
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex here")
 def test_latex_compiles_in_a_minimal_document(made, tmp_path):
-    tables = {"made": pages.tables_latex(made)}
+    tables = {"made": publish.tables_latex(made)}
     for path in (record.ROOT / "results").glob("*/*/table.tex"):
         tables["-".join(path.parts[-3:-1])] = path.read_text(encoding="utf-8")
     for name, text in tables.items():

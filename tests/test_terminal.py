@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import subprocess
 import sys
 
@@ -50,3 +52,15 @@ def test_streams_of_another_kind_are_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "stdout", notebook)
     terminal.mend_streams()
     assert sys.stdout is notebook
+
+
+@pytest.mark.parametrize("module", ["experiments", "scripts.cite", "scripts.new_paper"])
+def test_a_program_that_nobody_reads_ends_without_a_word(module):
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = [] if module == "experiments" else ["--help"]
+    with os.fdopen(writer) as output:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments], stdout=output, stderr=subprocess.PIPE
+        )
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")

@@ -22,11 +22,11 @@ import numpy as np
 import pytest
 
 from experiments import compute_trends
-from jaxtrends import pages, record, report
+from jaxtrends import publish, record, report
 from jaxtrends.errors import Problem
 from jaxtrends.formats import UNSHOWABLE, showable
 from jaxtrends.rundir import RunDirectory
-from scripts import cite, compare, page, render_results, verify
+from scripts import cite, compare, render_results, verify, webpage
 from tests import toy_experiment
 from tests.example_record import write_example
 
@@ -46,7 +46,7 @@ def commands(folder, scratch):
         (verify.main, [str(folder), "--judge-only"]),
         (compare.main, [str(folder), str(folder)]),
         (
-            page.main,
+            webpage.main,
             [str(folder), "--results", str(scratch), "--output", str(scratch / "page.html")],
         ),
     ]
@@ -194,8 +194,8 @@ def test_a_changed_record_is_refused_or_read_and_never_a_traceback(run, tmp_path
         except Problem:
             outcomes[2] += 1
             continue
-        pages.texts(read)
-        pages.index_page([read], {})
+        publish.texts(read)
+        publish.index_page([read], {})
         report.terminal_table(read)
         for main, arguments in commands(folder, tmp_path)[: 3 + (number % 4 == 0)]:
             outcomes[main(arguments)] += 1
@@ -401,7 +401,14 @@ def test_no_secret_of_the_environment_reaches_a_file_or_a_stream(tmp_path):
     environment = kept | dict.fromkeys(secrets, marker[:40])
     folder = tmp_path / "run"
     toy = [sys.executable, toy_experiment.__file__, "--preset", "smoke"]
-    page_of = [sys.executable, "-m", "scripts.page", str(folder), "--output", tmp_path / "p.html"]
+    page_of = [
+        sys.executable,
+        "-m",
+        "scripts.webpage",
+        str(folder),
+        "--output",
+        tmp_path / "p.html",
+    ]
     said = b""
     for command in ([*toy, "--wandb", "offline", "--output", folder], page_of):
         done = subprocess.run(command, env=environment, capture_output=True, check=True)

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxtrends import claims, experiment, golden, record, running
-from jaxtrends.effects import Interrupted
 from jaxtrends.errors import Problem
 from jaxtrends.flags import PLACES
 from jaxtrends.record import ROOT
+from jaxtrends.study_run import Interrupted
 from scripts import verify
 from tests.example_record import example, write_example, write_golden
 

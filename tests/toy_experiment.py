@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxtrends import distributed, effects, losses, models, train
+from jaxtrends import distributed, losses, models, study_run, train
 from jaxtrends.claims import Claim, Evidence, Paper
 from jaxtrends.errors import choose, require_positive
 from jaxtrends.estimators import backprop
@@ -114,6 +114,6 @@ EXPERIMENT = Experiment(
 )
 
 if __name__ == "__main__":
-    effects.CHECKPOINT_SECONDS, effects.SEGMENT_SECONDS = 0.25, 0.02
+    study_run.CHECKPOINT_SECONDS, study_run.SEGMENT_SECONDS = 0.25, 0.02
     distributed.BEAT_SECONDS, distributed.LOST_SECONDS = 0.2, 5.0
     sys.exit(main(EXPERIMENT))

@@ -30,7 +30,7 @@ from experiments.compute_trends.rules import Rules, labels_of
 from experiments.compute_trends.selection import SelectionConfig
 from experiments.compute_trends.sensitivity import SensitivityConfig
 from experiments.compute_trends.systems import DATASET, Systems, iso
-from jaxtrends import places, running
+from jaxtrends import paths, running
 from jaxtrends.claims import Paper
 from jaxtrends.errors import Problem
 from jaxtrends.experiment import Experiment, Study
@@ -106,7 +106,7 @@ def load(config: Config, name: str, folder: Path | None) -> Systems:
     Raises:
         Problem: the table cannot be used, or not with these rules.
     """
-    path = places.expanded(config.table) if config.table else systems.PAPER
+    path = paths.expanded(config.table) if config.table else systems.PAPER
     found = systems.read(path)
     within = labels_of(found, config.rules).inside
     between = f"--rules.start {config.rules.start} and --rules.end {config.rules.end}"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxtrends.names import file_name, shortened
+from jaxtrends.file_names import file_name, shortened
 
 LABELS = st.one_of(st.text(max_size=120), st.text("aAbB.-_~* /é", max_size=6))
 

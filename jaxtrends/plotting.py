@@ -3,7 +3,7 @@
 The look is the same for every figure: one column's width a panel, the Okabe-Ito palette (which
 readers with colour-blindness can tell apart), a marker of its own for every series (so that it
 survives a grey printer), theory in black dashes, the legend outside the axes. Landmarks and
-vertical rules bear their names where `jaxtrends.labels` finds room for them.
+vertical rules bear their names where `jaxtrends.label_placement` finds room for them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxtrends import fonts, labels, record
+from jaxtrends import fonts, label_placement, record
 
 PANEL_WIDTH = 3.4  # inches: one column of a two-column paper
 PANEL_HEIGHT = 2.5
@@ -471,16 +471,18 @@ def _name_panel(drawing: Any, axes: Any, panel: Mapping[str, Any]) -> None:
                 name = _name(axes, text, (float(x), float(y)), "data", rotation=0)
                 size = np.array(name.get_window_extent(renderer).size) + point
                 names.append((name, at))
-                places.append(labels.around(at, size, 3.5 * point))
+                places.append(label_placement.around(at, size, 3.5 * point))
     for text, x in panel.get("marks", {}).items():
         at = axes.transData.transform((float(x), axes.get_ylim()[0]))
         name = _name(axes, text, (float(x), 0.0), axes.get_xaxis_transform(), rotation=90)
         size = np.array(name.get_window_extent(renderer).size) + point
         names.append((name, at))
-        places.append(labels.beside(at[0], size, frame, 1.5 * point))
+        places.append(label_placement.beside(at[0], size, frame, 1.5 * point))
         height = np.arange(frame[1], frame[3], 4 * point)
         traces.append(np.stack([np.full_like(height, at[0]), height], axis=-1))
-    found = labels.choose(places, frame, np.concatenate(dots), np.concatenate(traces), 3 * point)
+    found = label_placement.choose(
+        places, frame, np.concatenate(dots), np.concatenate(traces), 3 * point
+    )
     for (name, at), place, index in zip(names, places, found, strict=True):
         if panel.get("map"):
             _outline(name)

@@ -16,6 +16,11 @@ from typing import Any
 from jaxtrends import record
 
 
+def of_study(study: Any) -> str:
+    """The digest of all that a study runs."""
+    return digest(modules_of(study))
+
+
 def modules_of(study: Any) -> list[str]:
     """The modules that a study runs: those of its functions, and the loop that trains lanes.
 

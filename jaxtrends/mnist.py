@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxtrends import places
+from jaxtrends import paths
 from jaxtrends.errors import Problem
 
 
@@ -112,7 +112,7 @@ def read(data_dir: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
         prepared = directory.is_dir()
     except OSError as fault:
         raise Problem(f"The data directory {data_dir} cannot be read: {fault.strerror}.") from fault
-    here = f"--data-dir {places.quoted(data_dir)}"
+    here = f"--data-dir {paths.quoted(data_dir)}"
     cure = (
         f"prepare it by `python -m scripts.import_mnist DIRECTORY {here}` from the directory of "
         f"its four IDX files, or by `python -m scripts.import_mnist --download {here}`"
@@ -156,7 +156,7 @@ def _find(source: Path) -> list[Path]:
     """The four files in the directory ``source``, in the order of ``ORIGINALS``."""
     if not source.is_dir():
         raise Problem(f"There is no directory {source}: name the one that holds the MNIST files.")
-    paths = []
+    found = []
     for original in ORIGINALS:
         candidates = [source / original.name, source / f"{original.name}.gz"]
         path = next(filter(Path.exists, candidates), None)
@@ -165,8 +165,8 @@ def _find(source: Path) -> list[Path]:
             raise Problem(
                 f"{source} holds no {original.name}, raw or .gz: it needs all four of {names}."
             )
-        paths.append(path)
-    return paths
+        found.append(path)
+    return found
 
 
 def _download(directory: Path) -> list[Path]:
@@ -213,9 +213,9 @@ def _knock(url: str) -> None:
         )
 
 
-def _arrays(paths: list[Path]) -> list[np.ndarray]:
+def _arrays(files: list[Path]) -> list[np.ndarray]:
     """Read and check the four files, given in the order of ``ORIGINALS``."""
-    return [_read_idx(path, original) for path, original in zip(paths, ORIGINALS, strict=True)]
+    return [_read_idx(path, original) for path, original in zip(files, ORIGINALS, strict=True)]
 
 
 def _read_idx(path: Path, original: Original) -> np.ndarray:

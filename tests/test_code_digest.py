@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from jaxtrends import comparison, source
+from jaxtrends import code_digest, comparison
 from tests import toy_comparison, toy_experiment
 
 CODE = '''"""Prose."""
@@ -64,9 +64,9 @@ STUDY = ["experiments.moe.routing"]
     ],
 )
 def test_prose_layout_and_other_modules_leave_the_digest(tree, name, old, new):
-    before = source.digest(STUDY, tree)
+    before = code_digest.digest(STUDY, tree)
     change(tree, name, old, new)
-    assert source.digest(STUDY, tree) == before
+    assert code_digest.digest(STUDY, tree) == before
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,14 @@ def test_prose_layout_and_other_modules_leave_the_digest(tree, name, old, new):
     ],
 )
 def test_code_that_is_used_changes_the_digest(tree, name, old, new):
-    before = source.digest(STUDY, tree)
+    before = code_digest.digest(STUDY, tree)
     change(tree, name, old, new)
-    assert source.digest(STUDY, tree) != before
+    assert code_digest.digest(STUDY, tree) != before
 
 
 def test_the_digest_of_code_is_the_same_on_every_python(tree):
     # Written down on Python 3.11; 3.12 and 3.13 parse into trees with other fields.
-    assert source.digest(["experiments.moe.cost"], tree) == (
+    assert code_digest.digest(["experiments.moe.cost"], tree) == (
         "8e5d5bf9bb6438e060eb420dfe6e8decddfd45ce6eed92c03e680af2764e3fec"
     )
 
@@ -97,12 +97,12 @@ def test_the_digest_of_code_is_the_same_on_every_python(tree):
 
 def test_a_study_runs_the_module_of_its_function():
     study = toy_experiment.EXPERIMENT.studies["training"]
-    assert source.modules_of(study) == ["jaxtrends.sweep", toy_experiment.__name__]
+    assert code_digest.modules_of(study) == ["jaxtrends.sweep", toy_experiment.__name__]
 
 
 def test_a_comparison_runs_the_modules_of_its_arms_and_data():
     """Its own method `run` is the library's, and says nothing of the experiment."""
-    modules = source.modules_of(toy_comparison.FIT)
+    modules = code_digest.modules_of(toy_comparison.FIT)
     assert {toy_comparison.__name__, "jaxtrends.comparison"} <= {*modules}
 
     def arm(setting):
@@ -110,7 +110,7 @@ def test_a_comparison_runs_the_modules_of_its_arms_and_data():
 
     arm.__module__ = "experiments.elsewhere"
     other = comparison.Comparison("a toy", {"arm": functools.partial(arm)})
-    assert "experiments.elsewhere" in source.modules_of(other)
+    assert "experiments.elsewhere" in code_digest.modules_of(other)
 
 
 def test_an_experiment_of_one_file_is_known_by_its_name(monkeypatch):
@@ -120,6 +120,6 @@ def test_an_experiment_of_one_file_is_known_by_its_name(monkeypatch):
     monkeypatch.setitem(sys.modules, "__main__", started)
     study = types.SimpleNamespace(run=lambda config, run: None)
     study.run.__module__ = "__main__"
-    assert "experiments.toy" in source.modules_of(study)
+    assert "experiments.toy" in code_digest.modules_of(study)
     del started.__spec__
-    assert "__main__" in source.modules_of(study)
+    assert "__main__" in code_digest.modules_of(study)

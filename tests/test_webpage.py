@@ -20,9 +20,9 @@ from hypothesis.extra import numpy as hnp
 from jaxtrends import (
     curves,
     differences,
-    drawings,
-    figures,
-    forest,
+    forest_plot,
+    inline_svg,
+    plotting,
     record,
     report,
     stats,
@@ -30,7 +30,7 @@ from jaxtrends import (
 )
 from jaxtrends.claims import control_of
 from jaxtrends.formats import format_interval
-from scripts import page as page_script
+from scripts import webpage as webpage_script
 from tests.example_record import example, write_example
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \"'</script><!-- &amp; {{ 7 * 7 }}"
@@ -74,7 +74,7 @@ def drawn(tmp_path_factory):
         example()["results"]["studies"]["estimators"]["figures"]
         + example()["measurements"]["studies"]["cost"]["figures"]
     ):
-        figures.draw(figure, folder)
+        plotting.draw(figure, folder)
     return {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.svg")}
 
 
@@ -242,7 +242,7 @@ def test_an_interval_is_drawn_inside_the_region_just_where_it_is_inside(a, b, c,
     if end - begin < 1e-2:
         return
     region = ("-inf", end) if one_sided else (begin, end)
-    axis = forest.axis("mean", region, [finding(low, (low + high) / 2, high)])
+    axis = forest_plot.axis("mean", region, [finding(low, (low + high) / 2, high)])
     mark = axis.mark(finding(low, (low + high) / 2, high))
     assert mark.beyond == ""
     assert mark.low <= mark.at <= mark.high
@@ -258,13 +258,13 @@ def test_an_interval_is_drawn_inside_the_region_just_where_it_is_inside(a, b, c,
 @given(finite, finite, finite)
 def test_numbers_below_the_axis_keep_clear_of_each_other(a, b, c):
     low, high = sorted((a, b))
-    axis = forest.axis("mean", (c, "inf"), [finding(low, low, high)])
+    axis = forest_plot.axis("mean", (c, "inf"), [finding(low, low, high)])
     places = sorted(x for x, _ in (*axis.thresholds, *axis.ticks))
-    assert all(y - x >= forest.APART - 0.02 for x, y in itertools.pairwise(places))
+    assert all(y - x >= forest_plot.APART - 0.02 for x, y in itertools.pairwise(places))
 
 
 def test_ends_that_lie_beyond_are_pointed_at():
-    axis = forest.axis("paired ratio", ("-inf", 1.0), [finding("1.2", "inf", "inf", "log")])
+    axis = forest_plot.axis("paired ratio", ("-inf", 1.0), [finding("1.2", "inf", "inf", "log")])
     mark = axis.mark(finding("1.2", "inf", "inf"))
     assert (mark.at, mark.high, mark.beyond) == (None, None, "high")
     assert mark.low > axis.region[1]
@@ -273,17 +273,17 @@ def test_ends_that_lie_beyond_are_pointed_at():
 
 
 def test_a_bound_that_the_statistic_cannot_reach_is_no_bound():
-    axis = forest.axis("proportion", (-1.0, 0.05), [finding(0.0, 0.0, 0.02)])
+    axis = forest_plot.axis("proportion", (-1.0, 0.05), [finding(0.0, 0.0, 0.02)])
     assert [text for _, text in axis.thresholds] == ["0.05"]
     assert axis.region[0] == 0.0
-    assert forest.axis("mean", (-1.0, 0.05), [finding(0.0, 0.0, 0.02)]).region[0] > 0
+    assert forest_plot.axis("mean", (-1.0, 0.05), [finding(0.0, 0.0, 0.02)]).region[0] > 0
 
 
 # --- drawings ------------------------------------------------------------------------------------
 
 
 def test_drawings_share_definitions_and_lose_no_mark(drawn):
-    sprite = drawings.Sprite()
+    sprite = inline_svg.Sprite()
     texts = [sprite.add(svg, "a label") for svg in drawn.values()]
     assert sum(map(len, texts)) + len(sprite.svg()) < 0.6 * sum(map(len, drawn.values()))
     whole = Page("".join(texts) + sprite.svg())
@@ -311,7 +311,7 @@ def test_drawings_share_definitions_and_lose_no_mark(drawn):
 def test_a_drawing_with_foreign_content_is_not_taken_over(drawn, foreign):
     svg = next(iter(drawn.values())).replace("</svg>", f"{foreign}</svg>")
     with pytest.raises(ValueError, match="foreign"):
-        drawings.Sprite().add(svg, "")
+        inline_svg.Sprite().add(svg, "")
     one = source(example(), drawn=dict.fromkeys(("loss", "error", "cost"), svg))
     assert "Not in this file: a/b/figures/loss.svg" in webpage.page([one])
 
@@ -472,7 +472,7 @@ def test_the_command_puts_runs_beside_committed_results(tmp_path, capsys):
     write_example(tmp_path / "runs" / "mine", "smoke")
     output = tmp_path / "page.html"
     flags = ["--results", str(tmp_path / "results"), "--output", str(output)]
-    assert page_script.main([str(tmp_path / "runs" / "mine"), *flags]) == 0
+    assert webpage_script.main([str(tmp_path / "runs" / "mine"), *flags]) == 0
     text = output.read_text(encoding="utf-8")
     assert "slopes, smoke: mine · <b>your run</b> · <b>not published: it is a smoke run</b>" in text
     assert "Not in this file: runs/mine/figures/loss.svg" in text
@@ -488,7 +488,7 @@ def test_the_commands_mistakes_are_one_sentence(tmp_path, capsys, runs, output, 
     write_example(tmp_path / "run")
     folder = tmp_path / "run" / runs
     flags = ["--results", str(tmp_path / "none"), "--output", str(tmp_path / output)]
-    assert page_script.main([str(folder), *flags]) == 2
+    assert webpage_script.main([str(folder), *flags]) == 2
     assert message in capsys.readouterr().err
 
 

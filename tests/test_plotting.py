@@ -11,7 +11,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from jaxtrends import figures, labels, record
+from jaxtrends import label_placement, plotting, record
 from jaxtrends.study import Figure, Map, Panel, Series
 
 
@@ -19,8 +19,8 @@ from jaxtrends.study import Figure, Map, Panel, Series
 def compose():
     from matplotlib import style
 
-    with style.context(["default", figures.STYLE]):
-        yield lambda panel: figures.compose(plain_figure(panel))
+    with style.context(["default", plotting.STYLE]):
+        yield lambda panel: plotting.compose(plain_figure(panel))
 
 
 def plain_figure(*panels):
@@ -72,7 +72,7 @@ def test_a_name_far_from_its_point_is_led_back_to_it(compose):
 
 def test_the_same_names_make_the_same_file(tmp_path):
     figure = plain_figure(crowd())
-    (first, _), (second, _) = (figures.draw(figure, tmp_path / name) for name in "ab")
+    (first, _), (second, _) = (plotting.draw(figure, tmp_path / name) for name in "ab")
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -132,7 +132,7 @@ def test_a_map_has_its_cells_round_their_values_and_a_bar_with_its_unit(compose,
 def test_the_colours_of_a_map_grow_lighter_and_lighter_in_grey():
     from matplotlib import colormaps
 
-    red, green, blue, _ = colormaps[figures.COLOUR_MAP](np.linspace(0, 1, 50)).T
+    red, green, blue, _ = colormaps[plotting.COLOUR_MAP](np.linspace(0, 1, 50)).T
     assert (np.diff(0.299 * red + 0.587 * green + 0.114 * blue) > 0).all()
 
 
@@ -150,14 +150,14 @@ def test_a_map_needs_no_series(compose):
 
 def test_a_figure_of_an_older_record_is_drawn_as_ever(tmp_path):
     old = plain_figure(Panel("", "x", "y", [Series("a", [1, 2], [1, 2])]))
-    _, new_svg = figures.draw(old, tmp_path / "new")
-    digest = figures.data_digest(old)
+    _, new_svg = plotting.draw(old, tmp_path / "new")
+    digest = plotting.data_digest(old)
     for panel in old["panels"]:
         del panel["marks"], panel["map"]
         for series in panel["series"]:
             del series["texts"]
-    _, old_svg = figures.draw(old, tmp_path / "old")
-    marked = figures.data_digest(old)
+    _, old_svg = plotting.draw(old, tmp_path / "old")
+    marked = plotting.data_digest(old)
     assert old_svg.read_text().replace(marked, digest) == new_svg.read_text()
 
 
@@ -177,14 +177,14 @@ def test_a_drawing_that_fails_leaves_no_half_of_itself(tmp_path, monkeypatch):
 
     monkeypatch.setattr(FigureCanvasSVG, "print_svg", half)
     with pytest.raises(OSError, match="No space left"):
-        figures.draw(plain_figure(crowd()), tmp_path)
+        plotting.draw(plain_figure(crowd()), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 BACKEND = """
 import os
-from jaxtrends import figures
-figures.load_matplotlib()
+from jaxtrends import plotting
+plotting.load_matplotlib()
 import matplotlib
 print(os.environ["MPLBACKEND"], matplotlib.get_backend(auto_select=False))
 """
@@ -213,8 +213,8 @@ NOTHING = np.empty((0, 2))
 
 
 def choose(points, dots=NOTHING, size=(40.0, 10.0)):
-    found = [labels.around(np.array(point), np.array(size), 3.0) for point in points]
-    chosen = labels.choose(found, FRAME, np.asarray(dots), NOTHING, 2.0)
+    found = [label_placement.around(np.array(point), np.array(size), 3.0) for point in points]
+    chosen = label_placement.choose(found, FRAME, np.asarray(dots), NOTHING, 2.0)
     return np.array([one.boxes[place] for one, place in zip(found, chosen, strict=True)])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxtrends import data, flags, places
+from jaxtrends import data, flags, paths
 from jaxtrends.errors import Problem
 from tests.toy_experiment import EXPERIMENT
 
@@ -57,10 +57,10 @@ def test_a_table_may_lie_below_a_tilde(monkeypatch, tmp_path):
 
 def test_without_a_home_a_tilde_is_a_sentence(homeless):
     with pytest.raises(Problem, match="There is no home folder for ~/x: write the path out"):
-        places.expanded("~/x")
+        paths.expanded("~/x")
     with pytest.raises(argparse.ArgumentTypeError, match="no home folder"):
-        places.argument("~/x")
-    assert places.expanded("/x") == Path("/x")
+        paths.argument("~/x")
+    assert paths.expanded("/x") == Path("/x")
 
 
 def test_without_a_home_the_data_folder_must_be_named(homeless, monkeypatch):
@@ -77,17 +77,17 @@ def test_what_is_in_the_way_of_a_folder_is_named(tmp_path, depth):
     link.symlink_to(tmp_path / "gone")
     file.write_text("")
     with pytest.raises(Problem, match=f"link is a link to {tmp_path / 'gone'}, which is not there"):
-        places.make(link / depth, "output")
+        paths.make(link / depth, "output")
     with pytest.raises(Problem, match=r"file is no folder.*choose another with --output"):
-        places.make(file / depth, "output")
-    places.make(tmp_path / "new" / depth, "output")
+        paths.make(file / depth, "output")
+    paths.make(tmp_path / "new" / depth, "output")
     assert (tmp_path / "new" / depth).is_dir()
 
 
 def test_printed_commands_can_be_pasted(tmp_path):
     for name in ("plain", "with space", "it's; rm", "$HOME"):
         path = tmp_path / name
-        assert shlex.split(f"a {places.quoted(path)} b") == ["a", str(path), "b"]
+        assert shlex.split(f"a {paths.quoted(path)} b") == ["a", str(path), "b"]
         with pytest.raises(Problem) as problem:
             data.load("mnist", path)
         commands = str(problem.value).split("`")[1::2]

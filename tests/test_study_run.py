@@ -10,8 +10,8 @@ import pytest
 from jaxtrends import devices, record, running
 from jaxtrends.command import Command
 from jaxtrends.distributed import Processes
-from jaxtrends.effects import StudyRun, Wiring
 from jaxtrends.rundir import StudyDirectory
+from jaxtrends.study_run import StudyRun, Wiring
 from jaxtrends.terminal import Quiet
 from tests import test_sweep, toy_experiment
 from tests.test_sweep import assert_same_bits

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtrends import pages, places, record, webpage
+from jaxtrends import paths, publish, record, webpage
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
 from jaxtrends.terminal import mend_streams
@@ -29,8 +29,8 @@ def sources(runs: Sequence[Path], results: Path, output: Path) -> list[webpage.S
         folder = (run.parent if run.is_file() else run).resolve()
         place = Path(os.path.relpath(folder, output.resolve().parent)).as_posix()
         found.append(webpage.load(run, published=False, place=place))
-    for done in pages.in_order(pages.read_records(results)):
-        found.append(webpage.load(results / pages.folder(done), published=True))
+    for done in publish.in_order(publish.read_records(results)):
+        found.append(webpage.load(results / publish.folder(done), published=True))
     return found
 
 
@@ -41,19 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0; 2 where the user has something to mend.
     """
     mend_streams()
-    parser = argparse.ArgumentParser(prog="python -m scripts.page", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m scripts.webpage", description=__doc__)
     parser.add_argument(
-        "runs", nargs="+", type=places.argument, help="folders of runs, or their record.json"
+        "runs", nargs="+", type=paths.argument, help="folders of runs, or their record.json"
     )
     parser.add_argument(
         "--output",
-        type=places.argument,
+        type=paths.argument,
         default=Path("page.html"),
         help="the page (default: %(default)s)",
     )
     parser.add_argument(
         "--results",
-        type=places.argument,
+        type=paths.argument,
         default=RESULTS,
         help="folder of the committed results (default: %(default)s)",
     )

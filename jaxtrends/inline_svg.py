@@ -33,7 +33,7 @@ class Sprite:
         """Take over a drawing; what is to stand in the page in its place.
 
         Args:
-            svg:   a file as `jaxtrends.figures.draw` writes it.
+            svg:   a file as `jaxtrends.plotting.draw` writes it.
             label: what a screen reader says, as it may stand in an attribute.
 
         Raises:

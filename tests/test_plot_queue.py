@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from jaxtrends import figures, painter, record
-from jaxtrends.painter import Painter
+from jaxtrends import plot_queue, plotting, record
+from jaxtrends.plot_queue import PlotQueue
 from jaxtrends.study import Figure, Panel, Series
 
 PANEL = Panel("", "x", "y", [Series("a", [1, 2], [3, 4])])
@@ -16,7 +16,7 @@ MADE = [record.plain(Figure(f"figure-{number}", "A title", "", [PANEL])) for num
 def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
     for figure in MADE:
-        figures.draw(figure, folder)
+        plotting.draw(figure, folder)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -25,7 +25,7 @@ def drawn(folder):
 
 
 def test_two_processes_draw_what_one_does(alone, tmp_path):
-    with Painter() as busy:
+    with PlotQueue() as busy:
         busy.order(MADE[:2], tmp_path / "a")
         busy.order(MADE[2:], tmp_path / "b")
         busy.finish()
@@ -34,7 +34,7 @@ def test_two_processes_draw_what_one_does(alone, tmp_path):
 
 
 def test_the_process_draws_by_itself_and_takes_orders_at_any_time(alone, tmp_path):
-    with Painter() as busy:
+    with PlotQueue() as busy:
         for figure in MADE[:2]:
             busy.order([figure], tmp_path)
             until = time.monotonic() + 60
@@ -49,15 +49,15 @@ def test_the_process_draws_by_itself_and_takes_orders_at_any_time(alone, tmp_pat
 
 
 def test_a_process_that_never_starts_costs_no_figure(alone, tmp_path, monkeypatch):
-    monkeypatch.setattr(painter.sys, "executable", "/nowhere/python")
-    with Painter() as busy:
+    monkeypatch.setattr(plot_queue.sys, "executable", "/nowhere/python")
+    with PlotQueue() as busy:
         busy.order(MADE, tmp_path)
         busy.finish()
     assert drawn(tmp_path) == alone
 
 
 def test_a_process_that_is_killed_costs_no_figure(alone, tmp_path):
-    with Painter() as busy:
+    with PlotQueue() as busy:
         busy.order(MADE, tmp_path)
         until = time.monotonic() + 60
         while busy._process is None and time.monotonic() < until:
@@ -72,11 +72,11 @@ def test_what_cannot_be_drawn_is_told_and_raises_nothing(tmp_path, monkeypatch, 
     def fail(figure, directory):
         raise fault
 
-    monkeypatch.setattr(painter.sys, "executable", "/nowhere/python")
-    with Painter() as busy:
+    monkeypatch.setattr(plot_queue.sys, "executable", "/nowhere/python")
+    with PlotQueue() as busy:
         busy.finish()
         assert busy.complaint == ""
-        monkeypatch.setattr(painter.figures, "draw", fail)
+        monkeypatch.setattr(plot_queue.plotting, "draw", fail)
         busy.order(MADE, tmp_path)
         busy.finish()
         assert {path.name for path in busy.undrawn} == {f"figure-{n}.svg" for n in range(5)}
@@ -86,14 +86,14 @@ def test_what_cannot_be_drawn_is_told_and_raises_nothing(tmp_path, monkeypatch, 
 
 def test_a_name_of_any_language_is_drawn_by_the_process(tmp_path):
     figure = {**MADE[0], "name": "große-図"}
-    with Painter() as busy:
-        busy._process = painter._start()
-        assert busy._drawn_there(painter.Order(figure, tmp_path))
+    with PlotQueue() as busy:
+        busy._process = plot_queue._start()
+        assert busy._drawn_there(plot_queue.Order(figure, tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {"große-図.svg", "große-図.png"}
 
 
 def test_closing_ends_the_process_and_leaves_the_rest_undrawn(tmp_path):
-    busy = Painter()
+    busy = PlotQueue()
     busy.order(MADE, tmp_path)
     busy.close()
     assert busy._process is None

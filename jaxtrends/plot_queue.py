@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxtrends import figures, record
+from jaxtrends import plotting, record
 
 DRAWN = "drawn\n"
 
@@ -25,7 +25,7 @@ class Order(NamedTuple):
     directory: Path
 
 
-class Painter:
+class PlotQueue:
     """Draws figures in the order in which they come.
 
     Matplotlib needs most of a second for a figure, and threads do not help it. So a process of its
@@ -42,7 +42,7 @@ class Painter:
         self._process: subprocess.Popen | None = None
 
     def order(self, ordered: Sequence[Mapping[str, Any]], directory: Path) -> None:
-        """Have figures drawn into a folder (see `figures.draw`); returns at once."""
+        """Have figures drawn into a folder (see `plotting.draw`); returns at once."""
         with self._lock:
             self._waiting.extend(Order(figure, directory) for figure in ordered)
             if self._waiting and self._feeder is None:
@@ -82,7 +82,7 @@ class Painter:
                 self._process.stdin.close()
             self._process = None
 
-    def __enter__(self) -> Painter:
+    def __enter__(self) -> PlotQueue:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -97,7 +97,7 @@ class Painter:
     def _draw_here(self, left: deque[Order], *, last: bool) -> None:
         while (order := self._take(left, last=last)) is not None:
             try:
-                figures.draw(*order)
+                plotting.draw(*order)
             except Exception as error:  # whatever it is: a figure is not worth a run
                 path = order.directory / f"{order.figure['name']}.svg"
                 self.undrawn[path] = record.first_line(error)
@@ -129,7 +129,7 @@ class Painter:
 def _start() -> subprocess.Popen:
     before = os.environ.get("PYTHONPATH", "")
     return subprocess.Popen(
-        [sys.executable, "-c", "from jaxtrends import painter; painter.serve()"],
+        [sys.executable, "-c", "from jaxtrends import plot_queue; plot_queue.serve()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -143,5 +143,5 @@ def serve() -> None:
     """What the process does: draw what stands in each line of standard input, and say so."""
     for line in sys.stdin:
         figure, directory = json.loads(line)
-        figures.draw(figure, Path(directory))
+        plotting.draw(figure, Path(directory))
         print(DRAWN, end="", flush=True)
