@@ -35,7 +35,7 @@ class Setting:
     """What an arm is made for.
 
     config: the experiment's.
-    part:   of the config, for this study.
+    part:   of the config, for this study; of that the task's own part, where there is one.
     task:   one of ``part.tasks``; "" where the study has no such field.
     size:   of this rung, where the comparison is a ladder.
     data:   what the trainer gets.
@@ -46,6 +46,18 @@ class Setting:
     task: str = ""
     size: float | None = None
     data: Any = None
+
+    @property
+    def seeds(self) -> list[int]:
+        """The reporting seeds: the config's, or as many as the part says by itself."""
+        count = getattr(self.part, "seeds", 0) or self.config.seeds
+        return [self.config.seed + lane for lane in range(count)]
+
+    @property
+    def tuning_seeds(self) -> list[int]:
+        """The seeds that rates are chosen on, none of which is reported."""
+        first = self.config.seed + TUNING_SEED_OFFSET
+        return [first + lane for lane in range(self.part.schedule.tuning_seeds)]
 
 
 @dataclass(frozen=True)
@@ -63,10 +75,12 @@ class Arm:
     rate_of: an arm before it whose tuned numbers it takes, as a control does.
     after:   an arm before it from whose final parameters it starts, seed by seed: a teacher,
              pretraining, a warm-up.
+    start:   parameters that it starts from, where they are not another arm's: seed -> parameters,
+             for the tuning seeds too.
     metric:  on validation data, by which it is tuned, where it is not the comparison's: of a stage
              that learns something else.
     grids:   numbers of its lanes that are tuned beside the learning rate: name -> values.
-    rate:    its learning rate, where it has none to tune; tuned on the schedule's grid if 0.
+    rate:    its learning rate, where it has none to tune; 0 for what stays untrained, a control.
     """
 
     trainer: train.Trainer
@@ -76,9 +90,10 @@ class Arm:
     tuning_steps: int = 0
     rate_of: str = ""
     after: str = ""
+    start: Mapping[int, Any] = field(default_factory=dict)
     metric: str = ""
     grids: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    rate: float = 0.0
+    rate: float | None = None
 
 
 def no_facts(setting: Setting, run: Run) -> Mapping[str, Any]:
@@ -98,7 +113,8 @@ class Comparison:
     """A study declared by its arms.
 
     The config has a part of the study's name, with a `Schedule` in ``schedule``, and where it has
-    ``tasks`` or ``arms``, names to choose from.
+    ``tasks`` or ``arms``, names to choose from; ``seeds``, where they are not the config's. A task
+    may have a part of its own, in a field of its name.
 
     about:   what it does, in one line.
     arms:    name -> what makes it for a setting; None where a task is not for it.
@@ -115,7 +131,8 @@ class Comparison:
     tables:  likewise, beside those of outcomes and of tuning.
     more:    metrics that the table of outcomes shows beside the one on test data.
     also:    (values of a task, its curves) -> further values of the task: a target, say; and in
-             ``arms`` further metrics of its arms: name -> metric -> one number a seed.
+             ``arms`` further metrics of its arms: name -> metric -> one number a seed. Beside the
+             curves, ``arm/metric``, lies what `jaxtrends.train.RAW` names begin.
     own:     whether arms of the user's own join in, judged against the first arm.
     timed:   whether a step of every arm is timed, over ``timing_rounds`` of the part. The arms of
              the measurements have its ``seconds`` as a fact, and their metrics ``steps_to_…``.
@@ -144,9 +161,10 @@ class Comparison:
         part = getattr(config, study)
         found = {}
         for task in getattr(part, "tasks", ("",)):
+            own = getattr(part, task, part) if task else part
             for size in getattr(part, self.ladder) if self.ladder else (None,):
                 parts = [task, "" if size is None else f"{size:g}"]
-                found[", ".join(filter(None, parts)) or "all"] = Setting(config, part, task, size)
+                found[", ".join(filter(None, parts)) or "all"] = Setting(config, own, task, size)
         return found
 
     def run(self, config: Any, run: Run) -> StudyResult:
@@ -242,14 +260,13 @@ class Comparison:
                 if other not in before:
                     raise Problem(f"Arm {arm} of {run.study} needs arm {other}: name it as well.")
             before.append(arm)
-        first = setting.config.reporting[0] + TUNING_SEED_OFFSET
         task: dict[str, Any] = {
             "task": setting.task,
             "size": setting.size,
             "steps": schedule.steps,
             "log_every": schedule.log_every,
-            "seeds": setting.config.reporting,
-            "tuning_seeds": [first + lane for lane in range(schedule.tuning_seeds)],
+            "seeds": setting.seeds,
+            "tuning_seeds": setting.tuning_seeds,
             **self.facts(setting, run),
             "arms": {},
         }
@@ -267,7 +284,8 @@ class Comparison:
                 if values.ndim == 2 and not metric.startswith("test_")
             }
         if self.also:
-            further = dict(self.also(task, curves))
+            raw = {f"{arm}/{name}": v for arm, t in trained.items() for name, v in t.raw.items()}
+            further = dict(self.also(task, {**curves, **raw}))
             for arm, metrics in further.pop("arms", {}).items():
                 task["arms"][arm]["metrics"] |= metrics
             task |= further
@@ -312,6 +330,7 @@ class _Trained:
     values: dict[str, Any]
     metrics: Mapping[str, np.ndarray]
     lane: Any  # its first reporting lane, as a block of one
+    raw: Mapping[str, np.ndarray]  # what its test measured for `Comparison.also` alone
     finals: Mapping[int, Any] = field(default_factory=dict)  # seed -> parameters
 
 
@@ -331,13 +350,13 @@ class _Lanes:
     ) -> _Trained:
         """Tune the arm unless it takes another's rate, then train it on the reporting seeds."""
         arm = self.arm
-        starts = before[arm.after].finals if arm.after else {}
+        starts = before[arm.after].finals if arm.after else arm.start
         steps = arm.steps or self.schedule.steps
         values: dict[str, Any] = {"steps": steps}
         if arm.after:
             values["after"] = arm.after
         apart = task["tuning_seeds"]
-        if arm.rate and not arm.grids:
+        if arm.rate is not None and not arm.grids:
             values |= {"learning_rate": arm.rate, "tuned": {}}
         elif arm.rate_of:
             values |= {
@@ -355,14 +374,15 @@ class _Lanes:
             alone = train.keeping(arm.trainer, test=False)
             found_apart = lanes("for tuning", seeds=apart, trainer=alone)
             finals |= dict(zip(apart, train.kept(found_apart), strict=True))
-        metrics = {name: v for name, v in found.items() if not name.startswith(train.KEPT)}
+        raw = {name: v for name, v in found.items() if name.startswith(train.RAW)}
+        metrics = {n: v for n, v in found.items() if not n.startswith((train.KEPT, train.RAW))}
         first = task["seeds"][:1]
         lane = tuning.lanes([rate], first, self._numbers(first, tuned, starts))
         facts = dict(arm.facts)
         if "flops" not in facts:
             facts["flops"] = flops.of_step(arm.trainer, _first(lane), self.data)
         values |= {"facts": facts, **self._outcome(metrics)}
-        return _Trained(values, metrics, lane, finals)
+        return _Trained(values, metrics, lane, raw, finals)
 
     def _tuning_steps(self, steps: int) -> int:
         share = self.schedule.tuned_for * steps / self.schedule.steps
@@ -395,7 +415,7 @@ class _Lanes:
                 finals.append(final.reshape(len(rates), len(seeds)))
             return np.concatenate(finals)
 
-        grids = dict(arm.grids) if arm.rate else {**arm.grids, RATE: self.schedule.grid}
+        grids = dict(arm.grids) if arm.rate is not None else {**arm.grids, RATE: self.schedule.grid}
         found = tuning.tune_all(scores_at, grids, self.schedule.extensions, better)
         tried = {name: [point[name] for point in found.tried] for name in beside(found.best)}
         return {

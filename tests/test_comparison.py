@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from annotated_types import Gt, Lt
 
-from jaxtrends import charts, claims, declare, flops, settings, sweep, tuning
+from jaxtrends import charts, claims, declare, flops, settings, sweep, train, tuning
 from jaxtrends.comparison import Arm
 from jaxtrends.declare import tasks_of
 from jaxtrends.errors import Problem
@@ -28,6 +28,9 @@ def made(methods=None, **changes):
 @pytest.fixture(scope="module")
 def found():
     return made()
+
+
+LANE = {"learning_rate": np.float32(0), "weight": np.float32(1)}
 
 
 def arm_of(result, task, arm):
@@ -597,6 +600,29 @@ def test_a_task_may_read_another_one():
         claim.evidence(values)
 
 
+def test_a_task_may_have_parts_of_its_own_by_name():
+    """As layers of a network: each is judged by itself, by a control of its name or by all's."""
+
+    def errors(*arms):
+        return lambda task: {arm: task[arm]["test_error"] for arm in arms}
+
+    claim = derived(
+        errors("good", "bad"),
+        fails={
+            "own": (lambda task: {arm: -task[arm]["test_error"] for arm in ("good", "bad")}, "."),
+            "all": (lambda task: -task["worse"]["test_error"], "."),
+        },
+    )
+    evidence = claim.evidence(by_hand(good=True))
+    names = [f"fit, {size}, {arm}" for size in (4, 2) for arm in ("good", "bad")]
+    assert list(evidence.parts) == list(evidence.undecided) == names
+    np.testing.assert_allclose(evidence.controls["own, fit, 2, bad"]["values"], [-2, -2.2, -1.8])
+    np.testing.assert_allclose(evidence.controls["all, fit, 2, bad"]["values"], [-3, -3.3, -2.7])
+    assert claims.judge(claim, claim.evidence(by_hand())).verdict == claims.REPRODUCED
+    (one,) = derived(errors("good"), tasks=("fit, 2",)).evidence(by_hand()).parts
+    assert one == "good"
+
+
 def test_a_pair_is_compared_and_a_doubt_keeps_its_task_from_deciding():
     claim = derived(
         lambda task: (task["bad"]["test_error"], task["good"]["test_error"]),
@@ -713,6 +739,66 @@ def test_steps_are_timed_and_a_claim_may_be_about_their_seconds(timed):
     )
     (table,) = result.measured_tables
     assert {len(row) for row in table.rows} == {len(table.columns)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Apart(toy.Fit):
+    """A study of which one task has a part of its own, with fewer seeds."""
+
+    tasks: tuple[str, ...] = ("noisy", "plain")
+    plain: toy.Fit = dataclasses.field(
+        default_factory=lambda: Fewer(schedule=replace(toy.Fit().schedule, steps=20))
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Fewer(toy.Fit):
+    """With seeds that are not the config's."""
+
+    seeds: int = 2
+
+
+def test_a_task_may_have_a_part_and_seeds_of_its_own():
+    study = replace(toy.FIT, arms={"descent": toy.descent()}, figures=(), claims=())
+    result = study.run(toy.Config(fit=Apart(widths=(2,))), PlainRun("fit"))
+    noisy, plain = (result.values["tasks"][task] for task in ("noisy, 2", "plain, 2"))
+    assert (noisy["steps"], noisy["seeds"]) == (40, [0, 1, 2, 3])
+    assert (plain["steps"], plain["seeds"]) == (20, [0, 1])
+    assert len(plain["arms"]["descent"]["metrics"]["test_error"]) == 2
+
+
+def test_an_arm_may_start_from_given_parameters_and_stay_there():
+    """At a rate of zero; what its test measures raw is worked up, and not recorded."""
+    plain = toy.trainer(2)
+
+    def test(lane, state, data):
+        kernel = state["params"]["layers"]["0"]["kernel"]
+        return {**plain.test(lane, state, data), f"{train.RAW}kernel": kernel}
+
+    trainer = replace(plain, test=test)
+    seeds = [*range(4), *(TUNING_SEED_OFFSET + seed for seed in range(2))]
+    shapes = jax.eval_shape(plain.init, {"seed": np.uint32(0), **LANE}, None)["params"]
+    given = {
+        seed: jax.tree.map(lambda leaf, seed=seed: np.full(leaf.shape, seed, leaf.dtype), shapes)
+        for seed in seeds
+    }
+
+    def arm(setting, **more):
+        return Arm(trainer, {"weight": 1.0}, start=given, **more)
+
+    def also(task, curves):
+        found = {name: curves[f"{name}/{train.RAW}kernel"].mean(axis=(1, 2)) for name in ("a", "b")}
+        return {"arms": {name: {"kernel": mean} for name, mean in found.items()}}
+
+    arms = {"a": lambda setting: arm(setting, rate=0.0, steps=4), "b": arm}
+    study = replace(toy.FIT, arms=arms, figures=(), claims=(), also=also)
+    config = toy.Config(fit=replace(toy.Fit(), tasks=("plain",), widths=(2,)))
+    result = study.run(config, PlainRun("fit"))
+    still, moved = (arm_of(result, "plain, 2", name) for name in "ab")
+    np.testing.assert_array_equal(still["metrics"]["kernel"], [0, 1, 2, 3])
+    assert "grid" not in still
+    assert np.abs(moved["metrics"]["kernel"] - 1).max() < 0.1  # the labels are sums
+    assert not any(name.startswith(train.RAW) for name in still["metrics"])
 
 
 def test_an_arm_that_needs_one_left_out_is_refused():

@@ -76,7 +76,7 @@ def arm(name: str, task: Task, part: Any, facts: Mapping[str, Any], population: 
         trainer = searcher("pgpe", task, population)
         made = Arm(trainer, {**plain, **spoilt}, steps=steps, rate_of="pgpe")
     else:
-        rate = 1.0 if name == "random_search" else 0.0  # which has none to tune
+        rate = 1.0 if name == "random_search" else None  # which has none to tune
         trainer = searcher(name, task, population)
         made = Arm(trainer, plain, grids={"sigma": part.sigmas}, rate=rate)
     unit = "episodes" if "episodes" in facts else "examples"
