@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.forward_grad import training
 from jaxtrends import experiment, plan, sweep, timing
 from jaxtrends.plan import Machine, Planned
 
@@ -73,7 +72,6 @@ def untimed(monkeypatch):
     def ones(names, *_):
         return {name: [1.0] for name in names}
 
-    monkeypatch.setattr(training, "steps_of", lambda *_: None)
     monkeypatch.setattr(timing, "interleaved", ones)
 
 
