@@ -86,6 +86,14 @@ def interval(label: str, x: Sequence[float], lanes: np.ndarray) -> Series:
     )
 
 
+def beside_law(
+    label: str, x: Sequence[float], samples: Sequence[Sequence[float]], law: Sequence[float]
+) -> list[Series]:
+    """Means with their 95% intervals, a sample a point, and what a law says of them, dashed."""
+    measured = interval(label, x, np.transpose(samples))
+    return [replace(measured, style="points"), Series(label, x, law, style="theory")]
+
+
 def points(label: str, x: Sequence[float], samples: Sequence[Sequence[float]]) -> Series:
     """Medians over seeds with their range, a sample a point, where all are finite."""
     kept = [(at, s) for at, s in zip(x, samples, strict=True) if np.isfinite(s).all()]
@@ -443,6 +451,12 @@ def table(name: str, title: str, rows: Sequence[Mapping[str, Any]], note: str = 
     if any(list(row) != columns for row in rows):
         raise ValueError(f"table {name}: rows of other columns than {columns}")
     return Table(name, title, columns, [list(row.values()) for row in rows], note)
+
+
+def plus_minus(label: str, values: Sequence[float]) -> dict[str, float]:
+    """Two cells of a row: the mean, and half of its 95% interval as ``±``."""
+    found = stats.mean({"values": values}, CONFIDENCE)
+    return {label: found.estimate, "±": found.high - found.estimate}
 
 
 def points_tried(grid: Mapping[str, Any]) -> list[dict[str, float]]:
