@@ -264,10 +264,8 @@ def growing(power, log_power):
     for d, cell in isotropic.items():
         cell["steps"] = (7 * d * np.exp(0.01 * rng_steps.normal(size=scaling.GROUPS))).tolist()
     low_rank = {d: {"dimension": d, "tangents": 1, "steps": samples(d)} for d in sizes}
-    reading = {
-        d: {"4 d² log d": {"samples": 1, "forward": samples(d), "backprop": [1.0] * 20}}
-        for d in sizes
-    }
+    met = {"samples": 1, "backprop": [1.0] * scaling.GROUPS, "exact": [1.0, 1.0]}
+    reading = {d: {"4 d² log d": {**met, "forward": samples(d)}} for d in sizes}
     return {
         "quadratics": {"isotropic": isotropic, "low rank": low_rank},
         "regression": {str(d): {"1": reading[d], "d": reading[d]} for d in sizes},
