@@ -35,6 +35,7 @@ class Shown:
     tasks:  name -> values.
     curves: ``task/arm/metric`` -> (seeds, points).
     more:   metrics that the table of outcomes shows beside the one on test data.
+    samples: what the numbers of a metric are of, a list of the task's: seeds, or rounds of timing.
     """
 
     study: str
@@ -44,6 +45,7 @@ class Shown:
     tasks: Mapping[str, Mapping[str, Any]]
     curves: Mapping[str, np.ndarray]
     more: Sequence[str] = ()
+    samples: str = "seeds"
 
     def label(self, metric: str) -> str:
         """A metric as an axis calls it."""
@@ -327,7 +329,7 @@ def climb(
             _name(shown.study, "ladder", what),
             title.get("title", f"{_words(what).capitalize()} against {shown.size}"),
             f"{_words(what).capitalize()}, {_seeds(shown)}: {INTERVAL}; differences and ratios are "
-            "paired by seed.",
+            f"paired by {shown.samples.removesuffix('s')}.",
             panels,
         )
 
@@ -540,4 +542,4 @@ def _words(name: str) -> str:
 
 
 def _seeds(shown: Shown) -> str:
-    return f"{len(next(iter(shown.tasks.values()))['seeds'])} seeds"
+    return f"{len(next(iter(shown.tasks.values()))[shown.samples])} {shown.samples}"

@@ -45,7 +45,7 @@ by comparing programs whose results differ in size (both return a gradient).
 from __future__ import annotations
 
 import math
-import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,7 +57,9 @@ import numpy as np
 from annotated_types import Gt
 from jax import lax
 
-from jaxtrends import charts, declare, devices, estimators, flops, losses, models, timing
+from jaxtrends import charts, declare, devices, estimators, flops, losses, models, stats, timing
+from jaxtrends.claims import CONFIDENCE
+from jaxtrends.declare import LadderView, TaskView
 from jaxtrends.settings import PositiveFloat, PositiveInt, Sizes
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
@@ -107,6 +109,10 @@ class Network(NamedTuple):
     @property
     def name(self) -> str:
         return f"{self.depth} x {self.width}"
+
+    def at(self, batch: int) -> str:
+        """Its name at a batch."""
+        return f"{self.name}, batch {batch}"
 
     @property
     def model(self) -> models.Model:
@@ -270,104 +276,96 @@ def networks(cost: Cost) -> list[Network]:
     return list(dict.fromkeys(grid + [FIGURE_4] * cost.figure_4))
 
 
-def compiled_row(network: Network, batch: int, method: str, compiled: Any) -> dict[str, Any]:
-    """`compiled_costs` with what they are the costs of."""
-    return network._asdict() | {"batch": batch, "program": method} | compiled_costs(compiled)
-
-
-def memory(network: Network, batch: int) -> list[dict[str, Any]]:
-    """What the compiler says of jvp, of backprop and of the control, at a batch not timed."""
-    model = network.model
-    shapes = shapes_of(model, batch)
-    return [
-        compiled_row(network, batch, method, compile_repeated(program(method, model), shapes))
-        for method in (JVP, BACKPROP, PROJECTED)
-    ]
-
-
-def load_average() -> float | None:
-    """Processes that wanted to run, averaged over the last minute; None where nobody counts."""
-    try:
-        return os.getloadavg()[0]
-    except (AttributeError, OSError):
-        return None
+def rung(network: Network, batch: int, programs: Mapping[str, Any]) -> dict[str, Any]:
+    """A network at a batch, as a rung of its width's ladder: compiled programs are its arms."""
+    return {
+        "task": f"width {network.width}, batch {batch}",
+        "size": network.depth,
+        "arms": {
+            method: {"metrics": {}, "facts": compiled_costs(compiled)}
+            for method, compiled in programs.items()
+        },
+    }
 
 
 def run(config: Any, run: Run) -> StudyResult:
     """Count, compile and time every program on every network."""
     cost: Cost = config.cost
-    found, load_before = networks(cost), load_average()
+    found, load_before = networks(cost), timing.load_average()
+    tasks: dict[str, Any] = {}
     turns: dict[tuple[str, str], timing.Timed] = {}
-    rows = []
     for index, network in enumerate(run.each("compiling", found)):
         model, held = network.model, {}
+        calls = {method: program(method, model) for method in METHODS}
         given = jax.block_until_ready(arguments(model, cost.batch, (config.seed, index)))
-        for method in timed(network):
-            call = program(method, model)
-            compiled = compile_repeated(call, given)
-            turns[network.name, method] = clock(call, compiled, given, held)
-            rows.append(compiled_row(network, cost.batch, method, compiled))
-        turns[network.name, BACKPROP_AGAIN] = turns[network.name, BACKPROP]
+        compiled = {m: compile_repeated(calls[m], given) for m in timed(network)}
+        name = network.at(cost.batch)
+        tasks[name] = rung(network, cost.batch, compiled)
+        for method in compiled:
+            turns[name, method] = clock(calls[method], compiled[method], given, held)
+        turns[name, BACKPROP_AGAIN] = turns[name, BACKPROP]
         for batch in cost.memory_batches if network.width in cost.widths else ():
-            rows += memory(network, batch)
+            shapes = shapes_of(model, batch)
+            kept = {m: compile_repeated(calls[m], shapes) for m in (JVP, BACKPROP, PROJECTED)}
+            tasks[network.at(batch)] = rung(network, batch, kept)
     rounds = run.each("timing", range(cost.rounds))
-    samples = timing.interleaved(turns, rounds, cost.sample_seconds)
-    seconds: dict[str, dict[str, list[float]]] = {network.name: {} for network in found}
-    for (name, method), taken in samples.items():
-        seconds[name][method] = taken
-    values = {"operations": [count(network, cost.batch) for network in found]}
+    for (name, method), taken in timing.interleaved(turns, rounds, cost.sample_seconds).items():
+        arm = tasks[name]["arms"].setdefault(method, {"metrics": {}, "facts": {}})
+        arm["metrics"]["seconds"] = taken
     measurements = {
         "device": devices.describe(jax.local_devices()[:1]),
-        "load_average": {"before": load_before, "after": load_average()},
+        "load_average": {"before": load_before, "after": timing.load_average()},
         "batch": cost.batch,
-        "networks": [{"name": network.name} | network._asdict() for network in found],
-        "compiled": rows,
-        "seconds": seconds,
+        "rounds": cost.rounds,
+        "tasks": tasks,
     }
+    values = {"operations": [count(network, cost.batch) for network in found]}
     return StudyResult(
         values,
         measurements=measurements,
-        measured_tables=[
-            time_table(measurements),
-            operation_table(values, measurements),
-            *([memory_table(values, measurements)] if cost.memory_batches else []),
-        ],
-        measured_figures=[cost_figure(values, measurements)] if len(cost.depths) > 1 else [],
+        measured_tables=[table(values, measurements)],
+        measured_figures=figures(measurements) if len(cost.depths) > 1 else [],
     )
 
 
-# --- what is read off ----------------------------------------------------------------------------
+# --- what is claimed -----------------------------------------------------------------------------
 
 Values = Mapping[str, Any]
 
 
-def quotients(seconds: Mapping[str, Sequence[float]], method: str, reference: str) -> np.ndarray:
-    """Time of a program over that of another on one network, round by round."""
-    return np.asarray(seconds[method]) / np.asarray(seconds[reference])
+def against_backprop(found: Values, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds of a program and of backprop, on the paper's MLP."""
+    name = FIGURE_4.at(found["batch"])
+    task = TaskView(name, found["tasks"][name])
+    return task[method]["seconds"], task[BACKPROP]["seconds"]
 
 
-def against_depth(
-    measurements: Values, width: int, method: str, reference: str = BACKPROP
-) -> tuple[list[int], np.ndarray]:
-    """Depths of the networks of one width, rising; and `quotients` on them, (depths, rounds)."""
-    found = [network for network in measurements["networks"] if network["width"] == width]
-    found.sort(key=lambda network: network["depth"])
-    seconds = [measurements["seconds"][network["name"]] for network in found]
-    ratios = [quotients(of, method, reference) for of in seconds]
-    return [network["depth"] for network in found], np.array(ratios)
+def ladders(found: Values) -> list[LadderView]:
+    """The networks of one width at one batch, by depth, where depth was varied; the widest last.
+
+    Raises:
+        KeyError: it never was.
+    """
+    several = [ladder for ladder in declare.ladders_of(found) if len(ladder) > 1]
+    if not several:
+        raise KeyError("two depths of one width")
+    return several
 
 
-def temporaries(measurements: Values, method: str, width: int, batch: int) -> dict[int, int]:
-    """Depth -> temporary bytes of a program, as far as the backend told."""
-    return {
-        row["depth"]: row["temporary"]
-        for row in sorted(measurements["compiled"], key=lambda row: row["depth"])
-        if (row["program"], row["width"], row["batch"]) == (method, width, batch)
-        and "temporary" in row
-    }
+def clocked(found: Values) -> dict[str, LadderView]:
+    """Those that were timed, by their width."""
+    end = f", batch {found['batch']}"
+    every = [ladder for ladder in ladders(found) if ladder.name.endswith(end)]
+    return {ladder.name.removesuffix(end): ladder for ladder in every}
 
 
-def bytes_per_layer(measurements: Values, method: str, width: int, batch: int) -> float:
+def rises(ladder: LadderView, method: str) -> np.ndarray:
+    """Slope of log (program / backprop) over log depth, one a round."""
+    ratios = [rung[method]["seconds"] / rung[BACKPROP]["seconds"] for rung in ladder.rungs]
+    return declare.slope_of([*ladder], np.log(ratios), per=math.e)
+
+
+def bytes_per_layer(ladder: LadderView, method: str) -> float:
     """Growth of a program's temporary memory with depth, by least squares.
 
     From `SETTLED_DEPTH` on: a jvp holds two neighbouring layers and their tangents at once, which
@@ -376,61 +374,31 @@ def bytes_per_layer(measurements: Values, method: str, width: int, batch: int) -
     Raises:
         KeyError: the backend did not tell, or there are not two such depths.
     """
-    held = temporaries(measurements, method, width, batch)
-    deep = [depth for depth in held if depth >= SETTLED_DEPTH]
+    deep = [rung for rung in ladder.rungs if rung.size >= SETTLED_DEPTH]
+    held = [rung[method]["temporary"] for rung in deep]
     if len(deep) < 2:
-        raise KeyError("two depths whose memory is known")
-    return float(np.polyfit(deep, [held[depth] for depth in deep], 1)[0])
+        raise KeyError("two depths from which memory grows evenly")
+    return float(np.polyfit([rung.size for rung in deep], held, 1)[0])
 
 
-def widths_of_several_depths(measurements: Values) -> list[int]:
-    """The widths at which depth was varied, in increasing order.
-
-    Raises:
-        KeyError: there are none.
-    """
-    every = [network["width"] for network in measurements["networks"]]
-    widths = sorted({width for width in every if every.count(width) > 1})
-    if not widths:
-        raise KeyError("two depths of one width")
-    return widths
-
-
-def batches(measurements: Values) -> list[int]:
-    """The batches that programs were compiled for."""
-    return sorted({row["batch"] for row in measurements["compiled"]})
-
-
-# --- what is claimed -----------------------------------------------------------------------------
-
-
-def against_backprop(measurements: Values, method: str) -> tuple[list[float], list[float]]:
-    """Seconds of a program and of backprop, on the paper's MLP."""
-    seconds = measurements["seconds"][FIGURE_4.name]
-    return seconds[method], seconds[BACKPROP]
-
-
-def rises(measurements: Values, method: str, width: int) -> np.ndarray:
-    """Slope of log (program / backprop) over log depth, one a round."""
-    depths, ratios = against_depth(measurements, width, method)
-    return declare.slope_of(depths, np.log(ratios), per=math.e)
-
-
-def share(measurements: Values, method: str, width: int, batch: int) -> float:
+def share(ladder: LadderView, method: str) -> float:
     """Growth of a program's memory with depth over that of backprop's."""
-    mine, backprop = (bytes_per_layer(measurements, of, width, batch) for of in (method, BACKPROP))
-    return mine / backprop
+    return bytes_per_layer(ladder, method) / bytes_per_layer(ladder, BACKPROP)
 
 
-def largest(measurements: Values) -> tuple[int, int]:
-    """The greatest width and batch, on which controls are measured."""
-    return widths_of_several_depths(measurements)[-1], batches(measurements)[-1]
+def largest(found: Values) -> LadderView:
+    """The ladder of the greatest width and batch, on which controls are measured."""
+    return max(ladders(found), key=_sizes)
 
 
-def not_kept(measurements: Values) -> float:
+def _sizes(ladder: LadderView) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", ladder.name))  # width, batch
+
+
+def not_kept(found: Values) -> float:
     """Share of the activations, a float a unit and example, that backprop's growth lacks."""
-    width, batch = largest(measurements)
-    kept = bytes_per_layer(measurements, BACKPROP, width, batch) / (4 * width * batch)
+    ladder = largest(found)
+    kept = bytes_per_layer(ladder, BACKPROP) / (4 * math.prod(_sizes(ladder)))
     return max(0.0, 1 - kept)
 
 
@@ -484,22 +452,18 @@ CLAIMS = (
                 "it has no derivative to compute",
             )
         },
-        source="derived",
     ),
     declare.fact(
         "F6a",
         "The forward gradient's saving of time shrinks as networks get deeper.",
-        lambda found: {
-            f"width {width}": rises(found, GAUSSIAN, width)
-            for width in widths_of_several_depths(found)
-        },
+        lambda found: {width: rises(ladder, GAUSSIAN) for width, ladder in clocked(found).items()},
         quantity="slope of log(R_f/R_b) over log(hidden layers), one a round",
         statistic="median",
         region=(0.045, math.inf),
         reason="half of the rise read off the paper's figure: log(0.85/0.56)/log(100) = 0.09",
         fails={
             "backprop timed twice": (
-                lambda found: rises(found, BACKPROP_AGAIN, widths_of_several_depths(found)[-1]),
+                lambda found: rises([*clocked(found).values()][-1], BACKPROP_AGAIN),
                 "its ratio to itself is 1 at every depth",
             )
         },
@@ -513,11 +477,7 @@ CLAIMS = (
         "F6b",
         "A directional derivative keeps no activations: its temporary memory does not grow with "
         "depth as backprop's does.",
-        lambda found: {
-            f"width {width}, batch {batch}": share(found, JVP, width, batch)
-            for width in widths_of_several_depths(found)
-            for batch in batches(found)
-        },
+        lambda found: {ladder.name: share(ladder, JVP) for ladder in ladders(found)},
         quantity="temporary bytes per hidden layer of compiled jvp over those of compiled "
         f"backprop, from {SETTLED_DEPTH} layers on; the tangent, an argument, not counted",
         statistic="exact",
@@ -525,7 +485,7 @@ CLAIMS = (
         reason="forward mode needs no memory per layer; 5% leave room for a compiler's small ends",
         fails={
             PROJECTED: (
-                lambda found: share(found, PROJECTED, *largest(found)),
+                lambda found: share(largest(found), PROJECTED),
                 "the same derivative by way of backprop keeps activations",
             )
         },
@@ -536,7 +496,6 @@ CLAIMS = (
                 "holds none for networks of this size, so that nothing can be compared",
             )
         },
-        source="derived",
         about="measurements",
     ),
 )
@@ -544,170 +503,94 @@ CLAIMS = (
 
 # --- what is shown -------------------------------------------------------------------------------
 
-LABELS = {GAUSSIAN: "forward gradient", JVP: "jvp alone", BACKPROP: "backprop"}
-QUARTILES = (0.25, 0.5, 0.75)
+SHOWN = (FUNCTION, GAUSSIAN, JVP, BACKPROP)
 
 
-def _spread(values: np.ndarray) -> str:
-    low, middle, high = np.quantile(values, QUARTILES)
-    return f"{middle:.3g} ({low:.3g} to {high:.3g})"
+def quotients(task: Values, method: str, reference: str) -> np.ndarray:
+    """Time of a program over that of another on one network, round by round."""
+    return np.divide(*(task["arms"][of]["metrics"]["seconds"] for of in (method, reference)))
 
 
-def conditions(measurements: Values) -> str:
+def _median(ratios: np.ndarray) -> str:
+    return f"{stats.median({'values': ratios}, CONFIDENCE):.3g}"
+
+
+def conditions(found: Values) -> str:
     """Under what noise and load the times were taken; a warning where they prove little."""
-    load, cores = measurements["load_average"], measurements["device"]["cores"]
-    noise = [quotients(s, BACKPROP_AGAIN, BACKPROP) for s in measurements["seconds"].values()]
-    text = (
-        f"Batch {measurements['batch']}. Medians over rounds, quartiles in brackets. "
-        f"Backprop's time over its own, all networks: {_spread(np.concatenate(noise))}."
+    timed = [task for task in found["tasks"].values() if BACKPROP_AGAIN in task["arms"]]
+    noise = np.concatenate([quotients(task, BACKPROP_AGAIN, BACKPROP) for task in timed])
+    load, cores = found["load_average"], found["device"]["cores"]
+    return (
+        f"Batch {found['batch']}, {found['rounds']} rounds. Backprop's time over its own, all "
+        f"networks: {_median(noise)}." + timing.told_of_load(load["before"], load["after"], cores)
     )
-    if None in load.values():
-        return text
-    text += (
-        f" Load average {load['before']:.1f} before and {load['after']:.1f} after, {cores} cores."
-    )
-    # This process alone keeps every core busy, and its own threads at times wait for one.
-    if max(load.values()) > cores + 0.5:
-        text += " Warning: the machine was not idle; the times prove nothing."
-    return text
 
 
-def time_table(measurements: Values) -> Table:
-    """R_f, R_b and their quotient for every network and law of tangents."""
-    rows = [
-        {
-            "layers": network["depth"],
-            "width": network["width"],
-            "tangent": law,
-            "f [ms]": 1e3 * float(np.median(seconds[FUNCTION])),
-            "R_f": _spread(quotients(seconds, method, FUNCTION)),
-            "R_b": _spread(quotients(seconds, BACKPROP, FUNCTION)),
-            "R_f / R_b": _spread(quotients(seconds, method, BACKPROP)),
-            "jvp alone / R_b": _spread(quotients(seconds, JVP, BACKPROP)),
-        }
-        for network in measurements["networks"]
-        for seconds in [measurements["seconds"][network["name"]]]
-        for method, law in ((GAUSSIAN, "gaussian"), (RADEMACHER, "signs"))
-        if method in seconds
-    ]
-    title = "Time of a forward gradient (R_f) and of backprop (R_b) over that of the function"
-    return charts.table("cost_time", title, rows, conditions(measurements))
-
-
-def operation_table(values: Values, measurements: Values) -> Table:
-    """Operations counted in products beside XLA's count, in units of the function's."""
-    told = {
-        (row["depth"], row["width"], row["program"]): row.get("operations", math.nan)
-        for row in measurements["compiled"]
-        if row["batch"] == measurements["batch"]
-    }
-
-    def xla(row: Values, method: str) -> float:
-        network = row["depth"], row["width"]
-        return told[*network, method] / told[*network, FUNCTION]
-
-    rows = [
-        {
-            "layers": row["depth"],
-            "width": row["width"],
-            "parameters": row["parameters"],
-            "f [Mflop]": row[FUNCTION] / 1e6,
-            "jvp / f": row[JVP] / row[FUNCTION],
-            "backprop / f": row[BACKPROP] / row[FUNCTION],
-            "XLA: jvp / f": xla(row, JVP),
-            "XLA: forward gradient / f": xla(row, GAUSSIAN),
-            "XLA: backprop / f": xla(row, BACKPROP),
-        }
-        for row in values["operations"]
-    ]
-    note = (
-        "Counted in the matrix products of the traced programs; XLA counts all floating-point "
-        "operations of the compiled ones, and so the arithmetic of the draw, though not its "
-        "random bits."
-    )
-    title = "Operations of one gradient over those of the function"
-    return charts.table("cost_operations", title, rows, note)
-
-
-def memory_table(values: Values, measurements: Values) -> Table:
-    """Memory of every program at the least and the greatest depth, and its growth between."""
-    sizes = {(row["depth"], row["width"]): 4 * row["parameters"] for row in values["operations"]}
+def table(values: Values, found: Values) -> Table:
+    """Time, operations and memory of every program on every network."""
+    counted = {(row["depth"], row["width"]): row for row in values["operations"]}
     rows = []
-    for method, width, batch in dict.fromkeys(
-        (row["program"], row["width"], row["batch"]) for row in measurements["compiled"]
-    ):
-        try:
-            growth = bytes_per_layer(measurements, method, width, batch)
-            of_backprop = share(measurements, method, width, batch)
-        except KeyError:  # one depth only, or the backend did not tell
-            continue
-        held = temporaries(measurements, method, width, batch)
-        least, most = min(held), max(held)
-        copies = 1 if method == FUNCTION else 2
-        rows.append(
-            {
-                "width": width,
-                "batch": batch,
-                "layers": f"{least} to {most}",
-                "program": method,
-                "temporary, shallowest [MB]": held[least] / 1e6,
-                "temporary, deepest [MB]": held[most] / 1e6,
-                "parameter copies, deepest [MB]": copies * sizes[most, width] / 1e6,
-                "temporary per layer [kB]": growth / 1e3,
-                "share of backprop's": of_backprop,
-            }
-        )
+    for task in found["tasks"].values():
+        width, batch = map(int, re.findall(r"\d+", task["task"]))
+        products = counted[task["size"], width]
+        for method, arm in task["arms"].items():
+            seconds = arm["metrics"].get("seconds")
+            rows.append(
+                {
+                    "layers": task["size"],
+                    "width": width,
+                    "batch": batch,
+                    "program": method,
+                    "time [ms]": 1e3 * float(np.median(seconds)) if seconds else None,
+                    "over function": _median(quotients(task, method, FUNCTION)) if seconds else "",
+                    "over backprop": _median(quotients(task, method, BACKPROP)) if seconds else "",
+                    "products [Mflop]": products.get(method, math.nan) / 1e6 if seconds else None,
+                    "XLA [Mflop]": arm["facts"].get("operations", math.nan) / 1e6,
+                    "temporary [MB]": arm["facts"].get("temporary", math.nan) / 1e6,
+                    "parameters [MB]": 4 * products["parameters"] / 1e6,
+                }
+            )
     note = (
-        "Temporary memory is the compiler's figure. Parameter copies are counted: every program "
-        "holds the parameters, jvp the tangent too, backprop and forward gradients the gradient. "
-        "A forward gradient's tangent is among the temporaries unless it is in the gradient's "
-        f"place, or drawn again. Growth is taken from {SETTLED_DEPTH} layers on. "
-        f"'{PROJECTED}' computes what jvp does from backprop's gradient, and is the control."
+        f"{conditions(found)} Ratios of times are medians over rounds with their 95 % intervals. "
+        "Products are those of the traced programs; XLA counts all floating-point operations of "
+        "the compiled ones, and so the arithmetic of the draw, though not its random bits. "
+        "Temporary memory is the compiler's figure. Every program holds the parameters besides, "
+        "jvp the tangent too, backprop and forward gradients the gradient; a forward gradient's "
+        "tangent is among the temporaries unless it is in the gradient's place, or drawn again. "
+        f"“{PROJECTED}” computes what jvp does from backprop's gradient, and is the control."
     )
-    return charts.table("cost_memory", "Memory of the compiled programs", rows, note)
+    return charts.table("cost", "Time, operations and memory of one gradient", rows, note)
 
 
-def _ratios(
-    measurements: Values, label: str, width: int, method: str, reference: str = BACKPROP
-) -> Series:
-    """`quotients` against depth: their medians, in a band of their quartiles."""
-    depths, ratios = against_depth(measurements, width, method, reference)
-    low, middle, high = np.quantile(ratios, QUARTILES, axis=1)
-    return Series(label, depths, list(middle), list(low), list(high))
-
-
-def cost_figure(values: Values, measurements: Values) -> Figure:
-    """Times and temporary memory against depth."""
-    widths = widths_of_several_depths(measurements)
-    widest, batch = widths[-1], measurements["batch"]
-    counted = sorted(
-        (row["depth"], row[JVP] / row[FUNCTION])
-        for row in values["operations"]
-        if row["width"] == widest
+def figures(found: Values) -> list[Figure]:
+    """Times, R_f / R_b, and temporary memory against depth."""
+    tasks = {
+        rung.name: {**rung.values, "rounds": range(found["rounds"])}
+        for ladder in clocked(found).values()
+        for rung in ladder.rungs
+    }
+    shown = charts.Shown("cost", "seconds", "s", "hidden layers", tasks, {}, samples="rounds")
+    climb = charts.climb(
+        "seconds",
+        SHOWN,
+        relative_to=BACKPROP,
+        y_scale="log",
+        title="Time of a gradient against depth",
     )
-    over_function = [_ratios(measurements, LABELS[m], widest, m, FUNCTION) for m in LABELS]
-    theory = Series("operations, jvp and backprop", *zip(*counted, strict=True), style="theory")
-    over_backprop = [_ratios(measurements, f"width {w}", w, GAUSSIAN) for w in widths]
-    layers, y_label = "hidden layers", "time over that of the function (R_f, R_b)"
     panels = [
-        Panel(f"Width {widest}, batch {batch}", layers, y_label, [*over_function, theory], "log"),
         Panel(
-            "Forward gradient over backprop",
-            layers,
-            "R_f / R_b",
-            over_backprop,
-            "log",
-            threshold=1.0,
-            threshold_label="no saving",
-        ),
+            f"Temporary memory, {ladder.name}",
+            "hidden layers",
+            "temporary memory [MB]",
+            [
+                Series(method, [*ladder], [r[method]["temporary"] / 1e6 for r in ladder.rungs])
+                for method in (GAUSSIAN, JVP, BACKPROP)
+                if all(method in r and "temporary" in r[method] for r in ladder.rungs)
+            ],
+        )
+        for ladder in ladders(found)
     ]
-    for batch in batches(measurements):
-        memory = [
-            Series(label, list(held), [size / 1e6 for size in held.values()])
-            for method, label in LABELS.items()
-            if (held := temporaries(measurements, method, widest, batch))
-        ]
-        title = f"Temporary memory, width {widest}, batch {batch}"
-        panels += [Panel(title, layers, "temporary memory [MB]", memory)] if memory else []
-    caption = "Bands are quartiles over rounds. " + conditions(measurements)
-    return Figure("cost", "What a gradient costs against depth", caption, panels)
+    told = [panel for panel in panels if panel.series]
+    caption = f"Temporary bytes of the compiled programs. {conditions(found)}"
+    memory = Figure("cost-memory", "Memory of a gradient against depth", caption, told)
+    return [climb(shown), *([memory] if told else [])]

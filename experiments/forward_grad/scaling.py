@@ -444,7 +444,6 @@ CLAIMS = (
                 "the same step with tangents of variance 1.21 is off the best step",
             )
         },
-        source="derived",
     ),
     declare.fact(
         "F8b",
@@ -460,7 +459,6 @@ CLAIMS = (
                 "at full rank the steps grow about like d",
             )
         },
-        source="derived",
         statistic="mean",
     ),
     declare.fact(
@@ -502,7 +500,6 @@ CLAIMS = (
         region=(0.8, 1.25),
         reason="a quarter either way, where a logarithm would be a factor of 2 to 4",
         fails={},
-        source="derived",
     ),
 )
 
