@@ -750,3 +750,12 @@ def test_a_ladder_is_drawn_relative_to_an_arm_on_the_rungs_that_have_it():
     assert [series.label for series in whole.series] == ["base", "other"]
     (other,) = ratio.series
     assert (list(other.x), list(other.y), ratio.threshold) == ([2], [2.0], 1.0)  # 4 diverged
+
+
+def test_at_least_one_of_some_names_must_be_given():
+    kind = dataclasses.make_dataclass("Part", [("laws", settings.Some[("even", "odd")])])
+    settings.check(kind(("odd",)))
+    with pytest.raises(Problem, match="--laws must name some of even, odd"):
+        settings.check(kind(()))
+    with pytest.raises(Problem, match="'even'"):
+        settings.check(kind(("evn",)))

@@ -27,15 +27,12 @@ What is timed. ``function`` is the loss on one batch; ``backprop`` the loss and 
 ``forward gradient`` the loss and its estimate, from the draw of the tangent to the last product
 d v, Gaussian as in the paper or of signs; ``jvp`` the loss and the derivative along a tangent that
 is given, without draw and product. No update of the parameters is timed. R_f and R_b are the times
-of a forward gradient and of backprop over that of the function.
+of a forward gradient and of backprop over that of the function, round by round.
 
-How. Every program is compiled into a loop that the compiler cannot shorten (its arguments pass a
-barrier, and the key is new, in every turn), so that calls of microseconds fill a sample of many
-milliseconds; outputs are donated, so that no sample pays for fresh memory. Programs take turns in
-rounds that begin with each in turn (`jaxtrends.timing.interleaved`). Ratios are taken within a
-round, and the medians and quartiles over rounds are reported.
-Backprop stands in every round twice: its ratio to itself is the noise of the measurement, and
-must not look like a saving.
+How. Every program is compiled into a loop that the compiler cannot shorten, so that calls of
+microseconds fill a sample of many milliseconds, and its outputs are donated, so that no sample pays
+for fresh memory. Programs take turns. Backprop stands in every round twice: its ratio to itself is
+the noise of the measurement, and must not look like a saving.
 
 How it could be rigged: by leaving the draw out of the forward gradient's time (it is in, and jvp
 alone is printed beside it), by timing one method cold or with its memory still to be allocated, or

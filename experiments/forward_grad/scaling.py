@@ -34,15 +34,16 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
 from jaxtrends import charts, declare, estimators
 from jaxtrends.errors import Problem
-from jaxtrends.settings import PositiveInt, Sizes
+from jaxtrends.settings import PositiveInt, Rising, Sizes
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
 GROUPS = 20  # lanes are averaged in so many groups, whose means are the samples of every claim
@@ -62,7 +63,7 @@ class Scaling:
     """Rank of the low-rank quadratics."""
     draws: PositiveInt = 2**18
     """Tangents drawn for each quadratic: descents x steps x tangents."""
-    regression_dimensions: Sizes = (8, 16, 32, 64)
+    regression_dimensions: Annotated[tuple[int, ...], Ge(2), Rising()] = (8, 16, 32, 64)
     """Numbers of parameters of the linear regression."""
     regression_multiples: Sizes = (1, 4)
     """Samples, in multiples of d² log(d)."""
@@ -70,17 +71,15 @@ class Scaling:
     """Regressions at the largest dimension; more at smaller ones, as 1/d; in whole twenties."""
 
     def check(self, flag: str) -> None:
-        """Refuse dimensions without a logarithm, and a rank that is none.
+        """Refuse a rank that is none.
 
         Raises:
             Problem: names the flag at fault.
         """
-        if min(self.regression_dimensions) < 2:
-            raise Problem(f"--{flag}.regression-dimensions must be at least 2: log(1) is zero.")
-        if not 1 < self.rank <= min(self.dimensions):
+        if not 1 < self.rank <= self.dimensions[0]:
             raise Problem(
                 f"--{flag}.rank must lie between 2 and the smallest dimension, "
-                f"{min(self.dimensions)}, not {self.rank}."
+                f"{self.dimensions[0]}, not {self.rank}."
             )
 
 
