@@ -177,15 +177,9 @@ class Comparison:
             raise Problem(f"The study {run.study} has no task: name one with --{run.study}.tasks.")
         for name, setting in settings.items():
             setting = replace(setting, data=self.data(setting, run))
-            tasks[name], found, seconds[name] = self._task(name, setting, run)
+            tasks[name], found, seconds[name] = self.task(name, setting, run)
             curves |= {f"{name}/{curve}": values for curve, values in found.items()}
-        values = {
-            "tasks": tasks,
-            "step_flops": {
-                name: {arm: found["facts"]["flops"] for arm, found in task["arms"].items()}
-                for name, task in tasks.items()
-            },
-        }
+        values = {"tasks": tasks, "step_flops": step_flops(tasks)}
         shown = charts.Shown(run.study, self.metric, self.unit, self.size, tasks, curves, self.more)
         found = StudyResult(
             values=values,
@@ -193,29 +187,14 @@ class Comparison:
             tables=[table(shown) for table in (charts.outcomes, charts.grids, *self.tables)],
             figures=[figure for chart in self.figures if (figure := chart(shown)).panels],
         )
-        return self._with_times(found, shown, seconds) if self.timed else found
-
-    def _with_times(
-        self,
-        found: StudyResult,
-        shown: charts.Shown,
-        seconds: Mapping[str, Mapping[str, Sequence[float]]],
-    ) -> StudyResult:
-        """What was found, with the time of steps as measurements."""
-        measured = {
-            name: {
-                "task": task["task"],
-                "size": task["size"],
-                "arms": {a: _timed(task["arms"][a], taken) for a, taken in seconds[name].items()},
-            }
-            for name, task in shown.tasks.items()
-        }
-        timed = replace(shown, tasks={n: {**shown.tasks[n], **measured[n]} for n in measured})
+        if not self.timed:
+            return found
+        clocked = timed(shown, seconds)
         return replace(
             found,
-            measurements={"step_seconds": seconds, "tasks": measured},
-            measured_tables=[charts.step_times(timed, seconds)],
-            measured_figures=[charts.over("seconds", x_scale="log")(timed)],
+            measurements={"step_seconds": seconds, "tasks": clocked.tasks},
+            measured_tables=[charts.step_times(clocked, seconds)],
+            measured_figures=[charts.over("seconds", x_scale="log")(clocked)],
         )
 
     def claims_of(self, own: Sequence[str]) -> tuple[Claim, ...]:
@@ -245,9 +224,14 @@ class Comparison:
             for name in own
         )
 
-    def _task(
+    def task(
         self, name: str, setting: Setting, run: Run
     ) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, list[float]]]:
+        """Tune, train and test every arm on one task: its values, curves and seconds of a step.
+
+        For a study that has more to say of its tasks than a config's part of the same name: tasks
+        with a schedule each, say. Curves are ``arm/metric`` -> (seeds, points).
+        """
         schedule: Schedule = setting.part.schedule
         makers = {**self.arms, **(run.methods if self.own else {})}
         chosen = getattr(setting.part, "arms", None) or tuple(self.arms)
@@ -480,10 +464,36 @@ class _Lanes:
         )
 
 
-def _timed(arm: Mapping[str, Any], seconds: Sequence[float]) -> dict[str, Any]:
-    """An arm with the time of its step as a fact, and the steps that it takes to a target."""
-    until = {n: values for n, values in arm["metrics"].items() if n.startswith("steps_to_")}
-    return {"facts": {**arm["facts"], "seconds": float(np.median(seconds))}, "metrics": until}
+def step_flops(tasks: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Operations of a training step of one lane, per task and arm: a record's ``step_flops``."""
+    return {
+        name: {arm: found["facts"]["flops"] for arm, found in task["arms"].items()}
+        for name, task in tasks.items()
+    }
+
+
+def timed(
+    shown: charts.Shown, seconds: Mapping[str, Mapping[str, Sequence[float]]]
+) -> charts.Shown:
+    """The tasks that were timed: an arm's facts with ``seconds``, and its metrics ``steps_to_…``.
+
+    Args:
+        shown:   what a comparison shows.
+        seconds: task -> arm -> of a training step, a sample a round.
+    """
+
+    def clocked(arm: Mapping[str, Any], taken: Sequence[float]) -> dict[str, Any]:
+        until = {n: found for n, found in arm["metrics"].items() if n.startswith("steps_to_")}
+        return {"facts": {**arm["facts"], "seconds": float(np.median(taken))}, "metrics": until}
+
+    tasks = {
+        name: {
+            **{key: shown.tasks[name][key] for key in ("task", "size", "log_every", "seeds")},
+            "arms": {arm: clocked(shown.tasks[name]["arms"][arm], s) for arm, s in taken.items()},
+        }
+        for name, taken in seconds.items()
+    }
+    return replace(shown, tasks=tasks)
 
 
 def _first(lanes: Any) -> Any:

@@ -819,3 +819,29 @@ def test_a_table_takes_its_columns_from_its_rows():
     assert (made.columns, made.rows, made.note) == (["a", "b"], [[1, 2], [3, 4]], "note")
     with pytest.raises(ValueError, match="other columns"):
         charts.table("t", "T", [{"a": 1, "b": 2}, {"b": 4, "a": 3}])
+
+
+def test_a_ladder_is_drawn_relative_to_an_arm_on_the_rungs_that_have_it():
+    def rung(size, **errors):
+        arms = {arm: {"metrics": {"test_error": found}} for arm, found in errors.items()}
+        return {"task": "plain", "size": size, "seeds": [0, 1], "arms": arms}
+
+    tasks = {
+        "2": rung(2, base=[1.0, 2.0], other=[2.0, 4.0]),
+        "4": rung(4, base=[1.0, np.inf], other=[3.0, 3.0]),
+        "8": rung(8, other=[1.0, 1.0]),
+    }
+    shown = charts.Shown("fit", "error", "", "inputs", tasks, {})
+    whole, ratio = charts.climb(relative_to="base")(shown).panels
+    assert [series.label for series in whole.series] == ["base", "other"]
+    (other,) = ratio.series
+    assert (list(other.x), list(other.y), ratio.threshold) == ([2], [2.0], 1.0)  # 4 diverged
+
+
+def test_at_least_one_of_some_names_must_be_given():
+    kind = dataclasses.make_dataclass("Part", [("laws", settings.Some[("even", "odd")])])
+    settings.check(kind(("odd",)))
+    with pytest.raises(Problem, match="--laws must name some of even, odd"):
+        settings.check(kind(()))
+    with pytest.raises(Problem, match="'even'"):
+        settings.check(kind(("evn",)))

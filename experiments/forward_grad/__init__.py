@@ -6,15 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiments.forward_grad import (
-    cost,
-    estimators,
-    plan,
-    scaling,
-    test_functions,
-    training,
-    training_claims,
-)
+from experiments.forward_grad import cost, estimators, scaling, test_functions, training
 from experiments.forward_grad.training import METHODS, TASKS, Task, Training
 from jaxtrends import running, settings
 from jaxtrends.claims import Paper
@@ -143,14 +135,18 @@ def scale(config: Config, data: Mapping[str, Any]) -> str:
     own = "the paper's own MLP (Figure 4) on the whole of MNIST for the paper's 20,000 iterations"
     if not named:
         return f"No network is trained here; the full preset trains {own}."
-    sides = sorted({plan.SPLITS[name][0] for name in named})
+    sides = sorted({data[name].train.inputs.shape[1] for name in named})
     images = " or ".join(f"{side}x{side}" for side in sides)
     figure4 = config.training.figure4
     kept = (figure4.hidden, figure4.dataset or config.dataset, figure4.steps)
     here = "figure4" in config.training.tasks and kept == ((1024, 1024), WHOLE, 20_000)
     where = f"among them {own}" if here else f"the full preset trains {own}"
-    sizes = powers(plan.parameters(config))
-    return f"Networks of about {sizes} parameters on {images} images; {where}."
+    sizes = [
+        training.parameters(training.make_model(task, found.train.inputs, found.classes))
+        for task in config.training.networks.values()
+        for found in [data[task.dataset or config.dataset]]
+    ]
+    return f"Networks of about {powers(sizes)} parameters on {images} images; {where}."
 
 
 def departures(config: Config, data: Mapping[str, Any]) -> tuple[str, ...]:
@@ -162,8 +158,8 @@ def departures(config: Config, data: Mapping[str, Any]) -> tuple[str, ...]:
         "Weights start from Flax's default (LeCun normal, zero biases); the paper does not say.",
     ]
     said += [
-        f"On {name}, training is on {plan.SPLITS[name][1]:,} images, at learning rates fit for "
-        "that size."
+        f"On {name}, training is on {len(data[name].train.labels):,} images, at learning rates "
+        "fit for that size."
         for name in datasets(config)
         if name != WHOLE
     ]
@@ -219,7 +215,7 @@ EXPERIMENT = Experiment(
         "training": Study(
             "networks at shared and at tuned learning rates; a ladder of widths",
             training.run,
-            training_claims.CLAIMS,
+            training.CLAIMS,
             timed=True,
         ),
     },
@@ -233,7 +229,6 @@ EXPERIMENT = Experiment(
     departures=departures,
     check=check,
     datasets=datasets,
-    operations=plan.operations,
 )
 
 

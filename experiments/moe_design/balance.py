@@ -173,7 +173,6 @@ STUDY = Comparison(
         charts.over(metric="validation_dropped", title="The dropped share of choices"),
     ),
     more=(*AT_THE_END, "information"),
-    seconds={"smoke": 25, "default": 113, "full": 211, "large": 211},
 )
 
 SMOKE = Balance(network=language.SMOKE)

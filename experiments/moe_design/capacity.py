@@ -334,7 +334,6 @@ STUDY = Comparison(
     claims=CLAIMS,
     figures=(bought,),
     tables=(evaluated,),
-    seconds={"smoke": 50, "default": 431, "full": 523, "large": 1.72e7},
 )
 
 SMOKE = Capacity(tops=(1,), factors=(0.5, 1.25), network=language.SMOKE)

@@ -280,7 +280,6 @@ STUDY = Comparison(
     claims=CLAIMS,
     figures=tuple(partial(who_goes_where, name) for name in TASKS),
     tables=(tells,),
-    seconds={"smoke": 25, "default": 55, "full": 315, "large": 315},
 )
 
 SMOKE = Specialisation(shuffles=10, lookup=language.SMOKE)
