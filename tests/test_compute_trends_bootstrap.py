@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +25,7 @@ SMALL = BootstrapConfig(resamples=2000)
 def drawn(seed, group, count, resamples):
     """Rows and noise of every draw, (count, resamples) each, taken one draw after the other."""
     with jax.enable_x64(True):
-        number = np.uint32(bootstrap.stream_number(group))
-        state = bootstrap.generator(jnp.uint32(seed), number)
+        state = bootstrap.generator(jnp.uint32(seed), np.uint32(zlib.crc32(group.encode())))
         chosen, noise = [], []
         for _ in range(count):
             state, row, moved = bootstrap.draw(state, jnp.int32(count), resamples)

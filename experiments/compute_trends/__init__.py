@@ -218,7 +218,6 @@ EXPERIMENT = Experiment(
             bootstrap.run,
             bootstrap.CLAIMS,
             {"smoke": 1, "default": 2, "full": 12},
-            timed=True,
         ),
         "sensitivity": Study(
             "doubling times over every combination of the rules' choices",
