@@ -157,7 +157,7 @@ def test_misfit_counts_standard_errors_of_a_run():
 def test_misfit_of_runs_of_1000_is_standard_normal():
     """Else the bound of claim I1 would not be what it says."""
     ours = bootstrap.slopes_of(PAPER, ALL, BootstrapConfig(resamples=200_000), 5)
-    months = fits.doubling_months(ours)
+    months = Rules().months(ours)
     ends = bootstrap.runs(months[100_000:])
     found = [bootstrap.misfit(months[:100_000], end, 0.975, 0.0) for end in ends[:, 1]]
     assert abs(np.mean(found)) < 0.4

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import compute_trends
-from experiments.compute_trends import eras, fits, segments, systems
+from experiments.compute_trends import eras, segments, systems
 from experiments.compute_trends.eras import ErasConfig
 from experiments.compute_trends.rules import Rules, labels_of
 from experiments.compute_trends.segments import MODELS, Search
@@ -24,7 +24,7 @@ SMALL = ErasConfig(step=6, coarse_step=24, resamples=200, simulations=20, simula
 
 def bic(name, how=MONTHLY):
     found = MODELS[name].fit(X, Y, how)
-    return fits.bic(found.rss, 118, MODELS[name].parameters)[0], found.breaks[0]
+    return MODELS[name].bic(found.rss, 118)[0], found.breaks[0]
 
 
 @pytest.mark.parametrize(

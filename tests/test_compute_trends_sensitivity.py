@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.compute_trends import fits, sensitivity, systems
+from experiments.compute_trends import sensitivity, systems
 from experiments.compute_trends.rules import Rules, label
 from experiments.compute_trends.sensitivity import CHOICES, SensitivityConfig
 from experiments.compute_trends.systems import day
@@ -38,7 +38,7 @@ def months(fitted, group, **choices):
     """Doubling time of a group at some choices, the paper's for the others."""
     limits = Rules().thresholds()._asdict() | choices
     cell = tuple(int(np.flatnonzero(GRID[name] == limits[name])[0]) for name in CHOICES)
-    return fits.doubling_months(fitted.slopes[group][cell]), fitted.n[group][cell]
+    return Rules().months(fitted.slopes[group][cell]), fitted.n[group][cell]
 
 
 def test_every_cell_is_the_plain_fit(fitted):

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.compute_trends import fits
-from experiments.compute_trends.fits import TAILS
+from experiments.compute_trends.fits import FLAT, TAILS
 
 TINY = 1e-9
 
@@ -52,8 +51,13 @@ class Model(NamedTuple):
         return self.search(x, y[None], np.ones((1, len(x))), how)
 
     def bic(self, rss: np.ndarray, n: int) -> np.ndarray:
-        """The criterion of fits (b,) to n systems."""
-        return fits.bic(rss, n, self.parameters)
+        """n ln(RSS / n) + k ln n of fits (b,) to n systems: the Bayesian information criterion.
+
+        The constant n (1 + ln 2 pi) of the Gaussian likelihood is left out, so it compares with its
+        like only. Fits without scatter, whose sums of squares are rounding or even below zero, are
+        all equally good.
+        """
+        return n * np.log(np.maximum(rss / n, FLAT**2)) + self.parameters * np.log(n)
 
 
 def grid(x: np.ndarray, how: Search) -> np.ndarray:
@@ -325,7 +329,7 @@ def trend(name: str, x: np.ndarray, y: np.ndarray, how: Search, share: float = 1
     # A searched break costs a degree of freedom as a coefficient does; k counts the variance too.
     freedom = len(x) - (model.parameters - 1)
     sd = float(np.sqrt(((y - columns @ fitted) ** 2).sum() / freedom))
-    if sd < fits.FLAT:
+    if sd < FLAT:
         return None
     unscaled = np.linalg.pinv(columns.T @ columns)
     return Trend(name, breaks, float(x.mean()), fitted, unscaled, sd, freedom, share)
