@@ -49,7 +49,6 @@ def table_of(days, log_compute):
         names=names,
         dates=np.asarray(days, np.float64)[order],
         log_compute=np.asarray(log_compute, np.float64)[order],
-        domains=("",) * len(names),
         without_compute=0,
         without_date=0,
         version="mine.csv",

@@ -32,7 +32,6 @@ from experiments.compute_trends.sensitivity import SensitivityConfig
 from experiments.compute_trends.systems import DATASET, Systems, iso
 from jaxtrends import experiment, places
 from jaxtrends.claims import Paper
-from jaxtrends.errors import Problem
 from jaxtrends.experiment import Experiment, Study
 
 # --- settings ------------------------------------------------------------------------------------
@@ -45,8 +44,8 @@ class Config:
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
     """All randomness derives from it."""
     table: str = ""
-    """A CSV file of systems of your own, with the columns system, publication_date,
-    training_compute_flop and perhaps domain; by default the paper's 123 systems."""
+    """A CSV file of systems of your own, with the columns system, publication_date and
+    training_compute_flop; by default the paper's 123 systems."""
     studies: tuple[str, ...] = ()
     """Studies to run; all of them if none is named."""
     rules: Rules = field(default_factory=Rules)
@@ -107,23 +106,19 @@ def load(config: Config, name: str, folder: Path | None) -> Systems:
         Problem: the table cannot be used, or not with these rules.
     """
     path = places.expanded(config.table) if config.table else systems.PAPER
-    found = systems.read(path)
-    within = labels_of(found, config.rules).inside
-    between = f"--rules.start {config.rules.start} and --rules.end {config.rules.end}"
+    found, rules = systems.read(path), config.rules
+    within = labels_of(found, rules).inside
     if within.all():
         return found
-    if within.sum() < systems.LEAST_SYSTEMS:
-        raise Problem(
-            f"{path.name}: of its {len(within)} systems, from {iso(found.dates[0])} to "
-            f"{iso(found.dates[-1])}, {within.sum()} lie between {between}, and a trend needs "
-            f"{systems.LEAST_SYSTEMS}: move those dates, --rules.end "
-            f"{iso(found.dates[-1] + 1)} say."
-        )
+    between = f"between --rules.start {rules.start} and --rules.end {rules.end}"
     systems.check_enough(
-        f"{path.name}, between {between}", found.dates[within], found.log_compute[within]
+        f"{path.name}, {between} (move these dates: the table is of "
+        f"{iso(found.dates[0])} to {iso(found.dates[-1])}),",
+        found.dates[within],
+        found.log_compute[within],
     )
-    outside = f"; {(~within).sum()} of the systems do not lie between {between}"
-    return replace(found, origin=found.origin.removesuffix(".") + outside + ".")
+    outside = f"; {(~within).sum()} of the systems do not lie {between}."
+    return replace(found, origin=found.origin.removesuffix(".") + outside)
 
 
 def other_data(config: Config, data: Mapping[str, Systems]) -> str:
