@@ -134,7 +134,7 @@ def z_scores(dates: Any, values: Any, among: Any, window: Any, sample: Any) -> A
     """Each value's z-score among those of its window, itself included.
 
     Args:
-        dates:  (n,) float64, days.
+        dates:  (n,) float64, days, in order.
         values: (…, n) float64.
         among:  (n,) truth values: which systems count as neighbours.
         window: reach to each side, in days; both ends belong to it.
@@ -145,19 +145,27 @@ def z_scores(dates: Any, values: Any, among: Any, window: Any, sample: Any) -> A
 
     All arrays are NumPy's, or all are JAX's; JAX's may be traced, 64-bit types being enabled.
     """
+    # Running sums: no product of matrices, whose threads stand in each other's way on a busy CPU.
     xp = values.__array_namespace__()
-    near = ((abs(dates[:, None] - dates) <= window) & among).astype(values.dtype)
-    count = near.sum(1)
+    first = xp.searchsorted(dates, dates - window, side="left")
+    last = xp.searchsorted(dates, dates + window, side="right")
+
+    def near(terms: Any) -> Any:
+        running = xp.cumsum(xp.where(among, terms, 0.0), axis=-1)
+        running = xp.concatenate([xp.zeros_like(running[..., :1]), running], axis=-1)
+        return running[..., last] - running[..., first]
+
     values = values - values.mean()  # else the squares would lose digits
-    mean = values @ near.T / xp.maximum(count, 1)
-    squares = values**2 @ near.T - count * mean**2
+    count = near(xp.ones_like(dates))
+    mean = near(values) / xp.maximum(count, 1)
+    squares = near(values**2) - count * mean**2
     deviation = xp.sqrt(xp.maximum(squares, 0.0) / xp.maximum(count - sample, 1))
     flat = deviation < FLAT
     return xp.where(flat, 0.0, (values - mean) / xp.where(flat, 1.0, deviation))
 
 
 def label(dates: Any, log_compute: Any, thresholds: Thresholds) -> Labels:
-    """Apply the rules to dates (n,) in days since 1970 and log10 FLOP (…, n), float64.
+    """Apply the rules to dates (n,), days since 1970 in order, and log10 FLOP (…, n), float64.
 
     Arrays as for `z_scores`; the thresholds may be traced too.
     """

@@ -32,7 +32,7 @@ ATTRIBUTION = (
     "Parameter, Compute and Data Trends in Machine Learning, Epoch"
 )
 MOST_BYTES = 20_000_000
-MOST_SYSTEMS = 5_000  # windows are compared pair by pair
+MOST_SYSTEMS = 5_000  # each of them is left out once, and all others fitted
 LEAST_SYSTEMS = 3  # a line through two has no residuals
 EPOCH = date(1970, 1, 1).toordinal()
 YEARS = range(1900, 2101)
