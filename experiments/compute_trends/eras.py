@@ -20,7 +20,7 @@ would give is printed beside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -212,38 +212,45 @@ def run(config: Any, run: Run) -> StudyResult:
 LEAST_POWER = 0.8
 
 
-def lead(bic: Mapping[str, Any], simpler: int, richer: int) -> Any:
-    """How much lower the best BIC of so many pieces is, against that of another number."""
-    least = {
-        pieces: np.min([bic[name] for name, m in MODELS.items() if m.pieces == pieces], axis=0)
-        for pieces in (simpler, richer)
-    }
-    return least[simpler] - least[richer]
-
-
-def observed(simpler: int, richer: int) -> Callable[[Mapping[str, Any]], Any]:
-    """The lead of the richer trends on the systems."""
-    return lambda values: lead(
-        {name: found["bic"] for name, found in values["models"].items()}, simpler, richer
+def lead(bic: Mapping[str, Any], pieces: int) -> Any:
+    """How much lower the best BIC of so many pieces is than that of one piece less."""
+    fewer, best = (
+        np.min([bic[name] for name, model in MODELS.items() if model.pieces == count], axis=0)
+        for count in (pieces - 1, pieces)
     )
+    return fewer - best
 
 
-def typical(world: str, simpler: int, richer: int) -> Callable[[Mapping[str, Any]], Any]:
-    """The median lead of the richer trends over simulated data sets."""
-    return lambda values: np.median(lead(values["simulated"][world]["bic"], simpler, richer))
+def observed(pieces: int) -> declare.Measured:
+    """The lead of so many pieces on the systems."""
+    return lambda values: lead({name: m["bic"] for name, m in values["models"].items()}, pieces)
 
 
-def chosen(values: Mapping[str, Any], world: str, pieces: int) -> np.ndarray:
+def typical(world: str, pieces: int) -> declare.Measured:
+    """Their median lead over simulated data sets."""
+    return lambda values: np.median(lead(values["simulated"][world]["bic"], pieces))
+
+
+def chosen(world: str, pieces: int) -> declare.Measured:
     """In which simulated data sets the BIC chooses so many pieces: zeros and ones."""
-    best = np.argmin([values["simulated"][world]["bic"][name] for name in MODELS], axis=0)
-    return (np.array([model.pieces for model in MODELS.values()])[best] == pieces).astype(int)
+    of = np.array([model.pieces for model in MODELS.values()])
+
+    def where(values: Mapping[str, Any]) -> np.ndarray:
+        bic = values["simulated"][world]["bic"]
+        return (of[np.argmin([bic[name] for name in MODELS], axis=0)] == pieces).astype(int)
+
+    return where
+
+
+def earlier(date: str) -> declare.Measured:
+    """The share of resampled kinks before a date."""
+    return lambda values: values["kink"]["earlier than"][date]
 
 
 def weak(values: Mapping[str, Any]) -> str:
     """Why three eras cannot be told, where the BIC would not find those of the paper."""
-    plain, jump = (
-        chosen(values, world, 3).mean() for world in ("three eras", "three eras and a jump")
-    )
+    worlds = ("three eras", "three eras and a jump")
+    plain, jump = (chosen(world, 3)(values).mean() for world in worlds)
     if jump >= LEAST_POWER:
         return ""
     return (
@@ -258,7 +265,7 @@ CLAIMS = (
         "C7a",
         "Training compute grew faster from about 2010 on: two trends fit all the years better "
         "than one.",
-        observed(1, 2),
+        observed(2),
         source="paper",
         reported="doubling in 21.3 months before 2010, in 5.7 months after",
         where="Table 2",
@@ -267,19 +274,19 @@ CLAIMS = (
         reason="a lead of ten is called very strong evidence (Kass and Raftery 1995)",
         fails={
             "one line": (
-                typical("one line", 1, 2),
+                typical("one line", 2),
                 "data simulated from one line have no second trend",
             )
         },
         passes={
-            "one kink": (typical("one kink", 1, 2), "data simulated from the fitted kink have one")
+            "one kink": (typical("one kink", 2), "data simulated from the fitted kink have one")
         },
     ),
     declare.fact(
         "C7b",
         "The data of all systems support a third trend one after the other: three pieces fit "
         "better than two.",
-        observed(2, 3),
+        observed(3),
         source="paper",
         reported="three eras, the third from September 2015 on, 2 to 3 orders of magnitude above",
         where="Table 2 and conclusion",
@@ -288,14 +295,11 @@ CLAIMS = (
         reason="any lead at all would be for the paper. A large-scale trend beside the regular "
         "one, rather than after it, is the subject of C6",
         fails={
-            "one kink": (
-                typical("one kink", 2, 3),
-                "data simulated from one kink have no third trend",
-            )
+            "one kink": (typical("one kink", 3), "data simulated from one kink have no third trend")
         },
         passes={
             "three clear eras": (
-                typical("three clear eras", 2, 3),
+                typical("three clear eras", 3),
                 "with a quarter of the scatter three eras are seen",
             )
         },
@@ -304,25 +308,20 @@ CLAIMS = (
     declare.fact(
         "C7c",
         "The faster trend begins about 2010: that date lies in the 95% interval of the kink.",
-        lambda values: {"2010": values["kink"]["earlier than"]["2010-01-01"]},
+        lambda values: {"2010": earlier("2010-01-01")(values)},
         source="paper",
         reported="2010",
         where="Table 2",
         quantity="share of resampled kinks before 1 January 2010",
         region=(0.025, 0.975),
         reason="the middle 95% of the resamples; the Monte Carlo error of the share is below 0.012",
-        fails={
-            "1980": (
-                lambda values: values["kink"]["earlier than"]["1980-01-01"],
-                "the trend did not break in 1980",
-            )
-        },
+        fails={"1980": (earlier("1980-01-01"), "the trend did not break in 1980")},
     ),
     declare.fact(
         "C7d",
         "The faster trend began before AlexNet (30 September 2012), the paper's alternative: that "
         "date lies above the 95% interval of the kink.",
-        lambda values: {"AlexNet": values["kink"]["earlier than"]["2012-09-30"]},
+        lambda values: {"AlexNet": earlier(ALEXNET)(values)},
         quantity="share of resampled kinks before 30 September 2012",
         region=(0.975, math.inf),
         reason="the upper end of the middle 95% of the resamples",
@@ -333,7 +332,7 @@ CLAIMS = (
         "On simulated data with the observed dates the BIC finds as many trends as were put in: "
         "one, two that meet in a kink, or three with a quarter of the scatter.",
         lambda values: {
-            world: chosen(values, world, pieces)
+            world: chosen(world, pieces)(values)
             for world, pieces in (("one line", 1), ("one kink", 2), ("three clear eras", 3))
         },
         quantity="share of simulated data sets with the right number of pieces",
@@ -342,7 +341,7 @@ CLAIMS = (
         reason="what is usually asked of a test's power",
         fails={
             "one kink, called one line": (
-                lambda values: chosen(values, "one kink", 1),
+                chosen("one kink", 1),
                 "one line is not found where a kink is",
             )
         },

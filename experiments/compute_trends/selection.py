@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -377,12 +377,12 @@ def weak(values: Mapping[str, Any]) -> str:
     )
 
 
-def typical(world: str) -> Callable[[Mapping[str, Any]], Any]:
+def typical(world: str) -> declare.Measured:
     """Which simulations double as slowly as a typical data set of a world."""
     return lambda values: values["trials"][world]["typical"]
 
 
-def median_lead(world: str) -> Callable[[Mapping[str, Any]], Any]:
+def median_lead(world: str) -> declare.Measured:
     """The mixture's lead in a typical data set of a world."""
     return lambda values: np.median(values["mixture"][world])
 
