@@ -24,15 +24,13 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Gt, MultipleOf
 
 from experiments.compute_trends import fits
 from experiments.compute_trends.fits import TAILS
 from experiments.compute_trends.rows import ALL, FIRST, LARGE, REGULAR, Printed, Row, rows
 from experiments.compute_trends.systems import DATASET, Systems
 from jaxtrends import charts, declare
-from jaxtrends.errors import Problem
-from jaxtrends.settings import PositiveInt
 from jaxtrends.study import Figure, Panel, Run, StudyResult, Table
 
 RUN = 1000  # resamples of one run of the paper's
@@ -47,19 +45,11 @@ ROOM = 128  # tables of up to so many systems, or of twice as many, share compil
 class BootstrapConfig:
     """Resampling of rows, in the tables too."""
 
-    resamples: PositiveInt = 100_000
-    """Resamples of each group; the paper has 1,000."""
+    resamples: Annotated[int, Gt(0), MultipleOf(RUN)] = 100_000
+    """Resamples of each group, in whole runs of the paper's 1,000."""
     noise: Annotated[float, Ge(1)] = 2.0
     """Each drawn system's compute is multiplied by log-uniform noise between 1 / so much and so
     much, as in the paper's code; 1 draws no noise. It hardly widens the intervals."""
-
-    def check(self, flag: str) -> None:
-        """Refuse a number of resamples that is not of whole runs."""
-        if self.resamples % RUN:
-            raise Problem(
-                f"--{flag}.resamples {self.resamples} is not a multiple of {RUN}, "
-                "the size of one run of the paper's."
-            )
 
 
 def generator(seed: jax.Array, group: jax.Array) -> jax.Array:

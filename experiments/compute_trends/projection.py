@@ -33,8 +33,7 @@ from experiments.compute_trends.segments import Search, Trend
 from experiments.compute_trends.systems import DATASET, Dates, Systems, day, iso, year
 from jaxtrends import charts, declare
 from jaxtrends.claims import Claim
-from jaxtrends.errors import Problem
-from jaxtrends.settings import PositiveInt
+from jaxtrends.settings import PositiveInt, Rising
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
 STEP = 1 / 12  # of break dates, in years
@@ -46,17 +45,12 @@ SIDE_BY_SIDE = "regular and large-scale"
 class ProjectionConfig:
     """Projections, and how they have done before."""
 
-    years: Annotated[tuple[int, ...], Ge(1900), Le(2100)] = (2023, 2024, 2025, 2026)
+    years: Annotated[tuple[int, ...], Ge(1900), Le(2100), Rising()] = (2023, 2024, 2025, 2026)
     """Beginnings of years to project to."""
     cutoffs: Dates = ("2016-01-01", "2018-01-01", "2020-01-01")
     """Dates from which on systems are scored, the trends being fitted to those before."""
     fewest: PositiveInt = 10
     """Systems that a piece between breaks must have."""
-
-    def check(self, flag: str) -> None:
-        """Refuse a projection to no year."""
-        if not self.years:
-            raise Problem(f"--{flag}.years needs one or more years, such as 2024.")
 
 
 def trends(systems: Systems, labels: Labels, config: ProjectionConfig) -> dict[str, list[Trend]]:
@@ -178,7 +172,7 @@ def run(config: Any, run: Run) -> StudyResult:
     return StudyResult(
         values=values,
         tables=_tables(values, settings.years),
-        figures=[_figure(systems, labels, fitted, values, max(x))],
+        figures=[_figure(systems, labels, fitted, values, x[-1])],
     )
 
 
