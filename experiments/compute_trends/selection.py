@@ -152,7 +152,7 @@ def measure(scene: Scene, y: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-class Trend(NamedTuple):
+class OneTrend(NamedTuple):
     """One trend as it is simulated: mean (n,), residuals to draw from, and their spread."""
 
     mean: np.ndarray
@@ -160,7 +160,7 @@ class Trend(NamedTuple):
     sd: float
 
 
-def one_trend(scene: Scene, y: np.ndarray, spread: str) -> Trend:
+def one_trend(scene: Scene, y: np.ndarray, spread: str) -> OneTrend:
     """The line through all simulated systems, or through the regular ones, of one data set (n,).
 
     Residuals are widened by the two degrees of freedom that the line has taken.
@@ -171,11 +171,11 @@ def one_trend(scene: Scene, y: np.ndarray, spread: str) -> Trend:
     fitted = lines(scene.x, y[None], chosen[None])
     mean = (fitted.intercept + fitted.slope * scene.x[:, None])[:, 0]
     n = int(chosen.sum())
-    return Trend(mean, (y - mean)[chosen] * np.sqrt(n / (n - 2)), float(fitted.residual_sd[0]))
+    return OneTrend(mean, (y - mean)[chosen] * np.sqrt(n / (n - 2)), float(fitted.residual_sd[0]))
 
 
 def simulate(
-    generator: np.random.Generator, scene: Scene, trend: Trend, draws: str, count: int
+    generator: np.random.Generator, scene: Scene, trend: OneTrend, draws: str, count: int
 ) -> np.ndarray:
     """Data sets (count, n) of one trend; scatter is ``resampled`` or ``Gaussian``."""
     shape = (count, int(scene.simulated.sum()))
@@ -266,7 +266,7 @@ def quantiles(values: np.ndarray) -> np.ndarray:
 
 
 def describe(
-    null: Mapping[str, np.ndarray], observed: Mapping[str, np.ndarray], trend: Trend
+    null: Mapping[str, np.ndarray], observed: Mapping[str, np.ndarray], trend: OneTrend
 ) -> dict[str, Any]:
     """The simulations of one trend against what was observed."""
     p = p_values(observed, null)
