@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 
 from jaxtrends.errors import Problem, choose
 
@@ -208,6 +208,8 @@ def _allows(constraint: Any, value: float) -> bool:
         return value > constraint.gt
     if isinstance(constraint, Lt):
         return value < constraint.lt
+    if isinstance(constraint, MultipleOf):
+        return value % constraint.multiple_of == 0
     return value >= constraint.ge if isinstance(constraint, Ge) else value <= constraint.le
 
 
@@ -217,6 +219,8 @@ def _words(constraint: Any, values: Sequence[float]) -> str:
         return f"{finite}above {constraint.gt:,}"
     if isinstance(constraint, Lt):
         return f"{finite}below {constraint.lt:,}"
+    if isinstance(constraint, MultipleOf):
+        return f"{finite}a multiple of {constraint.multiple_of:,}"
     if isinstance(constraint, Ge):
         return f"{finite}at least {constraint.ge:,}"
     return f"{finite}at most {constraint.le:,}"

@@ -8,7 +8,7 @@ from typing import Annotated
 import jax
 import numpy as np
 import pytest
-from annotated_types import Gt, Lt
+from annotated_types import Gt, Lt, MultipleOf
 
 from jaxtrends import charts, claims, declare, flops, settings, sweep, train, tuning
 from jaxtrends.comparison import Arm
@@ -413,6 +413,13 @@ def test_a_field_may_lie_between_two_numbers():
         settings.check(Half(1.0))
     with pytest.raises(Problem, match="above 0"):
         settings.check(Half(0.0))
+
+
+def test_a_field_may_be_a_multiple_of_a_number():
+    kind = dataclasses.make_dataclass("Part", [("draws", Annotated[int, Gt(0), MultipleOf(1000)])])
+    settings.check(kind(2000))
+    with pytest.raises(Problem, match="--draws must be a multiple of 1,000, not 1500"):
+        settings.check(kind(1500))
 
 
 def test_a_study_without_a_task_is_refused():
