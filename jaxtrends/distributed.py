@@ -155,13 +155,13 @@ class Processes:
 
     def _wait(self, key: str, check: Check) -> bytes:
         while True:
-            check()
-            self.check()
-            try:
+            try:  # before anything else: what was told counts, also by a process that has stopped
                 return self._store.wait(key, POLL_SECONDS)
             except jax.errors.JaxRuntimeError as error:
                 if not str(error).startswith("DEADLINE_EXCEEDED"):
                     raise Lost(_gone(0)) from None
+            check()
+            self.check()
 
     def _set(self, name: str, value: str) -> None:
         self._store.put(f"jaxtrends/state/{name}", value.encode(), anew=True)

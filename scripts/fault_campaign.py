@@ -235,8 +235,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, flags = parser.parse_args(given[:cut]), given[cut + 1 :] or ["--preset", "smoke"]
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            (paper,) = in_turn.chosen(sorted(discover()), 1)[:1]
-            target = options.target or f"experiments.{paper}"
+            target = options.target
+            if not target:
+                target = f"experiments.{in_turn.chosen(sorted(discover()), 1)[0]}"
             found = campaign(target, flags, options.kills, options.seed, Path(scratch))
         except Problem as problem:
             print(f"error: {problem}", file=sys.stderr)

@@ -23,6 +23,7 @@ from hypothesis import strategies
 from jaxtrends import data, mnist
 from jaxtrends.errors import Problem
 from scripts import import_mnist
+from tests import free_port
 
 NAMES = [original.name for original in mnist.ORIGINALS]
 
@@ -481,11 +482,10 @@ def test_download_from_a_mirror_that_lacks_a_file(mirror: Path, data_dir: Path) 
 def test_download_without_a_network(
     monkeypatch: pytest.MonkeyPatch, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(mnist, "MIRROR", f"http://127.0.0.1:{port}")  # now closed
-    assert import_mnist.main(["--download", "--data-dir", str(data_dir)]) == 2
+    with free_port.held() as port:
+        monkeypatch.setattr(mnist, "MIRROR", f"http://127.0.0.1:{port}")
+        assert import_mnist.main(["--download", "--data-dir", str(data_dir)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: MNIST cannot be downloaded from")
     assert "(ConnectionError): check the network, or run `python -m scripts.import_mnist" in error

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from jaxtrends import distributed, record
 from jaxtrends.checkpoint import Checkpoints
 from jaxtrends.errors import Problem
-from tests import toy_experiment
+from tests import free_port, toy_experiment
 
 TOY = Path(toy_experiment.__file__)
 LANES = (
@@ -29,15 +30,23 @@ LANES = (
 )  # three blocks of two lanes, the last one padded
 
 
-def port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+HELD = contextlib.ExitStack()
+
+
+@pytest.fixture(autouse=True)
+def let_ports_go():
+    yield
+    HELD.close()
+
+
+def coordinator():
+    """An address that is no one else's until the test ends."""
+    return f"127.0.0.1:{HELD.enter_context(free_port.held())}"
 
 
 def start(folder, count, *arguments, of=lambda process: ()):
     """Start all processes of a run; ``of`` gives one of them flags of its own."""
-    address = f"127.0.0.1:{port()}"
+    address = coordinator()
     return [
         subprocess.Popen(
             [
@@ -107,14 +116,13 @@ def test_of_four_processes_one_has_no_block(whole, tmp_path):
 
 
 def disturbed(folder, process, number):
-    """Start two processes, send one of them a signal in training; how they end, and how soon."""
+    """Start two processes, send one of them a signal in training; how they end."""
     running = start(folder, 2, *LANES)
     wait_for_points(folder, running)
     running[process].send_signal(number)
-    since = time.monotonic()
     ends = finish(running)
     assert not (folder / "record.json").exists()
-    return ends, time.monotonic() - since
+    return ends
 
 
 def resumed(folder, count):
@@ -125,7 +133,7 @@ def resumed(folder, count):
 
 
 def test_a_signal_to_one_stops_both_and_one_alone_goes_on(whole, tmp_path):
-    ends, _ = disturbed(tmp_path, 1, signal.SIGTERM)
+    ends = disturbed(tmp_path, 1, signal.SIGTERM)
     assert [status for status, _, _ in ends] == [128 + signal.SIGTERM] * 2, ends
     assert "--resume" in ends[0][1]
     assert ends[1][2] == "process 1: Stopped by SIGTERM; the state is saved.\n"
@@ -135,19 +143,17 @@ def test_a_signal_to_one_stops_both_and_one_alone_goes_on(whole, tmp_path):
 
 
 def test_when_one_is_killed_the_first_says_so_and_three_go_on(whole, tmp_path):
-    ends, seconds = disturbed(tmp_path, 1, signal.SIGKILL)
+    ends = disturbed(tmp_path, 1, signal.SIGKILL)
     assert (ends[0][0], ends[1][0]) == (1, -signal.SIGKILL), ends
     assert ends[0][2].startswith("error: process 1 has gone")
     assert "--resume" in ends[0][2]
-    assert seconds < 60
     assert resumed(tmp_path, 3) == whole
 
 
 def test_when_the_first_is_killed_the_others_say_so(tmp_path):
-    ends, seconds = disturbed(tmp_path, 0, signal.SIGKILL)
+    ends = disturbed(tmp_path, 0, signal.SIGKILL)
     assert (ends[0][0], ends[1][0]) == (-signal.SIGKILL, 1), ends
     assert ends[1][2].splitlines()[-1].startswith("process 1: error: process 0 has gone")
-    assert seconds < 60
 
 
 def test_other_flags_in_one_are_refused_by_all_with_the_field(tmp_path):
@@ -201,7 +207,7 @@ jax.distributed.shutdown()
 
 def test_processes_that_save_at_a_time_do_not_take_the_others_folder_for_their_own(tmp_path):
     """The second is still making its step's folder when the first has made its own."""
-    command, address = [sys.executable, "-c", SAVE_AT_A_TIME, tmp_path], f"127.0.0.1:{port()}"
+    command, address = [sys.executable, "-c", SAVE_AT_A_TIME, tmp_path], coordinator()
     running = [
         subprocess.Popen(
             [*command, address, process], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -213,6 +219,31 @@ def test_processes_that_save_at_a_time_do_not_take_the_others_folder_for_their_o
     for process in "01":
         step, state = Checkpoints(tmp_path / process).restore({"a": np.zeros(100)})
         assert (step, state["a"].tolist()) == (1, [1.0] * 100)
+
+
+class Kept:
+    """A store that holds what others have told, and says no to what it has not."""
+
+    def __init__(self, told):
+        self.told = told
+
+    def put(self, key, value, *, anew=False):
+        self.told[key] = value
+
+    def wait(self, key, seconds):
+        if key not in self.told:
+            raise jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED")
+        return self.told[key]
+
+
+def test_what_a_process_told_before_it_stopped_is_heard():
+    """Or a slow one would not learn why all of them stop, but only that another has."""
+    slow = distributed.Processes(1, 2)
+    slow._store, slow.lost = Kept({"jaxtrends/told/0/0": b"word\0theirs"}), "gone"
+    assert slow.exchange("word", b"ours") == [b"theirs", b"ours"]
+    slow._store.told.clear()
+    with pytest.raises(distributed.Lost, match="gone"):
+        slow._wait("jaxtrends/told/9/0", lambda: None)
 
 
 class Told(distributed.Processes):

@@ -437,17 +437,18 @@ def test_gradients_have_the_dtypes_of_the_parameters(law, dtypes):
     def loss(leaves):
         return sum(jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in leaves)
 
+    def run(key):
+        return (
+            estimate(loss, point, key, law=law, tangents=2)[1],
+            estimate(loss, point, key, law=law, tangents=2, mode="central_difference")[1],
+        )
+
     with jax.enable_x64(True):
         point = [jnp.full((3, 2), 0.5, dtype) for dtype in dtypes]
-        run = jax.jit(
-            lambda key: (
-                estimate(loss, point, key, law=law, tangents=2)[1],
-                estimate(loss, point, key, law=law, tangents=2, mode="central_difference")[1],
-            )
-        )
-        for gradient in run(jax.random.key(0)):
+        for gradient in jax.eval_shape(run, jax.random.key(0)):
             assert [leaf.dtype for leaf in gradient] == list(dtypes)
-            assert np.all(np.isfinite(flat(gradient)))
+        if len(dtypes) == 2:  # compiled once a law
+            assert all(np.all(np.isfinite(flat(each))) for each in jax.jit(run)(jax.random.key(0)))
 
 
 @pytest.mark.parametrize("law", LAWS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,6 +16,7 @@ import pytest
 from jaxtrends import moe
 from jaxtrends.errors import Problem
 from jaxtrends.moe import Mixture
+from tests import free_port
 
 WIDTH, HIDDEN, TOKENS, GROUPS = 8, 12, 24, 3
 run_layer = jax.jit(moe.mixture_layer, static_argnums=2)
@@ -419,23 +419,21 @@ print(json.dumps(max(jax.tree.leaves(jax.tree.map(gap, alone, shared)))))
 
 
 def test_experts_in_two_processes_equal_one_device_with_the_same_groups():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", PROCESSES, port, str(number)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=300) for process in started]
-    finally:
-        for process in started:
-            process.kill()
+    with free_port.held() as port:
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-W", "error", "-c", PROCESSES, str(port), str(number)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for number in range(2)
+        ]
+        try:
+            said = [process.communicate(timeout=300) for process in started]
+        finally:
+            for process in started:
+                process.kill()
     for process, (output, errors) in zip(started, said, strict=True):
         assert process.returncode == 0, errors
         assert float(output.splitlines()[-1]) < 2e-4, output  # gloo talks first

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import random
 import shlex
 import stat
 import subprocess
@@ -16,6 +16,7 @@ import pytest
 from jaxtrends import flags, plan, record
 from jaxtrends.experiment import discover
 from scripts import cost_table
+from tests import free_port
 
 ROOT = Path(cost_table.__file__).resolve().parents[1]
 SMALL = ("--preset", "smoke", "--studies", "training", "--methods", "backprop", "gaussian")
@@ -56,7 +57,18 @@ def eight(tmp_path_factory):
     return results(folder)
 
 
-def test_the_slurm_script_runs_two_processes_to_the_results_of_one(eight, tmp_path):
+@pytest.fixture
+def job():
+    """A SLURM job's number, of which JAX makes the coordinator's port, that is no one else's."""
+    with contextlib.ExitStack() as stack:
+        for number in range(4096):
+            with contextlib.suppress(OSError):
+                stack.enter_context(free_port.held(61440 + number))
+                break
+        yield number
+
+
+def test_the_slurm_script_runs_two_processes_to_the_results_of_one(eight, job, tmp_path):
     srun = tmp_path / "srun"
     srun.write_text(SRUN)
     srun.chmod(srun.stat().st_mode | stat.S_IXUSR)
@@ -64,7 +76,7 @@ def test_the_slurm_script_runs_two_processes_to_the_results_of_one(eight, tmp_pa
         **os.environ,
         "PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        "SLURM_JOB_ID": str(random.randrange(4096)),  # gives the coordinator its port
+        "SLURM_JOB_ID": str(job),
         "RUN": "first",
     }
     done = subprocess.run(
