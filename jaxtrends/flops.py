@@ -65,7 +65,7 @@ def _inner(params: Any) -> list[Any]:
 
 
 def of_step(trainer: Any, lane: Any, data: Any) -> float:
-    """Operations of one training step of one lane.
+    """Operations of one training step of one lane; not a number where `count` cannot tell.
 
     Args:
         trainer: a `jaxtrends.train.Trainer`.
@@ -79,4 +79,7 @@ def of_step(trainer: Any, lane: Any, data: Any) -> float:
 
     lane, data = jax.tree.map(shape, (lane, data))
     state = jax.eval_shape(trainer.init, lane, data)
-    return count(trainer.step, lane, state, data)
+    try:
+        return count(trainer.step, lane, state, data)
+    except ValueError:  # a loop of a user's own estimator, say
+        return math.nan

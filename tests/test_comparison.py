@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from annotated_types import Gt, Lt
 
-from jaxtrends import charts, claims, declare, flops, settings, sweep, tuning
+from jaxtrends import charts, claims, declare, flops, settings, sweep, train, tuning
 from jaxtrends.comparison import Arm
 from jaxtrends.declare import tasks_of
 from jaxtrends.errors import Problem
@@ -759,3 +759,15 @@ def test_at_least_one_of_some_names_must_be_given():
         settings.check(kind(()))
     with pytest.raises(Problem, match="'even'"):
         settings.check(kind(("evn",)))
+
+
+def test_a_step_whose_operations_cannot_be_counted_is_trained_all_the_same():
+    def step(lane, state, data):
+        def body(x):
+            return x @ data
+
+        return jax.lax.while_loop(lambda x: x.sum() < lane["bound"], body, state), {}
+
+    made = train.Trainer(lambda lane, data: data, step, lambda *_: {}, lambda *_: {})
+    found = flops.of_step(made, {"bound": np.float32(1)}, np.ones((2, 2), np.float32))
+    assert np.isnan(found)
