@@ -873,3 +873,15 @@ def test_at_least_one_of_some_names_must_be_given():
         settings.check(kind(()))
     with pytest.raises(Problem, match="'even'"):
         settings.check(kind(("evn",)))
+
+
+def test_a_step_whose_operations_cannot_be_counted_is_trained_all_the_same():
+    def step(lane, state, data):
+        def body(x):
+            return x @ data
+
+        return jax.lax.while_loop(lambda x: x.sum() < lane["bound"], body, state), {}
+
+    made = train.Trainer(lambda lane, data: data, step, lambda *_: {}, lambda *_: {})
+    found = flops.of_step(made, {"bound": np.float32(1)}, np.ones((2, 2), np.float32))
+    assert np.isnan(found)
