@@ -22,13 +22,19 @@ def count(function: Callable[..., Any], *arguments: Any) -> float:
         ValueError: it holds a loop whose length is known only as it runs (`jax.lax.while_loop`)
             with products in it.
     """
-    return traced(function, *arguments)[0]
+    return _of(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
 def traced(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
-    """Operations of one call, as `count`, and the shapes that it gives back."""
+    """Operations of one call, and the shapes that it gives back.
+
+    The operations are not a number where `count` cannot tell them: in a loop of a user's own, say.
+    """
     jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
-    return _of(jaxpr.jaxpr), shapes
+    try:
+        return _of(jaxpr.jaxpr), shapes
+    except ValueError:
+        return math.nan, shapes
 
 
 def _of(jaxpr: Any) -> float:
@@ -72,10 +78,7 @@ def _inner(params: Any) -> list[Any]:
 
 
 class Step(NamedTuple):
-    """A training step that was traced: its operations, and the shapes of a state and of metrics.
-
-    The operations are not a number where `count` cannot tell them.
-    """
+    """A training step that was `traced`: its operations, the shapes of a state and of metrics."""
 
     operations: float
     state: Any
@@ -104,10 +107,7 @@ def _step(trainer: Any, structure: Any, leaves: tuple[Any, ...]) -> Step:
     shapes = [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
     lane, data = jax.tree.unflatten(structure, shapes)
     state = jax.eval_shape(trainer.init, lane, data)
-    try:
-        operations, (_, metrics) = traced(trainer.step, lane, state, data)
-    except ValueError:  # a loop of a user's own estimator, say
-        operations, (_, metrics) = math.nan, jax.eval_shape(trainer.step, lane, state, data)
+    operations, (_, metrics) = traced(trainer.step, lane, state, data)
     return Step(operations, state, metrics)
 
 
