@@ -35,6 +35,7 @@ class Shown:
     tasks:  name -> values.
     curves: ``task/arm/metric`` -> (seeds, points).
     more:   metrics that the table of outcomes shows beside the one on test data.
+    samples: what the numbers of a metric are of, a list of the task's: seeds, or rounds of timing.
     """
 
     study: str
@@ -44,6 +45,7 @@ class Shown:
     tasks: Mapping[str, Mapping[str, Any]]
     curves: Mapping[str, np.ndarray]
     more: Sequence[str] = ()
+    samples: str = "seeds"
 
     def label(self, metric: str) -> str:
         """A metric as an axis calls it."""
@@ -84,6 +86,14 @@ def interval(label: str, x: Sequence[float], lanes: np.ndarray) -> Series:
         [one.low for one in found],
         [one.high for one in found],
     )
+
+
+def beside_law(
+    label: str, x: Sequence[float], samples: Sequence[Sequence[float]], law: Sequence[float]
+) -> list[Series]:
+    """Means with their 95% intervals, a sample a point, and what a law says of them, dashed."""
+    measured = interval(label, x, np.transpose(samples))
+    return [replace(measured, style="points"), Series(label, x, law, style="theory")]
 
 
 def points(label: str, x: Sequence[float], samples: Sequence[Sequence[float]]) -> Series:
@@ -271,6 +281,7 @@ def climb(
     on: str = "",
     arms: Sequence[str] = (),
     effect: tuple[str, str] | None = None,
+    relative_to: str = "",
     x_scale: str = "log",
     y_scale: str = "linear",
     **title: str,
@@ -281,6 +292,7 @@ def climb(
         on:      the metric; the comparison's own on test data if empty.
         arms:    those shown; all if none is named.
         effect:  (treatment, reference): a second panel with their difference.
+        relative_to: an arm: a further panel with the others' metrics over that arm's.
         x_scale: of the sizes.
         y_scale: of the metric.
         title:   ``title=…`` for the figure.
@@ -293,51 +305,57 @@ def climb(
         for kind in kinds:
             rungs = [task for task in shown.tasks.values() if task["task"] == kind]
             names = dict.fromkeys(arm for rung in rungs for arm in rung["arms"])
-            series = []
-            for arm in names:
-                if arms and arm not in arms:
-                    continue
-                had = [rung for rung in rungs if arm in rung["arms"]]
-                samples = [rung["arms"][arm]["metrics"][what] for rung in had]
-                sizes = [rung["size"] for rung in had]
-                series.append(interval(_words(arm), sizes, np.transpose(samples)))
-            panels.append(
-                Panel(_words(kind), shown.size, shown.label(what), series, x_scale, y_scale)
-            )
+            drawn = [arm for arm in names if not arms or arm in arms]
+            found = [_climbing(rungs, what, arm) for arm in drawn]
+            label = shown.label(what)
+            panels.append(Panel(_words(kind), shown.size, label, found, x_scale, y_scale))
             if effect:
-                both = [rung for rung in rungs if set(effect) <= set(rung["arms"])]
-                pairs = [
-                    [np.asarray(rung["arms"][arm]["metrics"][what]) for arm in effect]
-                    for rung in both
-                ]
-                differences = [first - second for first, second in pairs]
                 words = f"{_words(effect[0])} - {_words(effect[1])}"
+                apart = _climbing(rungs, what, *effect, np.subtract, words)
+                words += f", {kind}" if kind else ""
+                rule = {"threshold": 0.0, "threshold_label": "no difference"}
+                label = f"difference of {label}"
+                series = [apart] if len(apart.x) else []
+                panels.append(Panel(words, shown.size, label, series, x_scale, **rule))
+            if relative_to in names:
+                others = [arm for arm in drawn if arm != relative_to]
+                ratios = [_climbing(rungs, what, arm, relative_to, np.divide) for arm in others]
+                rule = {"threshold": 1.0, "threshold_label": "equal"}
+                words = f"{_words(what)} over that of {_words(relative_to)}"
                 panels.append(
-                    Panel(
-                        f"{words}{', ' + kind if kind else ''}",
-                        shown.size,
-                        f"difference of {shown.label(what)}",
-                        [
-                            interval(
-                                words, [rung["size"] for rung in both], np.transpose(differences)
-                            )
-                        ]
-                        if both
-                        else [],
-                        x_scale,
-                        threshold=0.0,
-                        threshold_label="no difference",
-                    )
+                    Panel(_words(kind), shown.size, words, ratios, x_scale, y_scale, **rule)
                 )
         return Figure(
             _name(shown.study, "ladder", what),
             title.get("title", f"{_words(what).capitalize()} against {shown.size}"),
-            f"{_words(what).capitalize()}, {_seeds(shown)}: {INTERVAL}; differences are paired by "
-            "seed.",
+            f"{_words(what).capitalize()}, {_seeds(shown)}: {INTERVAL}; differences and ratios are "
+            f"paired by {shown.samples.removesuffix('s')}.",
             panels,
         )
 
     return chart
+
+
+def _climbing(
+    rungs: Sequence[Mapping[str, Any]],
+    metric: str,
+    arm: str,
+    reference: str = "",
+    compared: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    words: str = "",
+) -> Series:
+    """An arm's metric against size, or how it compares with that of another."""
+    had = [rung for rung in rungs if {arm, reference or arm} <= set(rung["arms"])]
+    samples = [np.asarray(rung["arms"][arm]["metrics"][metric], np.float64) for rung in had]
+    if compared is not None:
+        others = [np.asarray(rung["arms"][reference]["metrics"][metric]) for rung in had]
+        with np.errstate(invalid="ignore"):  # a point of which a lane diverged is left out
+            samples = [
+                np.where(np.isfinite(b), compared(a, b), np.nan)
+                for a, b in zip(samples, others, strict=True)
+            ]
+    lanes = np.transpose(samples) if had else np.empty((0, 0))
+    return interval(words or _words(arm), [rung["size"] for rung in had], lanes)
 
 
 def images(
@@ -437,6 +455,12 @@ def table(name: str, title: str, rows: Sequence[Mapping[str, Any]], note: str = 
     return Table(name, title, columns, [list(row.values()) for row in rows], note)
 
 
+def plus_minus(label: str, values: Sequence[float]) -> dict[str, float]:
+    """Two cells of a row: the mean, and half of its 95% interval as ``±``."""
+    found = stats.mean({"values": values}, CONFIDENCE)
+    return {label: found.estimate, "±": found.high - found.estimate}
+
+
 def points_tried(grid: Mapping[str, Any]) -> list[dict[str, float]]:
     """The rows of an arm's ``grid``: what was tried, by name."""
     beside = grid.get("beside", {})
@@ -518,4 +542,4 @@ def _words(name: str) -> str:
 
 
 def _seeds(shown: Shown) -> str:
-    return f"{len(next(iter(shown.tasks.values()))['seeds'])} seeds"
+    return f"{len(next(iter(shown.tasks.values()))[shown.samples])} {shown.samples}"

@@ -35,7 +35,7 @@ class Setting:
     """What an arm is made for.
 
     config: the experiment's.
-    part:   of the config, for this study.
+    part:   of the config, for this study; of that the task's own part, where there is one.
     task:   one of ``part.tasks``; "" where the study has no such field.
     size:   of this rung, where the comparison is a ladder.
     data:   what the trainer gets.
@@ -46,6 +46,18 @@ class Setting:
     task: str = ""
     size: float | None = None
     data: Any = None
+
+    @property
+    def seeds(self) -> list[int]:
+        """The reporting seeds: the config's, or as many as the part says by itself."""
+        count = getattr(self.part, "seeds", 0) or self.config.seeds
+        return [self.config.seed + lane for lane in range(count)]
+
+    @property
+    def tuning_seeds(self) -> list[int]:
+        """The seeds that rates are chosen on, none of which is reported."""
+        first = self.config.seed + TUNING_SEED_OFFSET
+        return [first + lane for lane in range(self.part.schedule.tuning_seeds)]
 
 
 @dataclass(frozen=True)
@@ -63,10 +75,12 @@ class Arm:
     rate_of: an arm before it whose tuned numbers it takes, as a control does.
     after:   an arm before it from whose final parameters it starts, seed by seed: a teacher,
              pretraining, a warm-up.
+    start:   parameters that it starts from, where they are not another arm's: seed -> parameters,
+             for the tuning seeds too.
     metric:  on validation data, by which it is tuned, where it is not the comparison's: of a stage
              that learns something else.
     grids:   numbers of its lanes that are tuned beside the learning rate: name -> values.
-    rate:    its learning rate, where it has none to tune; tuned on the schedule's grid if 0.
+    rate:    its learning rate, where it has none to tune; 0 for what stays untrained, a control.
     """
 
     trainer: train.Trainer
@@ -76,9 +90,10 @@ class Arm:
     tuning_steps: int = 0
     rate_of: str = ""
     after: str = ""
+    start: Mapping[int, Any] = field(default_factory=dict)
     metric: str = ""
     grids: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    rate: float = 0.0
+    rate: float | None = None
 
 
 def no_facts(setting: Setting, run: Run) -> Mapping[str, Any]:
@@ -98,7 +113,8 @@ class Comparison:
     """A study declared by its arms.
 
     The config has a part of the study's name, with a `Schedule` in ``schedule``, and where it has
-    ``tasks`` or ``arms``, names to choose from.
+    ``tasks`` or ``arms``, names to choose from; ``seeds``, where they are not the config's. A task
+    may have a part of its own, in a field of its name.
 
     about:   what it does, in one line.
     arms:    name -> what makes it for a setting; None where a task is not for it.
@@ -115,11 +131,11 @@ class Comparison:
     tables:  likewise, beside those of outcomes and of tuning.
     more:    metrics that the table of outcomes shows beside the one on test data.
     also:    (values of a task, its curves) -> further values of the task: a target, say; and in
-             ``arms`` further metrics of its arms: name -> metric -> one number a seed.
+             ``arms`` further metrics of its arms: name -> metric -> one number a seed. Beside the
+             curves, ``arm/metric``, lies what `jaxtrends.train.RAW` names begin.
     own:     whether arms of the user's own join in, judged against the first arm.
     timed:   whether a step of every arm is timed, over ``timing_rounds`` of the part. The arms of
              the measurements have its ``seconds`` as a fact, and their metrics ``steps_to_…``.
-    seconds: preset -> expected time on two CPU cores from a cold start.
     """
 
     about: str
@@ -139,16 +155,16 @@ class Comparison:
     also: Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Mapping[str, Any]] | None = None
     own: bool = False
     timed: bool = False
-    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def settings(self, config: Any, study: str) -> dict[str, Setting]:
         """The tasks of a config, by name; each rung of a ladder is one."""
         part = getattr(config, study)
         found = {}
         for task in getattr(part, "tasks", ("",)):
+            own = getattr(part, task, part) if task else part
             for size in getattr(part, self.ladder) if self.ladder else (None,):
                 parts = [task, "" if size is None else f"{size:g}"]
-                found[", ".join(filter(None, parts)) or "all"] = Setting(config, part, task, size)
+                found[", ".join(filter(None, parts)) or "all"] = Setting(config, own, task, size)
         return found
 
     def run(self, config: Any, run: Run) -> StudyResult:
@@ -161,15 +177,9 @@ class Comparison:
             raise Problem(f"The study {run.study} has no task: name one with --{run.study}.tasks.")
         for name, setting in settings.items():
             setting = replace(setting, data=self.data(setting, run))
-            tasks[name], found, seconds[name] = self._task(name, setting, run)
+            tasks[name], found, seconds[name] = self.task(name, setting, run)
             curves |= {f"{name}/{curve}": values for curve, values in found.items()}
-        values = {
-            "tasks": tasks,
-            "step_flops": {
-                name: {arm: found["facts"]["flops"] for arm, found in task["arms"].items()}
-                for name, task in tasks.items()
-            },
-        }
+        values = {"tasks": tasks, "step_flops": step_flops(tasks)}
         shown = charts.Shown(run.study, self.metric, self.unit, self.size, tasks, curves, self.more)
         found = StudyResult(
             values=values,
@@ -177,29 +187,14 @@ class Comparison:
             tables=[table(shown) for table in (charts.outcomes, charts.grids, *self.tables)],
             figures=[figure for chart in self.figures if (figure := chart(shown)).panels],
         )
-        return self._with_times(found, shown, seconds) if self.timed else found
-
-    def _with_times(
-        self,
-        found: StudyResult,
-        shown: charts.Shown,
-        seconds: Mapping[str, Mapping[str, Sequence[float]]],
-    ) -> StudyResult:
-        """What was found, with the time of steps as measurements."""
-        measured = {
-            name: {
-                "task": task["task"],
-                "size": task["size"],
-                "arms": {a: _timed(task["arms"][a], taken) for a, taken in seconds[name].items()},
-            }
-            for name, task in shown.tasks.items()
-        }
-        timed = replace(shown, tasks={n: {**shown.tasks[n], **measured[n]} for n in measured})
+        if not self.timed:
+            return found
+        clocked = timed(shown, seconds)
         return replace(
             found,
-            measurements={"step_seconds": seconds, "tasks": measured},
-            measured_tables=[charts.step_times(timed, seconds)],
-            measured_figures=[charts.over("seconds", x_scale="log")(timed)],
+            measurements={"step_seconds": seconds, "tasks": clocked.tasks},
+            measured_tables=[charts.step_times(clocked, seconds)],
+            measured_figures=[charts.over("seconds", x_scale="log")(clocked)],
         )
 
     def claims_of(self, own: Sequence[str]) -> tuple[Claim, ...]:
@@ -229,9 +224,14 @@ class Comparison:
             for name in own
         )
 
-    def _task(
+    def task(
         self, name: str, setting: Setting, run: Run
     ) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, list[float]]]:
+        """Tune, train and test every arm on one task: its values, curves and seconds of a step.
+
+        For a study that has more to say of its tasks than a config's part of the same name: tasks
+        with a schedule each, say. Curves are ``arm/metric`` -> (seeds, points).
+        """
         schedule: Schedule = setting.part.schedule
         makers = {**self.arms, **(run.methods if self.own else {})}
         chosen = getattr(setting.part, "arms", None) or tuple(self.arms)
@@ -244,14 +244,13 @@ class Comparison:
                 if other not in before:
                     raise Problem(f"Arm {arm} of {run.study} needs arm {other}: name it as well.")
             before.append(arm)
-        first = setting.config.reporting[0] + TUNING_SEED_OFFSET
         task: dict[str, Any] = {
             "task": setting.task,
             "size": setting.size,
             "steps": schedule.steps,
             "log_every": schedule.log_every,
-            "seeds": setting.config.reporting,
-            "tuning_seeds": [first + lane for lane in range(schedule.tuning_seeds)],
+            "seeds": setting.seeds,
+            "tuning_seeds": setting.tuning_seeds,
             **self.facts(setting, run),
             "arms": {},
         }
@@ -269,7 +268,8 @@ class Comparison:
                 if values.ndim == 2 and not metric.startswith("test_")
             }
         if self.also:
-            further = dict(self.also(task, curves))
+            raw = {f"{arm}/{name}": v for arm, t in trained.items() for name, v in t.raw.items()}
+            further = dict(self.also(task, {**curves, **raw}))
             for arm, metrics in further.pop("arms", {}).items():
                 task["arms"][arm]["metrics"] |= metrics
             task |= further
@@ -314,6 +314,7 @@ class _Trained:
     values: dict[str, Any]
     metrics: Mapping[str, np.ndarray]
     lane: Any  # its first reporting lane, as a block of one
+    raw: Mapping[str, np.ndarray]  # what its test measured for `Comparison.also` alone
     finals: Mapping[int, Any] = field(default_factory=dict)  # seed -> parameters
 
 
@@ -333,13 +334,13 @@ class _Lanes:
     ) -> _Trained:
         """Tune the arm unless it takes another's rate, then train it on the reporting seeds."""
         arm = self.arm
-        starts = before[arm.after].finals if arm.after else {}
+        starts = before[arm.after].finals if arm.after else arm.start
         steps = arm.steps or self.schedule.steps
         values: dict[str, Any] = {"steps": steps}
         if arm.after:
             values["after"] = arm.after
         apart = task["tuning_seeds"]
-        if arm.rate and not arm.grids:
+        if arm.rate is not None and not arm.grids:
             values |= {"learning_rate": arm.rate, "tuned": {}}
         elif arm.rate_of:
             values |= {
@@ -357,14 +358,15 @@ class _Lanes:
             alone = train.keeping(arm.trainer, test=False)
             found_apart = lanes("for tuning", seeds=apart, trainer=alone)
             finals |= dict(zip(apart, train.kept(found_apart), strict=True))
-        metrics = {name: v for name, v in found.items() if not name.startswith(train.KEPT)}
+        raw = {name: v for name, v in found.items() if name.startswith(train.RAW)}
+        metrics = {n: v for n, v in found.items() if not n.startswith((train.KEPT, train.RAW))}
         first = task["seeds"][:1]
         lane = tuning.lanes([rate], first, self._numbers(first, tuned, starts))
         facts = dict(arm.facts)
         if "flops" not in facts:
             facts["flops"] = flops.of_step(arm.trainer, _first(lane), self.data)
         values |= {"facts": facts, **self._outcome(metrics)}
-        return _Trained(values, metrics, lane, finals)
+        return _Trained(values, metrics, lane, raw, finals)
 
     def _tuning_steps(self, steps: int) -> int:
         share = self.schedule.tuned_for * steps / self.schedule.steps
@@ -397,7 +399,7 @@ class _Lanes:
                 finals.append(final.reshape(len(rates), len(seeds)))
             return np.concatenate(finals)
 
-        grids = dict(arm.grids) if arm.rate else {**arm.grids, RATE: self.schedule.grid}
+        grids = dict(arm.grids) if arm.rate is not None else {**arm.grids, RATE: self.schedule.grid}
         found = tuning.tune_all(scores_at, grids, self.schedule.extensions, better)
         tried = {name: [point[name] for point in found.tried] for name in beside(found.best)}
         return {
@@ -436,7 +438,7 @@ class _Lanes:
         numbers = {**self.arm.numbers, **tuned}
         if starts:
             own = [starts[seed] for seed in seeds]
-            numbers["start"] = jax.tree.map(lambda *leaves: np.stack(leaves), *own)
+            numbers["start"] = jax.tree.map(tuning.stacked, *own)
         return numbers
 
     def _lanes(
@@ -462,10 +464,36 @@ class _Lanes:
         )
 
 
-def _timed(arm: Mapping[str, Any], seconds: Sequence[float]) -> dict[str, Any]:
-    """An arm with the time of its step as a fact, and the steps that it takes to a target."""
-    until = {n: values for n, values in arm["metrics"].items() if n.startswith("steps_to_")}
-    return {"facts": {**arm["facts"], "seconds": float(np.median(seconds))}, "metrics": until}
+def step_flops(tasks: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Operations of a training step of one lane, per task and arm: a record's ``step_flops``."""
+    return {
+        name: {arm: found["facts"]["flops"] for arm, found in task["arms"].items()}
+        for name, task in tasks.items()
+    }
+
+
+def timed(
+    shown: charts.Shown, seconds: Mapping[str, Mapping[str, Sequence[float]]]
+) -> charts.Shown:
+    """The tasks that were timed: an arm's facts with ``seconds``, and its metrics ``steps_to_…``.
+
+    Args:
+        shown:   what a comparison shows.
+        seconds: task -> arm -> of a training step, a sample a round.
+    """
+
+    def clocked(arm: Mapping[str, Any], taken: Sequence[float]) -> dict[str, Any]:
+        until = {n: found for n, found in arm["metrics"].items() if n.startswith("steps_to_")}
+        return {"facts": {**arm["facts"], "seconds": float(np.median(taken))}, "metrics": until}
+
+    tasks = {
+        name: {
+            **{key: shown.tasks[name][key] for key in ("task", "size", "log_every", "seeds")},
+            "arms": {arm: clocked(shown.tasks[name]["arms"][arm], s) for arm, s in taken.items()},
+        }
+        for name, taken in seconds.items()
+    }
+    return replace(shown, tasks=tasks)
 
 
 def _first(lanes: Any) -> Any:

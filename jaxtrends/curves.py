@@ -92,12 +92,14 @@ def cost_of_step(done: Mapping[str, Any], name: Name, quantity: str) -> float | 
         done:     a record.
         name:     whose cost.
         quantity: ``step_seconds`` or ``step_flops``: a study's value of that name is a mapping
-                  of groups to methods to a number, or to samples, whose median counts.
+                  of groups, or of the first parts of their names, to methods to a number, or
+                  to samples, whose median counts.
     """
     for part in ("measurements", "results"):
         values = done[part]["studies"].get(name.study, {}).get("values", {})
         found = values.get(quantity) if isinstance(values, Mapping) else None
-        found = found.get(name.group.partition("/")[0]) if isinstance(found, Mapping) else None
+        groups = found if isinstance(found, Mapping) else {}
+        found = groups.get(name.group) or groups.get(name.group.partition("/")[0])
         found = found.get(name.method) if isinstance(found, Mapping) else None
         samples = [found] if isinstance(found, (int, float)) else found
         if samples and all(isinstance(sample, (int, float)) for sample in samples):

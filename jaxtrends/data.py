@@ -21,11 +21,15 @@ import numpy as np
 from jaxtrends import paths
 from jaxtrends.errors import Problem, choose
 
-DATASETS: tuple[str, ...] = ("mnist_5k", "digits", "mnist")
+SIZES = {  # data set -> pixels of a side, images of training, validation and test
+    "mnist_5k": (28, (4000, 500, 500)),
+    "digits": (8, (1397, 200, 200)),
+    "mnist": (28, (55_000, 5000, 10_000)),
+}
+DATASETS: tuple[str, ...] = tuple(SIZES)
 
 VERSION = "1.0.0"  # of all three sets: raise it when a split changes
 CLASSES = 10  # all three are digits
-MNIST_VALIDATION = 5000  # of the 60,000 training images
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,21 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     if name == "mnist":
         return _mnist(data_dir or default_data_dir())
     return _mnist_5k() if name == "mnist_5k" else _digits()
+
+
+def outline(name: str) -> Dataset:
+    """A data set's names, shapes and kinds without its data, for a dry run: its arrays are zero.
+
+    Raises:
+        Problem: there is no such data set.
+    """
+    side, sizes = SIZES[choose("data set", name, SIZES)]
+
+    def zeros(shape: tuple[int, ...], kind: type) -> np.ndarray:
+        return np.broadcast_to(np.zeros((), kind), shape)
+
+    splits = [Split(zeros((n, side, side, 1), np.float32), zeros((n,), np.int32)) for n in sizes]
+    return Dataset(name, VERSION, "", CLASSES, *splits, licence="", origin="An outline, no data.")
 
 
 def default_data_dir() -> Path:
@@ -154,7 +173,7 @@ def _mnist_5k() -> Dataset:
         "data/data/mnist_5k.csv.gz",
         "167bbe5fc3dfbce27f9a4c6c1814964f3367677ee226d9811d79cbd41fd5d053",
     )
-    rows = stratified_split(labels, (4000, 500, 500), "mnist_5k")
+    rows = stratified_split(labels, SIZES["mnist_5k"][1], "mnist_5k")
     return _dataset(
         "mnist_5k",
         *(_split(images[part], labels[part], 255) for part in rows),
@@ -169,7 +188,7 @@ def _digits() -> Dataset:
         "datasets/data/digits.csv.gz",
         "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8",
     )
-    rows = stratified_split(labels, (1397, 200, 200), "digits")
+    rows = stratified_split(labels, SIZES["digits"][1], "digits")
     return _dataset(
         "digits",
         *(_split(images[part], labels[part], 16) for part in rows),
@@ -183,8 +202,8 @@ def _mnist(data_dir: Path) -> Dataset:
     from jaxtrends import mnist
 
     images, labels, test_images, test_labels = mnist.read(data_dir)
-    sizes = (len(labels) - MNIST_VALIDATION, MNIST_VALIDATION)
-    rows = stratified_split(labels, sizes, "mnist")
+    _, (_, held_out, _) = SIZES["mnist"]
+    rows = stratified_split(labels, (len(labels) - held_out, held_out), "mnist")
     return _dataset(
         "mnist",
         *(_split(images[part], labels[part], 255) for part in rows),

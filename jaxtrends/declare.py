@@ -129,7 +129,11 @@ class TaskView(Mapping):
 
 
 Quantity = Callable[[TaskView], Any]
-"""A task -> one number a seed, or a number; or a pair of such, (treatment, reference)."""
+"""A task -> one number a seed, or a number; or a pair of such, (treatment, reference).
+
+Or several by name: each is then a part of its own, and a control that has one of that name is that
+part's.
+"""
 
 
 @dataclass
@@ -247,8 +251,8 @@ def compare(
     return _claim(
         id,
         statement,
-        part=lambda task: sample(task, treatment),
-        controls={arm: (lambda task, arm=arm: sample(task, arm)) for arm in swaps},
+        part=lambda task: {"": sample(task, treatment)},
+        controls={arm: (lambda task, arm=arm: {"": sample(task, arm)}) for arm in swaps},
         tasks=tasks,
         views=tops_of if top else tasks_of,
         declarations=tuple(Control(arm, must, why[arm]) for arm, must in swaps.items()),
@@ -434,10 +438,8 @@ def fact(
     both = {**fails, **(passes or {})}
 
     def evidence(values: Mapping[str, Any]) -> Evidence:
-        found = value(values)
-        parts = found if isinstance(found, Mapping) else {"": found}
         return Evidence(
-            {part: _samples(measured) for part, measured in parts.items()},
+            _named(value(values)),
             {name: _samples(function(values)) for name, (function, _) in both.items()},
             doubt(values),
         )
@@ -493,6 +495,12 @@ def _sourced(declared: Mapping[str, Any], source: str = "paper") -> dict[str, An
     return {"source": source, "known": "derived" if source == "derived" else "text", **declared}
 
 
+def _named(values: Any) -> dict[str, stats.Samples]:
+    """What was measured by name, "" where it has none."""
+    named = values if isinstance(values, Mapping) else {"": values}
+    return {name: _samples(measured) for name, measured in named.items()}
+
+
 def _samples(values: Any) -> stats.Samples:
     if isinstance(values, tuple):
         treatment, reference = (_single(sample)["values"] for sample in values)
@@ -519,9 +527,9 @@ def _derived(
     return _claim(
         id,
         statement,
-        part=lambda view: _samples(value(view)),
+        part=lambda view: _named(value(view)),
         controls={
-            n: (lambda view, f=function: _samples(f(view))) for n, (function, _) in both.items()
+            n: (lambda view, f=function: _named(f(view))) for n, (function, _) in both.items()
         },
         tasks=tasks,
         declarations=tuple(Control(name, must[name], why) for name, (_, why) in both.items()),
@@ -534,15 +542,15 @@ def _claim(
     id: str,
     statement: str,
     *,
-    part: Callable[[Any], stats.Samples],
-    controls: Mapping[str, Callable[[Any], stats.Samples]],
+    part: Callable[[Any], Mapping[str, stats.Samples]],
+    controls: Mapping[str, Callable[[Any], Mapping[str, stats.Samples]]],
     tasks: Sequence[str],
     declarations: tuple[Control, ...],
     views: Callable[[Mapping[str, Any], Sequence[str]], Sequence[TaskView | LadderView]] = tasks_of,
     doubt: Callable[[Any], str] = lambda view: "",
     **declared: Any,
 ) -> Claim:
-    """A claim whose parts are tasks, or their ladders, each with its controls."""
+    """A claim whose parts are tasks, or their ladders, or named in these; each has its controls."""
 
     def evidence(values: Mapping[str, Any]) -> Evidence:
         parts: dict[str, stats.Samples] = {}
@@ -551,25 +559,24 @@ def _claim(
         missing: KeyError | None = None
         found = views(values, tasks)
         for view in found:
-            name = view.name if len(found) > 1 else ""
+            place = view.name if len(found) > 1 else ""
             try:
-                parts[name] = part(view)
+                measured = part(view)
                 edges = view.edges()  # of the arms of the part alone: a control may be on one
-                for control, measure in controls.items():
-                    tested[control_of(control, name)] = measure(view)
-                said = [edges, doubt(view), *view.doubts]
-                undecided[name] = "; ".join(filter(None, said))
+                spoilt = {control: measure(view) for control, measure in controls.items()}
+                said = "; ".join(filter(None, [edges, doubt(view), *view.doubts]))
             except KeyError as error:
-                parts.pop(name, None)
                 missing = error
+                continue
+            for own, samples in measured.items():
+                name = ", ".join(filter(None, [place, own]))
+                parts[name] = samples
+                undecided[name] = said
+                for control, by_name in spoilt.items():
+                    tested[control_of(control, name)] = by_name[own if own in by_name else ""]
         if not parts:
             raise missing or KeyError(f"task {' or '.join(tasks)}")
-        kept = {control_of(control, name) for control in controls for name in parts}
-        return Evidence(
-            parts,
-            {name: samples for name, samples in tested.items() if name in kept},
-            {name: why for name, why in undecided.items() if name in parts and why},
-        )
+        return Evidence(parts, tested, {name: why for name, why in undecided.items() if why})
 
     return Claim(
         id=id,

@@ -7,17 +7,14 @@ import re
 import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from jaxtrends import mesh, paths
+from jaxtrends import mesh, paths, plan
 from jaxtrends.command import flag_of
 from jaxtrends.errors import Problem, choose
+from jaxtrends.experiment import Experiment
 from jaxtrends.formats import UNSHOWABLE, showable
 from jaxtrends.terminal import duration
-
-if TYPE_CHECKING:
-    from jaxtrends.experiment import Experiment
-
 
 MINUTES_OF_A_YEAR = 525_600
 MOST_DEVICES = 4096  # along an axis of a mesh
@@ -194,7 +191,8 @@ def parse(
         ("options", Annotated[Options, tyro.conf.arg(name="")]),
     ]
     flags = dataclasses.make_dataclass("Flags", fields, frozen=True)
-    took = duration(experiment.seconds(preset, experiment.studies_of(config)))
+    known = plan.measured(experiment.name, preset)
+    took = f" Its record took {duration(sum(known.values()))} on two CPU cores." if known else ""
     studies = "\n".join(f"  {name}: {study.about}" for name, study in experiment.studies.items())
     parsed = tyro.cli(
         flags,
@@ -204,8 +202,7 @@ def parse(
         description=(
             f"{experiment.about}\n\nPaper: {experiment.paper.authors} ({experiment.paper.year}), "
             f"{experiment.paper.title}, arXiv {experiment.paper.arxiv}.\n\nStudies:\n{studies}\n\n"
-            f"The preset {preset} takes about {took} on two CPU cores; its values are the "
-            "defaults below."
+            f"The values of the preset {preset} are the defaults below.{took}"
         ),
     )
     problem = refusal(experiment, parsed.config, config, methods)

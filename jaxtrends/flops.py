@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,7 +22,13 @@ def count(function: Callable[..., Any], *arguments: Any) -> float:
         ValueError: it holds a loop whose length is known only as it runs (`jax.lax.while_loop`)
             with products in it.
     """
-    return _of(jax.make_jaxpr(function)(*arguments).jaxpr)
+    return traced(function, *arguments)[0]
+
+
+def traced(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
+    """Operations of one call, as `count`, and the shapes that it gives back."""
+    jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    return _of(jaxpr.jaxpr), shapes
 
 
 def _of(jaxpr: Any) -> float:
@@ -64,19 +71,39 @@ def _inner(params: Any) -> list[Any]:
     return found
 
 
-def of_step(trainer: Any, lane: Any, data: Any) -> float:
-    """Operations of one training step of one lane.
+class Step(NamedTuple):
+    """A training step that was traced: its operations, and the shapes of a state and of metrics."""
+
+    operations: float
+    state: Any
+    metrics: Any
+
+
+def step(trainer: Any, lane: Any, data: Any) -> Step:
+    """One training step of one lane, traced once for all who ask.
 
     Args:
         trainer: a `jaxtrends.train.Trainer`.
         lane:    its numbers: a pytree of scalars.
         data:    as the trainer takes it.
     """
+    leaves, structure = jax.tree.flatten((lane, data))
+    return _step(trainer, structure, tuple((np.shape(leaf), _kind(leaf)) for leaf in leaves))
 
-    def shape(leaf: Any) -> jax.ShapeDtypeStruct:
-        leaf = np.asarray(leaf) if not hasattr(leaf, "dtype") else leaf
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
-    lane, data = jax.tree.map(shape, (lane, data))
+def of_step(trainer: Any, lane: Any, data: Any) -> float:
+    """Operations of one training step of one lane; see `step`."""
+    return step(trainer, lane, data).operations
+
+
+@lru_cache(maxsize=64)
+def _step(trainer: Any, structure: Any, leaves: tuple[Any, ...]) -> Step:
+    shapes = [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
+    lane, data = jax.tree.unflatten(structure, shapes)
     state = jax.eval_shape(trainer.init, lane, data)
-    return count(trainer.step, lane, state, data)
+    operations, (_, metrics) = traced(trainer.step, lane, state, data)
+    return Step(operations, state, metrics)
+
+
+def _kind(leaf: Any) -> np.dtype:
+    return np.dtype(leaf.dtype) if hasattr(leaf, "dtype") else np.asarray(leaf).dtype

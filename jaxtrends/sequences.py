@@ -126,17 +126,18 @@ def lookup(
     )
 
 
-def english(context: int, path: Path | None = None) -> Sequences:
+def english(context: int, held_out: int = 1, path: Path | None = None) -> Sequences:
     """English Wikipedia articles as bytes: what a bzip2 file of 106 articles holds without markup.
 
     Of every ten articles, one is validation and one test; windows do not overlap.
 
     Args:
-        context: bytes of a window.
-        path:    the file; by default that which the package gensim carries among its test data.
+        context:  bytes of a window.
+        held_out: windows that the validation and the test split must each have.
+        path:     the file; by default that which the package gensim carries among its test data.
 
     Raises:
-        Problem: the file is missing, or is not the one it should be.
+        Problem: the file is missing, or is not the one it should be; or too short.
     """
     require_positive(context=context)
     content = _english_file(path)
@@ -152,6 +153,12 @@ def english(context: int, path: Path | None = None) -> Sequences:
             np.stack([stream[: rows * context], stream[1 : rows * context + 1]], axis=1)
             .reshape(rows, context, 2)
             .transpose(0, 2, 1)
+        )
+    fewest = min(len(found) for found in windows)
+    if fewest < held_out:
+        raise Problem(
+            f"The English text is too short: a split of it has {fewest} windows of {context} "
+            f"bytes, and {held_out} are to be held out. Take a shorter context, or hold out fewer."
         )
     tokens = np.concatenate([np.concatenate([w[:, 0], w[:, 1, -1:]], axis=1) for w in windows])
     return _split(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 
 from jaxtrends.errors import Problem, choose
 
@@ -23,9 +23,10 @@ TUNING_SEED_OFFSET = 1_000_000  # seeds from here on are for tuning
 
 @dataclass(frozen=True)
 class Among:
-    """A text, or each of several, is one of these names."""
+    """A text, or each of several, of which there are ``least`` or more, is one of these names."""
 
     names: tuple[str, ...]
+    least: int = 0
 
 
 class Name:
@@ -42,6 +43,14 @@ class Names:
     def __class_getitem__(cls, names: Iterable[str]) -> Any:
         """The names may be a mapping, whose keys they are."""
         return Annotated[tuple[str, ...], Among(tuple(names))]
+
+
+class Some:
+    """``Some[ARMS]``: the type of a field that holds at least one of these names."""
+
+    def __class_getitem__(cls, names: Iterable[str]) -> Any:
+        """The names may be a mapping, whose keys they are."""
+        return Annotated[tuple[str, ...], Among(tuple(names), least=1)]
 
 
 @dataclass(frozen=True)
@@ -166,6 +175,8 @@ def _dashed(name: str) -> str:
 def _check_field(flag: str, name: str, value: Any, constraint: Any) -> None:
     values = value if isinstance(value, tuple) else (value,)
     if isinstance(constraint, Among):
+        if len(values) < constraint.least:
+            raise Problem(f"{flag} must name some of {', '.join(constraint.names)}.")
         for item in values:
             choose(name.removesuffix("s").replace("_", " "), item, constraint.names)
     elif isinstance(constraint, Readable):
@@ -197,6 +208,8 @@ def _allows(constraint: Any, value: float) -> bool:
         return value > constraint.gt
     if isinstance(constraint, Lt):
         return value < constraint.lt
+    if isinstance(constraint, MultipleOf):
+        return value % constraint.multiple_of == 0
     return value >= constraint.ge if isinstance(constraint, Ge) else value <= constraint.le
 
 
@@ -206,6 +219,8 @@ def _words(constraint: Any, values: Sequence[float]) -> str:
         return f"{finite}above {constraint.gt:,}"
     if isinstance(constraint, Lt):
         return f"{finite}below {constraint.lt:,}"
+    if isinstance(constraint, MultipleOf):
+        return f"{finite}a multiple of {constraint.multiple_of:,}"
     if isinstance(constraint, Ge):
         return f"{finite}at least {constraint.ge:,}"
     return f"{finite}at most {constraint.le:,}"

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,6 +70,28 @@ class StopSignal:
         self._processes.check()
 
 
+@dataclass(frozen=True)
+class Wiring:
+    """What all studies of a run share.
+
+    devices:   of this process.
+    mesh:      over which each lane is spread, or None.
+    block:     lanes of a block, as --block says it.
+    in_flight: blocks at a time, as --blocks-in-flight says it.
+    load:      name -> data set.
+    methods:   of the user's own, by name.
+    """
+
+    devices: list[Any]
+    mesh: Any
+    block: int | Literal["auto"]
+    in_flight: int | None
+    terminal: Terminal
+    load: Callable[[str], Any]
+    methods: Mapping[str, Callable[..., Any]]
+    processes: Processes
+
+
 class StudyRun:
     """The effects of one study: `jaxtrends.study.Run`, wired to this process.
 
@@ -81,24 +104,18 @@ class StudyRun:
         name: str,
         folder: StudyDirectory,
         stop: StopSignal,
-        used: list[Any],
-        over: Any,
-        block: int | Literal["auto"],
-        in_flight: int | None,
-        terminal: Terminal,
-        load: Callable[[str], Any],
-        methods: Mapping[str, Callable[..., Any]],
-        processes: Processes,
+        wiring: Wiring,
         known_blocks: Mapping[str, int] | None = None,
     ) -> None:
-        self.study, self.methods = name, methods
+        self.study, self.methods = name, wiring.methods
         self.blocks: dict[str, int] = {}
         self.lanes: list[dict[str, Any]] = []
         self.tables: list[tuple[str, Sequence[Mapping[str, Any]]]] = []
-        self._name, self._folder, self._devices = name, folder, used
-        self._terminal, self._stop, self._load = terminal, stop, load
-        self._processes, self._in_flight, self._mesh = processes, in_flight, over
-        self._block, self._known = block, dict(known_blocks or {})
+        self._name, self._folder, self._stop = name, folder, stop
+        self._devices, self._mesh, self._load = wiring.devices, wiring.mesh, wiring.load
+        self._terminal, self._processes = wiring.terminal, wiring.processes
+        self._block, self._in_flight = wiring.block, wiring.in_flight
+        self._known = dict(known_blocks or {})
         self._needed: dict[Any, float] = {}
 
     def dataset(self, name: str) -> Any:

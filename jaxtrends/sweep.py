@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -20,6 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxtrends.train import Trainer
+
+PROGRAMS = 32
+"""Trainers whose compiled programs are kept. Each is mapped into memory in some hundred pieces, of
+which Linux allows a process 65,530: a run of a hundred programs ended there."""
 
 PyTree = Any
 Metrics = dict[str, np.ndarray]
@@ -63,11 +67,12 @@ class Program:
     finish: Callable[[PyTree, PyTree, PyTree], PyTree]
 
 
-@cache
+@lru_cache(maxsize=PROGRAMS)
 def program(trainer: Trainer, log_every: int) -> Program:
     """Programs over a block: leaves of lanes and states have a leading axis of lanes.
 
-    Kept by trainer, so that its tuning and its reporting share what was compiled.
+    Kept by trainer, so that its tuning and its reporting share what was compiled; of the last
+    `PROGRAMS` trainers.
 
     ``advance`` runs ``log_every`` steps of every lane (its state is donated) and gives the mean of
     each step metric, and the metrics of `Trainer.evaluate` after the last step.

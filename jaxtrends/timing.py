@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -113,6 +114,28 @@ def calls(function: Callable[..., Any], *arguments: Any) -> Timed:
         return time.perf_counter() - started
 
     return run
+
+
+def load_average() -> float | None:
+    """Processes that wanted to run, averaged over the last minute; None where nobody counts."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return None
+
+
+def told_of_load(before: float | None, after: float | None, cores: int) -> str:
+    """The `load_average` before and after times were taken, as a note's last sentence.
+
+    It warns of a machine that was not idle. What is timed keeps every core busy by itself, and its
+    threads at times wait for one.
+    """
+    if before is None or after is None:
+        return ""
+    busy = max(before, after) > cores + 0.5
+    return f" Load average {before:.1f} before and {after:.1f} after, {cores} cores." + (
+        " Warning: the machine was not idle; the times prove nothing." if busy else ""
+    )
 
 
 def over_processes(target: str, argument: Any, processes: Iterable[Any]) -> list[Any]:

@@ -21,6 +21,7 @@ Loss = Callable[[jax.Array, jax.Array], jax.Array]
 """(outputs, labels) -> scalar."""
 
 KEPT = "kept/"  # begins the names of parameters among metrics
+RAW = "raw/"  # begins those of what a test measures to be worked up on the host, not recorded
 
 
 @dataclass(frozen=True)

@@ -238,6 +238,21 @@ def parameter_count(sizes: Transformer) -> int:
     return total
 
 
+def cost(sizes: Transformer, batch: int) -> dict[str, Any]:
+    """What a network is, as facts of an arm.
+
+    Its experts layer by layer, its parameters, and the operations of a training step of so many
+    sequences: with ``padded``, places that no token fills counted too.
+    """
+    tokens = batch * sizes.context
+    return {
+        "experts": " ".join(map(str, sizes.experts)),
+        "parameters": parameter_count(sizes),
+        "flops": tokens * training_operations(sizes),
+        "flops_padded": tokens * training_operations(sizes, padded=True),
+    }
+
+
 def language_loss(
     balance: float, z: float, group_balance: float = 0.0
 ) -> Callable[[tuple[jax.Array, tuple[moe.Report, ...]], jax.Array], jax.Array]:
@@ -265,6 +280,12 @@ def next_token_loss(
 ) -> jax.Array:
     """Cross-entropy in nats a token: (logits (..., vocabulary), reports), (...) int -> ()."""
     return losses.cross_entropy(outputs[0].astype(jnp.float32), labels)
+
+
+def watched(sizes: Transformer) -> dict[str, Callable[[Any, jax.Array], jax.Array]]:
+    """Metrics of outputs and labels: the cross-entropy, and the routers' where there are some."""
+    routers = router_metrics() if any(sizes.experts) else {}
+    return {"cross_entropy": next_token_loss, **routers}
 
 
 def router_metrics() -> dict[str, Callable[[Any, jax.Array], jax.Array]]:

@@ -66,13 +66,23 @@ def lanes(
         if value.ndim == 0:
             kind = np.float32 if value.dtype.kind == "f" else np.int32
             return np.full(len(rates) * len(seeds), value, kind)
-        return np.concatenate([value] * len(rates))
+        return stacked(*[value] * len(rates)).reshape(-1, *value.shape[1:])
 
     return {
         "learning_rate": np.repeat(np.asarray(rates, np.float32), len(seeds)),
         "seed": np.tile(np.asarray(seeds, np.uint32), len(rates)),
         **jax.tree.map(spread, dict(numbers or {})),
     }
+
+
+def stacked(*rows: np.ndarray) -> np.ndarray:
+    """Arrays of one shape (…) along a new leading axis: (n, …).
+
+    Those of a dry run, which can be larger than memory, have none of their own and get none here.
+    """
+    if any(row.ndim == 0 or any(row.strides) for row in rows):
+        return np.stack(rows)
+    return np.broadcast_to(rows[0], (len(rows), *rows[0].shape))
 
 
 def final(curve: np.ndarray, better: Better = "lower") -> np.ndarray:

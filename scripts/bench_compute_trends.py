@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from experiments.compute_trends import bootstrap, fits, rules, systems
+from experiments.compute_trends import bootstrap, rules, systems
 from jaxtrends import backend, devices
 from jaxtrends.errors import Problem, require_positive
 from jaxtrends.terminal import mend_streams
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     hardware = devices.describe(backend.use(None))
     print(f"{hardware['processor']}, {hardware['cores']} cores; {len(group()[0])} systems")
-    ours, theirs = (fits.doubling_months(program(0)) for program, _ in PROGRAMS.values())
+    ours, theirs = (rules.Rules().months(program(0)) for program, _ in PROGRAMS.values())
     print(
         f"Median doubling time: compiled {np.median(ours):.2f} months, loop {np.median(theirs):.2f}"
     )

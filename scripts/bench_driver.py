@@ -47,7 +47,7 @@ from jaxtrends import (
 )
 from jaxtrends.errors import Problem, choose, require_positive
 from jaxtrends.experiment import discover
-from jaxtrends.experiment import main as run_experiment
+from jaxtrends.running import main as run_experiment
 from jaxtrends.terminal import mend_streams
 
 BLOCKS, STEPS, LOG_EVERY = 8, 2000, 50

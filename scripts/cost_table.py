@@ -24,15 +24,12 @@ PRESETS = ("full", "large")
 ACCELERATORS = (plan.H100, plan.V5E)
 
 
-def rows() -> Iterator[Sequence[str]]:
-    """A row for every preset that trains lanes."""
+def rows(presets: Sequence[str] = PRESETS) -> Iterator[Sequence[str]]:
+    """A row for every experiment and preset that trains lanes."""
     for name, experiment in sorted(discover().items()):
-        for preset in (preset for preset in PRESETS if preset in experiment.presets):
+        for preset in (preset for preset in presets if preset in experiment.presets):
             config = experiment.presets[preset]
-            planned = experiment.plan(config, ())
-            calls = [
-                call for study in experiment.studies_of(config) for call in planned.get(study, ())
-            ]
+            calls = [call for found in plan.of(experiment, config).values() for call in found]
             if calls:
                 largest = max(call.bytes for call in calls)
                 yield (
@@ -66,14 +63,20 @@ def text() -> str:
     lines = [
         "**Computed, not measured: none of these was run on an accelerator.** Assumed are "
         + "; ".join(assumed(machine) for machine in ACCELERATORS)
-        + ". Operations are counted by formula; memory is that of parameters, optimizer, gradient "
-        "and data, without activations. Studies that train no lanes are not in it.",
+        + ". Operations are counted on the programs, as if no grid of rates had to be extended; "
+        "memory is that of parameters, optimizer, gradient and data, without activations. Studies "
+        "that train no lanes are not in it.",
         "",
         f"| {' | '.join(heads)} |",
         f"| :-- |{' --: |' * (len(heads) - 1)}",
-        *(f"| {' | '.join(row)} |" for row in rows()),
+        *map(line, rows()),
     ]
     return "\n".join(lines)
+
+
+def line(row: Sequence[str]) -> str:
+    """A row of the table in Markdown."""
+    return f"| {' | '.join(row)} |"
 
 
 def with_table(document: str) -> str:

@@ -219,13 +219,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _make_again(
     old: Mapping[str, Any], options: argparse.Namespace, arguments: Sequence[str] | None
 ) -> dict[str, Any]:
-    from jaxtrends import command, experiment
+    from jaxtrends import command, running
     from jaxtrends.study_run import Interrupted
 
     if options.resume and options.output is None:
         raise Problem("--resume needs the folder of the new run: name it with --output.")
     try:
-        return experiment.rerun(
+        return running.rerun(
             old,
             options.output,
             beside=options.record,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from experiments import forward_grad
-from jaxtrends import command, experiment, record
+from jaxtrends import command, record, running
 from jaxtrends.flags import PLACES
 from tests import toy_experiment
 
@@ -100,8 +100,8 @@ def test_main_in_a_notebook_reads_nothing_of_the_kernels(started, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     started(KERNEL)
     ran = []
-    monkeypatch.setattr(experiment, "run", lambda *arguments: ran.append(arguments))
-    assert experiment.main(toy_experiment.EXPERIMENT) == 0
+    monkeypatch.setattr(running, "run", lambda *arguments: ran.append(arguments))
+    assert running.main(toy_experiment.EXPERIMENT) == 0
     ((_, config, options, *_),) = ran
     assert config == toy_experiment.EXPERIMENT.presets["default"]
     assert options.preset == "default"

@@ -8,9 +8,9 @@ from typing import Annotated
 import jax
 import numpy as np
 import pytest
-from annotated_types import Gt, Lt
+from annotated_types import Gt, Lt, MultipleOf
 
-from jaxtrends import charts, claims, declare, flops, settings, sweep, tuning
+from jaxtrends import charts, claims, declare, flops, settings, sweep, train, tuning
 from jaxtrends.comparison import Arm
 from jaxtrends.declare import tasks_of
 from jaxtrends.errors import Problem
@@ -28,6 +28,9 @@ def made(methods=None, **changes):
 @pytest.fixture(scope="module")
 def found():
     return made()
+
+
+LANE = {"learning_rate": np.float32(0), "weight": np.float32(1)}
 
 
 def arm_of(result, task, arm):
@@ -412,6 +415,13 @@ def test_a_field_may_lie_between_two_numbers():
         settings.check(Half(0.0))
 
 
+def test_a_field_may_be_a_multiple_of_a_number():
+    kind = dataclasses.make_dataclass("Part", [("draws", Annotated[int, Gt(0), MultipleOf(1000)])])
+    settings.check(kind(2000))
+    with pytest.raises(Problem, match="--draws must be a multiple of 1,000, not 1500"):
+        settings.check(kind(1500))
+
+
 def test_a_study_without_a_task_is_refused():
     with pytest.raises(Problem, match="The study fit has no task: name one with"):
         made(fit=replace(toy.Fit(), tasks=()))
@@ -597,6 +607,29 @@ def test_a_task_may_read_another_one():
         claim.evidence(values)
 
 
+def test_a_task_may_have_parts_of_its_own_by_name():
+    """As layers of a network: each is judged by itself, by a control of its name or by all's."""
+
+    def errors(*arms):
+        return lambda task: {arm: task[arm]["test_error"] for arm in arms}
+
+    claim = derived(
+        errors("good", "bad"),
+        fails={
+            "own": (lambda task: {arm: -task[arm]["test_error"] for arm in ("good", "bad")}, "."),
+            "all": (lambda task: -task["worse"]["test_error"], "."),
+        },
+    )
+    evidence = claim.evidence(by_hand(good=True))
+    names = [f"fit, {size}, {arm}" for size in (4, 2) for arm in ("good", "bad")]
+    assert list(evidence.parts) == list(evidence.undecided) == names
+    np.testing.assert_allclose(evidence.controls["own, fit, 2, bad"]["values"], [-2, -2.2, -1.8])
+    np.testing.assert_allclose(evidence.controls["all, fit, 2, bad"]["values"], [-3, -3.3, -2.7])
+    assert claims.judge(claim, claim.evidence(by_hand())).verdict == claims.REPRODUCED
+    (one,) = derived(errors("good"), tasks=("fit, 2",)).evidence(by_hand()).parts
+    assert one == "good"
+
+
 def test_a_pair_is_compared_and_a_doubt_keeps_its_task_from_deciding():
     claim = derived(
         lambda task: (task["bad"]["test_error"], task["good"]["test_error"]),
@@ -715,6 +748,66 @@ def test_steps_are_timed_and_a_claim_may_be_about_their_seconds(timed):
     assert {len(row) for row in table.rows} == {len(table.columns)}
 
 
+@dataclasses.dataclass(frozen=True)
+class Apart(toy.Fit):
+    """A study of which one task has a part of its own, with fewer seeds."""
+
+    tasks: tuple[str, ...] = ("noisy", "plain")
+    plain: toy.Fit = dataclasses.field(
+        default_factory=lambda: Fewer(schedule=replace(toy.Fit().schedule, steps=20))
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Fewer(toy.Fit):
+    """With seeds that are not the config's."""
+
+    seeds: int = 2
+
+
+def test_a_task_may_have_a_part_and_seeds_of_its_own():
+    study = replace(toy.FIT, arms={"descent": toy.descent()}, figures=(), claims=())
+    result = study.run(toy.Config(fit=Apart(widths=(2,))), PlainRun("fit"))
+    noisy, plain = (result.values["tasks"][task] for task in ("noisy, 2", "plain, 2"))
+    assert (noisy["steps"], noisy["seeds"]) == (40, [0, 1, 2, 3])
+    assert (plain["steps"], plain["seeds"]) == (20, [0, 1])
+    assert len(plain["arms"]["descent"]["metrics"]["test_error"]) == 2
+
+
+def test_an_arm_may_start_from_given_parameters_and_stay_there():
+    """At a rate of zero; what its test measures raw is worked up, and not recorded."""
+    plain = toy.trainer(2)
+
+    def test(lane, state, data):
+        kernel = state["params"]["layers"]["0"]["kernel"]
+        return {**plain.test(lane, state, data), f"{train.RAW}kernel": kernel}
+
+    trainer = replace(plain, test=test)
+    seeds = [*range(4), *(TUNING_SEED_OFFSET + seed for seed in range(2))]
+    shapes = jax.eval_shape(plain.init, {"seed": np.uint32(0), **LANE}, None)["params"]
+    given = {
+        seed: jax.tree.map(lambda leaf, seed=seed: np.full(leaf.shape, seed, leaf.dtype), shapes)
+        for seed in seeds
+    }
+
+    def arm(setting, **more):
+        return Arm(trainer, {"weight": 1.0}, start=given, **more)
+
+    def also(task, curves):
+        found = {name: curves[f"{name}/{train.RAW}kernel"].mean(axis=(1, 2)) for name in ("a", "b")}
+        return {"arms": {name: {"kernel": mean} for name, mean in found.items()}}
+
+    arms = {"a": lambda setting: arm(setting, rate=0.0, steps=4), "b": arm}
+    study = replace(toy.FIT, arms=arms, figures=(), claims=(), also=also)
+    config = toy.Config(fit=replace(toy.Fit(), tasks=("plain",), widths=(2,)))
+    result = study.run(config, PlainRun("fit"))
+    still, moved = (arm_of(result, "plain, 2", name) for name in "ab")
+    np.testing.assert_array_equal(still["metrics"]["kernel"], [0, 1, 2, 3])
+    assert "grid" not in still
+    assert np.abs(moved["metrics"]["kernel"] - 1).max() < 0.1  # the labels are sums
+    assert not any(name.startswith(train.RAW) for name in still["metrics"])
+
+
 def test_an_arm_that_needs_one_left_out_is_refused():
     with pytest.raises(Problem, match="Arm further of fit needs arm descent: name it as well"):
         made(fit=replace(toy.Fit(), arms=("further",), widths=(2,)))
@@ -733,3 +826,29 @@ def test_a_table_takes_its_columns_from_its_rows():
     assert (made.columns, made.rows, made.note) == (["a", "b"], [[1, 2], [3, 4]], "note")
     with pytest.raises(ValueError, match="other columns"):
         charts.table("t", "T", [{"a": 1, "b": 2}, {"b": 4, "a": 3}])
+
+
+def test_a_ladder_is_drawn_relative_to_an_arm_on_the_rungs_that_have_it():
+    def rung(size, **errors):
+        arms = {arm: {"metrics": {"test_error": found}} for arm, found in errors.items()}
+        return {"task": "plain", "size": size, "seeds": [0, 1], "arms": arms}
+
+    tasks = {
+        "2": rung(2, base=[1.0, 2.0], other=[2.0, 4.0]),
+        "4": rung(4, base=[1.0, np.inf], other=[3.0, 3.0]),
+        "8": rung(8, other=[1.0, 1.0]),
+    }
+    shown = charts.Shown("fit", "error", "", "inputs", tasks, {})
+    whole, ratio = charts.climb(relative_to="base")(shown).panels
+    assert [series.label for series in whole.series] == ["base", "other"]
+    (other,) = ratio.series
+    assert (list(other.x), list(other.y), ratio.threshold) == ([2], [2.0], 1.0)  # 4 diverged
+
+
+def test_at_least_one_of_some_names_must_be_given():
+    kind = dataclasses.make_dataclass("Part", [("laws", settings.Some[("even", "odd")])])
+    settings.check(kind(("odd",)))
+    with pytest.raises(Problem, match="--laws must name some of even, odd"):
+        settings.check(kind(()))
+    with pytest.raises(Problem, match="'even'"):
+        settings.check(kind(("evn",)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +25,7 @@ SMALL = BootstrapConfig(resamples=2000)
 def drawn(seed, group, count, resamples):
     """Rows and noise of every draw, (count, resamples) each, taken one draw after the other."""
     with jax.enable_x64(True):
-        number = np.uint32(bootstrap.stream_number(group))
-        state = bootstrap.generator(jnp.uint32(seed), number)
+        state = bootstrap.generator(jnp.uint32(seed), np.uint32(zlib.crc32(group.encode())))
         chosen, noise = [], []
         for _ in range(count):
             state, row, moved = bootstrap.draw(state, jnp.int32(count), resamples)
@@ -157,7 +157,7 @@ def test_misfit_counts_standard_errors_of_a_run():
 def test_misfit_of_runs_of_1000_is_standard_normal():
     """Else the bound of claim I1 would not be what it says."""
     ours = bootstrap.slopes_of(PAPER, ALL, BootstrapConfig(resamples=200_000), 5)
-    months = fits.doubling_months(ours)
+    months = Rules().months(ours)
     ends = bootstrap.runs(months[100_000:])
     found = [bootstrap.misfit(months[:100_000], end, 0.975, 0.0) for end in ends[:, 1]]
     assert abs(np.mean(found)) < 0.4

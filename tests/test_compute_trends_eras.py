@@ -9,21 +9,22 @@ import numpy as np
 import pytest
 
 from experiments import compute_trends
-from experiments.compute_trends import eras, fits, segments, systems
+from experiments.compute_trends import eras, segments, systems
 from experiments.compute_trends.eras import ErasConfig
-from experiments.compute_trends.rules import Rules
+from experiments.compute_trends.rules import Rules, labels_of
 from experiments.compute_trends.segments import MODELS, Search
 from tests.compute_trends_run import Run, values_of, verdicts
 
 PAPER = systems.read()
-DATA, LABELS = eras.kept(PAPER, Rules())
+KEPT = labels_of(PAPER, Rules()).kept
+X, Y = systems.year(PAPER.dates[KEPT]), PAPER.log_compute[KEPT]
 MONTHLY = Search(1 / 12, 10)
 SMALL = ErasConfig(step=6, coarse_step=24, resamples=200, simulations=20, simulated_resamples=40)
 
 
 def bic(name, how=MONTHLY):
-    found = MODELS[name].search(DATA.x, DATA.y[None], np.ones((1, 118)), how)
-    return fits.bic(found.rss, 118, MODELS[name].parameters)[0], found.breaks[0]
+    found = MODELS[name].fit(X, Y, how)
+    return MODELS[name].bic(found.rss, 118)[0], found.breaks[0]
 
 
 @pytest.mark.parametrize(
@@ -123,16 +124,20 @@ def test_leaving_one_out_is_fitting_the_others(cloud):
 
 def simulated(slope_after, break_date=2005.0, spread=0.3):
     generator = np.random.default_rng(2)
-    y = 0.1 * DATA.x + slope_after * np.maximum(DATA.x - break_date, 0)
-    return eras.Data(DATA.x, y + spread * generator.normal(size=len(y)))
+    y = 0.1 * X + slope_after * np.maximum(X - break_date, 0)
+    return y + spread * generator.normal(size=len(y))
+
+
+def compared(y, config=SMALL):
+    return {name: eras.compare(name, X, y, config, Rules()) for name in MODELS}
 
 
 def test_a_break_that_was_put_in_is_found_and_none_where_there_is_none():
     config = dataclasses.replace(SMALL, step=1)
-    kinked = eras.compare(simulated(0.5), config, Rules())
+    kinked = compared(simulated(0.5), config)
     assert kinked["kink"]["breaks"] == pytest.approx([2005.0], abs=1.0)
     assert kinked["kink"]["bic"] < kinked["one line"]["bic"] - 50
-    straight = eras.compare(simulated(0.0), config, Rules())
+    straight = compared(simulated(0.0), config)
     assert straight["one line"]["bic"] == min(found["bic"] for found in straight.values())
 
 
@@ -140,7 +145,7 @@ def test_the_interval_narrows_with_the_scatter():
     generator = np.random.default_rng(0)
     spans = []
     for spread in (0.1, 1.0):
-        dates, _ = eras.resample_kink(generator, simulated(0.5, spread=spread), 300, MONTHLY)
+        dates, _ = eras.resample_kink(generator, X, simulated(0.5, spread=spread), 300, MONTHLY)
         low, high = np.quantile(dates, (0.025, 0.975))
         assert low < 2005 < high
         spans.append(high - low)
@@ -148,7 +153,7 @@ def test_the_interval_narrows_with_the_scatter():
 
 
 def test_the_date_of_the_kink():
-    dates, slopes = eras.resample_kink(np.random.default_rng(0), DATA, 2000, MONTHLY)
+    dates, slopes = eras.resample_kink(np.random.default_rng(0), X, Y, 2000, MONTHLY)
     low, middle, high = np.quantile(dates, (0.025, 0.5, 0.975))
     assert 2004 < low < 2006
     assert 2008 < middle < 2009.5
@@ -174,7 +179,7 @@ def test_two_eras_are_decisive_and_a_third_cannot_be_told(values):
 def test_systems_of_one_trend_do_not_bear_the_claims_out(values):
     straight = {
         **values,
-        "models": eras.compare(simulated(0.0), SMALL, Rules()),
+        "models": compared(simulated(0.0)),
         "kink": {**values["kink"], "earlier than": dict.fromkeys(eras.STARTS, 0.5)},
     }
     found = verdicts(eras.CLAIMS[:4], straight)
@@ -185,9 +190,7 @@ def test_systems_of_one_trend_do_not_bear_the_claims_out(values):
 def test_a_table_with_few_systems_has_no_eras():
     few = dataclasses.replace(
         PAPER,
-        **{
-            name: getattr(PAPER, name)[:25] for name in ("names", "dates", "log_compute", "domains")
-        },
+        **{name: getattr(PAPER, name)[:25] for name in ("names", "dates", "log_compute")},
     )
     result = eras.run(dataclasses.replace(compute_trends.DEFAULT, eras=SMALL), Run(few))
     assert result.values == {"systems": 25}

@@ -14,6 +14,7 @@ from scipy import stats as scipy_stats
 
 from experiments.compute_trends import fits, rows, rules, systems
 from experiments.compute_trends.rules import Rules
+from experiments.compute_trends.segments import MODELS
 
 PAPER = systems.read()
 LABELS = rules.labels_of(PAPER, Rules())
@@ -58,12 +59,10 @@ def test_lines_under_jit_and_vmap_are_numpys():
     with jax.enable_x64(True):
         arrays = jnp.asarray(PAPER.dates), jnp.asarray(PAPER.log_compute)
         together = jax.jit(jax.vmap(fits.line, (None, None, 0)))(*arrays, masks)
-        criterion = jax.jit(fits.bic, static_argnames="k")(together.rss, together.n, k=3)
     assert together.slope.dtype == np.float64
     for lane, mask in enumerate(masks):
         alone = fits.line(PAPER.dates, PAPER.log_compute, mask)
         np.testing.assert_allclose([part[lane] for part in together], alone, rtol=1e-9)
-        np.testing.assert_allclose(criterion[lane], fits.bic(alone.rss, alone.n, 3), rtol=1e-9)
 
 
 def test_too_few_rows_are_not_a_number():
@@ -73,13 +72,13 @@ def test_too_few_rows_are_not_a_number():
     assert not np.isfinite(fits.line(np.array([1.0, 2.0]), np.array([1.0, 2.0])).residual_sd)
 
 
-def test_doubling_times_and_orders_of_magnitude():
+def test_doubling_times():
     per_day = math.log10(2) / 600  # doubles in 600 days
-    assert fits.doubling_months(per_day) == pytest.approx(20)
-    assert fits.doubling_months(per_day, 30.44) == pytest.approx(600 / 30.44)
-    assert fits.doubling_months(-per_day) == pytest.approx(-20)
-    assert fits.orders_per_year(np.float64(0.01)) == pytest.approx(3.65)
-    assert np.isinf(fits.doubling_months(np.array([0.0])))[0]
+    assert Rules().months(per_day) == pytest.approx(20)
+    assert Rules(days_per_month=30.44).months(per_day) == pytest.approx(600 / 30.44)
+    assert Rules().months(-per_day) == pytest.approx(-20)
+    assert Rules().months_of_yearly(365.2425 * per_day) == pytest.approx(20)
+    assert np.isinf(Rules().months(np.array([0.0])))[0]
 
 
 def test_bic_is_that_of_the_gaussian_likelihood_less_its_constant():
@@ -93,4 +92,4 @@ def test_bic_is_that_of_the_gaussian_likelihood_less_its_constant():
     ).sum()
     full = -2 * likelihood + 3 * math.log(n)
     constant = n * (1 + math.log(2 * math.pi))
-    assert fits.bic(line.rss, n, 3) == pytest.approx(full - constant, rel=1e-9)
+    assert MODELS["one line"].bic(line.rss, n) == pytest.approx(full - constant, rel=1e-9)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.compute_trends import projection, systems
+from experiments.compute_trends import projection, segments, systems
 from experiments.compute_trends.projection import ProjectionConfig
 from experiments.compute_trends.rules import Rules, label
 from experiments.compute_trends.segments import Search
@@ -28,7 +28,7 @@ def cloud(n=60, seed=0):
 
 def test_a_lines_interval_is_the_textbooks():
     x, y = cloud()
-    (part,) = [projection.component("one line", x, y, HOW)]
+    part = segments.trend("one line", x, y, HOW)
     line = stats.linregress(x, y)
     at = np.array([2012.0, 2020.0])
     middle, error, spread = part.predict(at)
@@ -64,7 +64,7 @@ def test_intervals_hold_as_often_as_they_say():
     held = []
     for seed in range(300):
         x, y = cloud(31, seed)
-        part = projection.component("one line", x[:-1], y[:-1], HOW)
+        part = segments.trend("one line", x[:-1], y[:-1], HOW)
         held.append(0.025 < projection.below([part], x[-1:], y[-1:])[0] < 0.975)
     assert np.mean(held) == pytest.approx(0.95, abs=0.03)
 
@@ -89,8 +89,8 @@ def test_trends_that_cannot_be_told_from_so_few_are_left_out():
     assert "kink" in found["trends"]
     assert "regular and large-scale" not in found["trends"]
     assert projection.backtest(PAPER, RULES, "1958-01-01", CONFIG)["trends"] == {}
-    assert projection.component("kink", *cloud(19), HOW) is None
-    assert projection.component("kink", *cloud(20), HOW) is not None
+    assert segments.trend("kink", *cloud(19), HOW) is None
+    assert segments.trend("kink", *cloud(20), HOW) is not None
 
 
 @pytest.fixture(scope="module")

@@ -19,13 +19,7 @@ PAPER = systems.read()
 SMALL = SelectionConfig(simulations=300, data_sets=20)
 
 
-def scene_of(rules=None):
-    rules = rules or Rules()
-    labels = label(PAPER.dates, PAPER.log_compute, rules.thresholds())
-    return selection.scene(PAPER, labels, rules), labels
-
-
-SCENE, LABELS = scene_of()
+SCENE = selection.scene(PAPER, Rules())
 
 
 @pytest.mark.parametrize(
@@ -40,7 +34,7 @@ SCENE, LABELS = scene_of()
 )
 def test_the_rule_in_batches_is_the_rule(changed):
     rules = Rules(**changed)
-    scene, labels = scene_of(rules)
+    scene = selection.scene(PAPER, rules)
     generator = np.random.default_rng(0)
     first = len(PAPER.dates) - len(scene.y)
     values = np.tile(PAPER.log_compute, (6, 1))
@@ -212,9 +206,7 @@ def test_with_a_good_test_the_claim_would_be_decided(values):
 def test_a_table_without_large_systems_is_not_judged():
     few = dataclasses.replace(
         PAPER,
-        **{
-            name: getattr(PAPER, name)[:45] for name in ("names", "dates", "log_compute", "domains")
-        },
+        **{name: getattr(PAPER, name)[:45] for name in ("names", "dates", "log_compute")},
     )
     result = selection.run(dataclasses.replace(compute_trends.DEFAULT, selection=SMALL), Run(few))
     with pytest.raises(KeyError):

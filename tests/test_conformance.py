@@ -44,9 +44,8 @@ def smoke(request, tmp_path_factory):
 def test_it_has_the_three_presets_of_one_kind(experiment):
     assert {"smoke", "default", "full"} <= set(experiment.presets)
     assert len({type(config) for config in experiment.presets.values()}) == 1
-    for name, config in experiment.presets.items():
+    for config in experiment.presets.values():
         experiment.check(config, ())
-        assert experiment.seconds(name, experiment.studies_of(config)) > 0
 
 
 def test_a_config_survives_its_record(experiment):

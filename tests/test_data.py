@@ -47,7 +47,7 @@ def arrays(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
         originals.append(dataclasses.replace(original, shape=shape, sha256=digest))
     monkeypatch.setattr(mnist, "ORIGINALS", tuple(originals))
     monkeypatch.setattr(mnist, "IMAGES_A_RECORD", 50)  # 30 in the last one
-    monkeypatch.setattr(data, "MNIST_VALIDATION", 40)
+    monkeypatch.setitem(data.SIZES, "mnist", (28, (0, 40, 0)))
     return arrays
 
 

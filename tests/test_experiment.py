@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from jaxtrends import experiment, flags, plot_queue, record
+from jaxtrends import experiment, flags, plot_queue, record, running
 from jaxtrends.claims import Claim, Control, Evidence
 from jaxtrends.errors import Problem
 from tests import toy_experiment
@@ -238,7 +238,7 @@ def test_a_figure_that_cannot_be_drawn_costs_a_warning_and_no_record(tmp_path, m
     with monkeypatch.context() as broken:
         broken.setattr(plot_queue.sys, "executable", "/nowhere/python")
         broken.setattr(plot_queue.plotting, "draw", fail)
-        assert experiment.main(toy_experiment.EXPERIMENT, arguments) == 0
+        assert running.main(toy_experiment.EXPERIMENT, arguments) == 0
     out, err = capsys.readouterr()
     assert record.read(folder)["results"]["claims"]
     (warning,) = err.splitlines()
@@ -246,7 +246,7 @@ def test_a_figure_that_cannot_be_drawn_costs_a_warning_and_no_record(tmp_path, m
     assert "Figures:" not in out
     again = warning.partition("To draw again: ")[2]
     assert again == f"experiments.{toy_experiment.EXPERIMENT.name}.main({[*arguments, '--resume']})"
-    assert experiment.main(toy_experiment.EXPERIMENT, [*arguments, "--resume"]) == 0
+    assert running.main(toy_experiment.EXPERIMENT, [*arguments, "--resume"]) == 0
     assert len(list((folder / "figures").iterdir())) == 2
 
 
@@ -318,7 +318,7 @@ def counting(*claims, **changed):
 
 def run_of(found, folder, *flags):
     """The exit status of a run in this process, and its record."""
-    status = experiment.main(found, ["--output", str(folder), "--wandb", "disabled", *flags])
+    status = running.main(found, ["--output", str(folder), "--wandb", "disabled", *flags])
     return status, record.read(folder)
 
 
@@ -339,7 +339,7 @@ def test_what_a_claim_raises_costs_neither_the_record_nor_another_claim(kind, tm
     found = counting(claim("T1", FAILING[kind]), good)
     for flags_ in ([], ["--resume"]):
         status, done = run_of(found, tmp_path / "run", *flags_)
-        assert status == experiment.UNJUDGED == 3
+        assert status == running.UNJUDGED == 3
         bad, fine = record.entries(done)
         assert bad["verdict"]["verdict"] == "not testable here"
         assert "Error" in bad["claim"]["not_testable"]
@@ -352,7 +352,7 @@ def test_an_answer_that_fails_costs_no_record(tmp_path, capsys):
     good = claim("T1", lambda values: Evidence({"": numbers(values)}))
     found = counting(good, answer=lambda found: f"{found['T1'].low / 0:.2f}")
     status, done = run_of(found, tmp_path / "run")
-    assert (status, done["answer"]) == (experiment.UNJUDGED, "")
+    assert (status, done["answer"]) == (running.UNJUDGED, "")
     assert "The answer could not be judged (ZeroDivisionError" in capsys.readouterr().err
 
 

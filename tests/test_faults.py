@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pytest
 
-from jaxtrends import experiment, in_turn, losses, models, record, rundir, train, webpage
+from jaxtrends import in_turn, losses, models, record, rundir, running, train, webpage
 from jaxtrends.errors import Problem
 from jaxtrends.estimators import backprop
 from jaxtrends.study import Figure, Panel, Series, StudyResult
@@ -351,7 +351,7 @@ def diverging(rates):
 )
 def test_lanes_that_diverge_are_in_the_record_and_judged(tmp_path, capsys, rates, verdict):
     folder = tmp_path / "run"
-    assert experiment.main(diverging(rates), ["--preset", "smoke", "--output", str(folder)]) == 0
+    assert running.main(diverging(rates), ["--preset", "smoke", "--output", str(folder)]) == 0
     done = record.read(folder)
     losses_kept = done["results"]["studies"]["training"]["values"]["loss"]
     assert [isinstance(value, str) for value in losses_kept] == [not 0 < rate < 1 for rate in rates]

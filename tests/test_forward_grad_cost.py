@@ -12,59 +12,47 @@ import pytest
 from jax import lax
 
 from experiments.forward_grad import cost
-from experiments.forward_grad import cost_programs as programs
 from jaxtrends.claims import INVALID, NOT_REPRODUCED, REPRODUCED, judge
+from tests.plain_run import PlainRun
 
 CLAIMS = {claim.id: claim for claim in cost.CLAIMS}
-PILOT = programs.Network(depth=4, width=256)
-DEEPER = programs.Network(depth=8, width=256)
-
-
-class FakeRun:
-    def each(self, label, items):
-        return items
+PILOT = cost.Network(depth=4, width=256)
+DEEPER = cost.Network(depth=8, width=256)
 
 
 @pytest.fixture(scope="module")
 def compiled():
-    methods = (programs.FUNCTION, programs.JVP, programs.BACKPROP, programs.PROJECTED)
+    methods = (cost.FUNCTION, cost.JVP, cost.BACKPROP, cost.PROJECTED)
     model = PILOT.model
-    shapes = programs.abstract_arguments(model, 64)
-    return {m: programs.compile_repeated(programs.program(m, model), shapes) for m in methods}
+    shapes = cost.shapes_of(model, 64)
+    return {m: cost.compile_repeated(cost.program(m, model), shapes) for m in methods}
 
 
 @pytest.fixture(scope="module")
 def smoke():
-    return cost.run(SimpleNamespace(seed=3, cost=cost.SMOKE), FakeRun())
+    return cost.run(SimpleNamespace(seed=3, cost=cost.SMOKE), PlainRun("cost"))
 
 
 # --- operations --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("network", "batch"), [(PILOT, 64), (programs.Network(1, 32), 7), (programs.FIGURE_4, 64)]
+    ("network", "batch"), [(PILOT, 64), (cost.Network(1, 32), 7), (cost.FIGURE_4, 64)]
 )
 def test_operations_are_those_of_the_closed_form(network, batch):
-    sizes = [programs.FEATURES, *[network.width] * network.depth, programs.CLASSES]
+    sizes = [cost.FEATURES, *[network.width] * network.depth, cost.CLASSES]
     function = 2 * batch * sum(i * o for i, o in pairwise(sizes))
     derivative = 3 * function - 2 * batch * sizes[0] * sizes[1]  # the inputs have no tangent
-    counted = programs.count(network, batch)
-    assert counted[programs.FUNCTION] == function
-    assert counted[programs.JVP] == counted[programs.BACKPROP] == derivative
+    counted = cost.count(network, batch)
+    assert counted[cost.FUNCTION] == function
+    assert counted[cost.JVP] == counted[cost.BACKPROP] == derivative
     assert counted["parameters"] == sum((i + 1) * o for i, o in pairwise(sizes))
 
 
-def test_deep_networks_cost_one_to_three_to_three():
-    counted = programs.count(programs.Network(20, 1024), 64)
-    assert 2.95 < counted[programs.JVP] / counted[programs.FUNCTION] < 3
-    shallow = programs.count(programs.Network(1, 1024), 64)
-    assert 2 < shallow[programs.JVP] / shallow[programs.FUNCTION] < 2.02
-
-
 def test_operations_agree_with_the_compiler(compiled):
-    counted = programs.count(PILOT, 64)
-    for method in (programs.FUNCTION, programs.JVP, programs.BACKPROP):
-        told = programs.compiled_costs(compiled[method])["operations"]
+    counted = cost.count(PILOT, 64)
+    for method in (cost.FUNCTION, cost.JVP, cost.BACKPROP):
+        told = cost.compiled_costs(compiled[method])["operations"]
         assert told == pytest.approx(counted[method], rel=0.03)
 
 
@@ -86,13 +74,13 @@ def computed(loop, turns=3):
         ]
 
     arguments = jax.random.key(0), jnp.ones(2), jnp.ones(3)
-    outputs = programs.zeros(jax.eval_shape(call, *arguments))
+    outputs = cost.zeros(jax.eval_shape(call, *arguments))
     jax.block_until_ready(loop(call)(jnp.int32(turns), arguments, outputs))
     return dict(counts)
 
 
 def test_nothing_leaves_the_loop():
-    assert computed(programs.repeated) == {0: 3, 1: 3, 2: 3}
+    assert computed(cost.repeated) == {0: 3, 1: 3, 2: 3}
 
 
 def test_a_program_that_leaves_its_loop_is_seen():
@@ -109,15 +97,15 @@ def test_a_program_that_leaves_its_loop_is_seen():
 
 
 def test_the_loop_gives_what_one_call_gives(compiled):
-    arguments = programs.arguments(PILOT.model, 64, (1, 2))
+    arguments = cost.arguments(PILOT.model, 64, (1, 2))
     count = jnp.int32(3)
     value, gradient = jax.value_and_grad(
-        lambda params: programs.program(programs.FUNCTION, PILOT.model)(
+        lambda params: cost.program(cost.FUNCTION, PILOT.model)(
             arguments[0], params, *arguments[2:]
         )
     )(arguments[1])
-    outputs = programs.zeros((value, gradient))
-    found = compiled[programs.BACKPROP](count, arguments, outputs)
+    outputs = cost.zeros((value, gradient))
+    found = compiled[cost.BACKPROP](count, arguments, outputs)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
         found,
@@ -128,25 +116,25 @@ def test_the_loop_gives_what_one_call_gives(compiled):
         for g, v in zip(jax.tree.leaves(gradient), jax.tree.leaves(arguments[2]), strict=True)
     )
     # The control for memory computes the same number.
-    for method in (programs.JVP, programs.PROJECTED):
-        found = compiled[method](count, arguments, programs.zeros((value, value)))
+    for method in (cost.JVP, cost.PROJECTED):
+        found = compiled[method](count, arguments, cost.zeros((value, value)))
         np.testing.assert_allclose(found, (value, along), rtol=1e-3)
 
 
 def test_the_loop_has_a_new_key_in_every_turn():
-    run = programs.repeated(lambda key: jax.random.bits(key, (), jnp.uint32))
+    run = cost.repeated(lambda key: jax.random.bits(key, (), jnp.uint32))
     key = jax.random.key(0)
     last = [run(jnp.int32(count), (key,), jnp.uint32(0)) for count in (1, 2)]
     assert last == [jax.random.bits(jax.random.fold_in(key, turn)) for turn in (0, 1)]
 
 
-@pytest.mark.parametrize("method", programs.METHODS)
+@pytest.mark.parametrize("method", cost.METHODS)
 def test_every_program_lowers_for_accelerators(method):
-    model = programs.Network(1, 8).model
-    call = programs.program(method, model)
-    shapes = programs.abstract_arguments(model, 4)
+    model = cost.Network(1, 8).model
+    call = cost.program(method, model)
+    shapes = cost.shapes_of(model, 4)
     abstract = jax.ShapeDtypeStruct((), jnp.int32), shapes, jax.eval_shape(call, *shapes)
-    exported = jax.export.export(programs.repeated(call), platforms=("cuda", "tpu"))(*abstract)
+    exported = jax.export.export(cost.repeated(call), platforms=("cuda", "tpu"))(*abstract)
     assert set(exported.platforms) == {"cuda", "tpu"}
 
 
@@ -154,24 +142,45 @@ def test_every_program_lowers_for_accelerators(method):
 
 
 def test_a_jvp_keeps_no_activations_and_backprop_does(compiled):
-    rows = [cost.compiled_row(PILOT, 64, method, own) for method, own in compiled.items()]
-    rows += cost.memory(DEEPER, 64)
-    measurements = {"compiled": rows, "networks": [n._asdict() for n in (PILOT, DEEPER)]}
-    assert verdict("F6b", measurements) == REPRODUCED
+    model, shapes = DEEPER.model, cost.shapes_of(DEEPER.model, 64)
+    deeper = {
+        method: cost.compile_repeated(cost.program(method, model), shapes)
+        for method in (cost.JVP, cost.BACKPROP, cost.PROJECTED)
+    }
+    rungs = [(PILOT, compiled), (DEEPER, deeper)]
+    found = {"tasks": {n.at(64): cost.rung(n, 64, programs) for n, programs in rungs}}
+    assert verdict("F6b", found) == REPRODUCED
     # A layer's activations are 64 x 256 float32; backprop keeps two arrays of them at most.
     activations = 64 * 256 * 4
-    growth = cost.bytes_per_layer(rows, programs.BACKPROP, 256, 64)
+    growth = cost.bytes_per_layer(cost.largest(found), cost.BACKPROP)
     assert activations <= growth <= 2.1 * activations
 
 
+def rungs_of(sizes, width=8, batch=4):
+    """A ladder of which the memory of a jvp is known: depth -> bytes, or None."""
+    return {
+        f"{depth} x {width}, batch {batch}": {
+            "task": f"width {width}, batch {batch}",
+            "size": depth,
+            "arms": {
+                cost.JVP: {"metrics": {}, "facts": {} if size is None else {"temporary": size}}
+            },
+        }
+        for depth, size in sizes.items()
+    }
+
+
 def test_shallow_networks_do_not_enter_the_growth():
-    rows = [
-        {"depth": depth, "width": 8, "batch": 4, "program": programs.JVP, "temporary": size}
-        for depth, size in [(1, 0), (4, 100), (8, 140), (16, 220)]
-    ]
-    assert cost.bytes_per_layer(rows, programs.JVP, 8, 4) == pytest.approx(10)
+    found = {"tasks": rungs_of({1: 0, 4: 100, 8: 140, 16: 220})}
+    assert cost.bytes_per_layer(cost.largest(found), cost.JVP) == pytest.approx(10)
     with pytest.raises(KeyError):
-        cost.bytes_per_layer(rows[:2], programs.JVP, 8, 4)
+        cost.bytes_per_layer(cost.largest({"tasks": rungs_of({1: 0, 4: 100})}), cost.JVP)
+
+
+def test_controls_are_of_the_greatest_width_and_batch_as_numbers_go():
+    every = {**rungs_of({4: 1, 8: 2}, width=1024, batch=64), **rungs_of({4: 1, 8: 2}, width=256)}
+    every |= rungs_of({4: 1, 8: 2}, width=1024, batch=1024)
+    assert cost.largest({"tasks": every}).name == "width 1024, batch 1024"
 
 
 def test_a_backend_that_does_not_tell_leaves_the_claim_unjudged():
@@ -182,49 +191,43 @@ def test_a_backend_that_does_not_tell_leaves_the_claim_unjudged():
         def cost_analysis(self):
             return None
 
-    assert programs.compiled_costs(Silent()) == {}
-    networks = [{"depth": depth, "width": 8} for depth in (4, 8)]
-    rows = [network | {"batch": 4, "program": programs.JVP} for network in networks]
+    assert cost.compiled_costs(Silent()) == {}
     with pytest.raises(KeyError):
-        CLAIMS["F6b"].evidence({"compiled": rows, "networks": networks})
+        CLAIMS["F6b"].evidence({"tasks": rungs_of({4: None, 8: None})})
 
 
 # --- time --------------------------------------------------------------------------------------
 
 
-def test_a_slope_needs_two_sizes():
-    # Means 7/3 and 2; cross products 4/3 - 1/3 + 0 = 1; squares 16/9 + 1/9 + 25/9 = 14/3.
-    assert cost.slope([1, 2, 4], [1, 3, 2]) == pytest.approx(3 / 14)
-    with pytest.raises(KeyError):
-        cost.slope([2, 2], [1, 3])
-
-
-def made_up(gaussian, again=lambda depth: 1.0, load=0.5):
+def made_up(gaussian, again=lambda depth: 1.0):
     """Measurements with a forward gradient of a given share of backprop's time at each depth."""
-    networks = [programs.Network(depth, 256) for depth in (1, 4, 16)] + [programs.FIGURE_4]
     noise = np.random.default_rng(0)
 
-    def times(share):
-        return list(share * np.exp(0.01 * noise.standard_normal(19)))
+    def taking(share):
+        seconds = share * np.exp(0.01 * noise.standard_normal(19))
+        return {"metrics": {"seconds": list(seconds)}, "facts": {}}
 
-    seconds = {
-        network.name: {
-            programs.FUNCTION: times(0.3),
-            programs.JVP: times(0.9),
-            programs.GAUSSIAN: times(gaussian(network.depth)),
-            programs.RADEMACHER: times(gaussian(network.depth)),
-            programs.BACKPROP: times(1.0),
-            programs.BACKPROP_AGAIN: times(again(network.depth)),
+    tasks = {
+        network.at(64): {
+            "task": f"width {network.width}, batch 64",
+            "size": network.depth,
+            "arms": {
+                cost.FUNCTION: taking(0.3),
+                cost.JVP: taking(0.9),
+                cost.GAUSSIAN: taking(gaussian(network.depth)),
+                cost.RADEMACHER: taking(gaussian(network.depth)),
+                cost.BACKPROP: taking(1.0),
+                cost.BACKPROP_AGAIN: taking(again(network.depth)),
+            },
         }
-        for network in networks
+        for network in [*(cost.Network(depth, 256) for depth in (1, 4, 16)), cost.FIGURE_4]
     }
     return {
-        "device": {"platform": "cpu", "kind": "cpu", "processor": "a processor", "cores": 2},
-        "load_average": {"before": load, "after": load},
+        "device": {"cores": 2},
+        "load_average": {"before": 0.5, "after": 0.5},
         "batch": 64,
-        "networks": [{"name": network.name} | network._asdict() for network in networks],
-        "compiled": [],
-        "seconds": seconds,
+        "rounds": 19,
+        "tasks": tasks,
     }
 
 
@@ -236,6 +239,7 @@ def test_the_papers_own_times_would_be_reproduced():
     paper = made_up(lambda depth: 0.56 * depth**0.09)
     assert verdict("F5a", paper) == REPRODUCED
     assert verdict("F6a", paper) == REPRODUCED
+    assert [*CLAIMS["F6a"].evidence(paper).parts] == ["width 256"]
 
 
 def test_equal_times_are_not_a_saving_that_shrinks():
@@ -250,54 +254,41 @@ def test_a_clock_that_favours_a_place_in_the_order_decides_nothing():
     assert verdict("F6a", rising) == INVALID
 
 
-def test_a_busy_machine_is_said_to_be_busy():
-    assert "Warning" not in cost.conditions(made_up(lambda depth: 1.0, load=2.3))
-    assert "not idle" in cost.conditions(made_up(lambda depth: 1.0, load=2.6))
-
-
 # --- the study ---------------------------------------------------------------------------------
 
 
 def test_cheap_forward_mode_is_told_from_backprop_by_its_operations():
-    row = programs.count(PILOT, 64)
+    row = cost.count(PILOT, 64)
     assert verdict("F5b", {"operations": [row]}) == REPRODUCED
-    assert (
-        verdict("F5b", {"operations": [row | {programs.JVP: row[programs.FUNCTION]}]})
-        == NOT_REPRODUCED
-    )
+    cheap = row | {cost.JVP: row[cost.FUNCTION]}
+    assert verdict("F5b", {"operations": [cheap]}) == NOT_REPRODUCED
 
 
 def test_smoke_times_every_program_and_leaves_out_what_it_lacks(smoke):
-    (seconds,) = smoke.measurements["seconds"].values()
+    (task,) = smoke.measurements["tasks"].values()
+    seconds = {method: arm["metrics"]["seconds"] for method, arm in task["arms"].items()}
     assert all(len(times) == cost.SMOKE.rounds and min(times) > 0 for times in seconds.values())
-    assert set(seconds) == {*programs.timed(programs.Network(1, 32)), programs.BACKPROP_AGAIN}
-    assert smoke.values == {"operations": [programs.count(programs.Network(1, 32), 64)]}
+    assert set(seconds) == {*cost.timed(cost.Network(1, 32)), cost.BACKPROP_AGAIN}
+    assert smoke.values == {"operations": [cost.count(cost.Network(1, 32), 64)]}
     for claim in ("F5a", "F6a", "F6b"):
         with pytest.raises(KeyError):
             CLAIMS[claim].evidence(smoke.measurements)
-    for table in smoke.measured_tables:
-        assert table.rows
-        assert all(len(row) == len(table.columns) for row in table.rows)
 
 
-def test_tables_and_figure_show_what_was_measured():
-    measurements = made_up(lambda depth: 0.5)
-    sizes = {programs.JVP: lambda depth: 100, programs.BACKPROP: lambda depth: 50 * depth}
-    measurements["compiled"] = [
-        {"depth": depth, "width": 256, "batch": 64, "program": method, "temporary": size(depth)}
-        for depth in (1, 4, 16)
-        for method, size in sizes.items()
-    ]
+def test_table_and_figures_show_what_was_measured():
+    found = made_up(lambda depth: 0.5)
+    for task in found["tasks"].values():
+        task["arms"][cost.JVP]["facts"]["temporary"] = 100
+        task["arms"][cost.BACKPROP]["facts"]["temporary"] = 50 * task["size"]
     values = {
-        "operations": [programs.count(programs.Network(depth, 256), 64) for depth in (1, 4, 16)]
+        "operations": [
+            cost.count(cost.Network(depth, width), 64)
+            for depth, width in ((1, 256), (4, 256), (16, 256), (2, 1024))
+        ]
     }
-    shares = {row[3]: row[-1] for row in cost.memory_table(values, measurements).rows}
-    assert shares == {programs.JVP: pytest.approx(0), programs.BACKPROP: pytest.approx(1)}
-    figure = cost.cost_figure(values, measurements)
-    over_function, over_backprop, memory = figure.panels
-    assert over_backprop.series[0].y == pytest.approx([0.5] * 3, rel=0.02)
-    assert list(over_backprop.series[0].x) == [1, 4, 16]
-    theory = over_function.series[-1]
-    assert theory.style == "theory"
-    assert list(theory.y) == sorted(theory.y)
-    assert [series.label for series in memory.series] == ["jvp alone", "backprop"]
+    assert len(cost.table(values, found).rows) == 4 * 6
+    times, memory = cost.figures(found)
+    ratio = {series.label: series for series in times.panels[1].series}[cost.GAUSSIAN]
+    assert ratio.y == pytest.approx([0.5] * 3, rel=0.02)
+    assert list(ratio.x) == [1, 4, 16]
+    assert [series.label for series in memory.panels[0].series] == [cost.JVP, cost.BACKPROP]

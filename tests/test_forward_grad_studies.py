@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import math
 from types import SimpleNamespace
 
@@ -21,16 +20,11 @@ from experiments.forward_grad import test_functions as functions
 from jaxtrends import settings
 from jaxtrends.claims import INVALID, NOT_REPRODUCED, REPRODUCED, judge
 from jaxtrends.errors import Problem
-from jaxtrends.study import StudyResult
+from tests.plain_run import PlainRun
 
 STUDIES = (estimators, functions, scaling)
 CLAIMS = {claim.id: claim for study in STUDIES for claim in study.CLAIMS}
 KEY = jax.random.key(20220217)
-
-
-class FakeRun:
-    def each(self, label, items):
-        return items
 
 
 def verdict(identity, values):
@@ -38,36 +32,21 @@ def verdict(identity, values):
     return judge(claim, claim.evidence(values))
 
 
-def assert_sound(result):
-    """What every study must give back."""
-    assert isinstance(result, StudyResult)
-    json.dumps([result.values, result.measurements])
-    for table in (*result.tables, *result.measured_tables):
-        assert table.rows
-        assert all(len(row) == len(table.columns) for row in table.rows)
-    for figure in result.figures:
-        for panel in figure.panels:
-            assert panel.series
-            for series in panel.series:
-                bands = [band for band in (series.low, series.high) if band is not None]
-                assert {len(line) for line in (series.x, series.y, *bands)} == {len(series.x)}
-
-
 @pytest.fixture(scope="module")
 def estimators_result():
     part = dataclasses.replace(estimators.SMOKE, draws=2**18)
-    return estimators.run(SimpleNamespace(seed=3, estimators=part), FakeRun())
+    return estimators.run(SimpleNamespace(seed=3, estimators=part), PlainRun("estimators"))
 
 
 @pytest.fixture(scope="module")
 def functions_result():
-    part = functions.TestFunctions(functions=("beale",), seeds=100, repetitions=3)
-    return functions.run(SimpleNamespace(seed=3, test_functions=part), FakeRun())
+    part = functions.TestFunctions(functions=("beale",), seeds=100, repetitions=1)
+    return functions.run(SimpleNamespace(seed=3, test_functions=part), PlainRun("test_functions"))
 
 
 @pytest.fixture(scope="module")
 def scaling_result():
-    return scaling.run(SimpleNamespace(seed=3, scaling=scaling.SMOKE), FakeRun())
+    return scaling.run(SimpleNamespace(seed=3, scaling=scaling.SMOKE), PlainRun("scaling"))
 
 
 # --- estimators --------------------------------------------------------------------------------
@@ -114,8 +93,7 @@ def test_cells_leave_out_what_is_impossible_or_has_no_error():
     assert (1, 1) not in {(c.dimension, c.tangents) for c in estimators.grid(config, "rademacher")}
 
 
-def test_the_study_of_estimators_is_sound_and_confirms_the_closed_forms(estimators_result):
-    assert_sound(estimators_result)
+def test_the_study_of_estimators_confirms_the_closed_forms(estimators_result):
     for identity in ("F1a", "F1b", "F1c", "F2a", "F2b", "F2c"):
         assert verdict(identity, estimators_result.values).verdict == REPRODUCED, identity
 
@@ -179,8 +157,7 @@ def test_a_lane_diverges_if_it_is_not_finite_or_ends_above_its_start():
     assert functions.diverged(finals, first=2.0).tolist() == [0, 0, 1, 1, 1]
 
 
-def test_the_study_of_test_functions_is_sound_and_reproduces_figure_2(functions_result):
-    assert_sound(functions_result)
+def test_the_study_of_test_functions_reproduces_figure_2(functions_result):
     assert functions_result.curves["beale/gaussian"].shape == (100, functions.POINTS)
     for identity in ("F3a", "F3b", "F3c"):
         assert verdict(identity, functions_result.values).verdict == REPRODUCED, identity
@@ -207,14 +184,6 @@ def test_the_contraction_is_that_of_an_enumeration():
     assert factor == pytest.approx(np.mean(after) / (x @ x), rel=1e-12)
     assert (step, factor) == pytest.approx((1 / d, 1 - 1 / d))
     assert scaling.contraction("gaussian", 10, 4) == pytest.approx((4 / 15, 11 / 15))
-
-
-def test_backprop_needs_one_step_on_the_isotropic_quadratic():
-    from jaxtrends.estimators import backprop
-
-    x = jnp.arange(1.0, 6.0)
-    _, gradient = backprop(lambda x: jnp.sum(x**2) / 2, x, KEY)
-    np.testing.assert_array_equal(x - gradient, 0)
 
 
 def test_a_random_basis_is_orthonormal_and_turned():
@@ -247,7 +216,7 @@ def test_regressions_have_the_risks_of_the_exact_recursion():
 def test_the_share_of_the_logarithm_tells_d_from_d_log_d():
     d = np.array([8, 16, 32, 64])
     factors = np.stack([d, d * np.log(d), 7 * d * np.log(d)])
-    np.testing.assert_allclose(scaling.log_share(factors, d), [0, 1, 1], atol=1e-12)
+    np.testing.assert_allclose(scaling.log_share(factors.T, d), [0, 1, 1], atol=1e-12)
 
 
 def growing(power, log_power):
@@ -264,10 +233,8 @@ def growing(power, log_power):
     for d, cell in isotropic.items():
         cell["steps"] = (7 * d * np.exp(0.01 * rng_steps.normal(size=scaling.GROUPS))).tolist()
     low_rank = {d: {"dimension": d, "tangents": 1, "steps": samples(d)} for d in sizes}
-    reading = {
-        d: {"4 d² log d": {"samples": 1, "forward": samples(d), "backprop": [1.0] * 20}}
-        for d in sizes
-    }
+    met = {"samples": 1, "backprop": [1.0] * scaling.GROUPS, "exact": [1.0, 1.0]}
+    reading = {d: {"4 d² log d": {**met, "forward": samples(d)}} for d in sizes}
     return {
         "quadratics": {"isotropic": isotropic, "low rank": low_rank},
         "regression": {str(d): {"1": reading[d], "d": reading[d]} for d in sizes},
@@ -287,8 +254,7 @@ def test_growth_is_judged_by_its_shape(identity, power, log_power, expected):
     assert verdict(identity, growing(power, log_power)).verdict == expected
 
 
-def test_the_study_of_scaling_is_sound_and_confirms_the_exact_rate(scaling_result):
-    assert_sound(scaling_result)
+def test_the_study_of_scaling_confirms_the_exact_rate(scaling_result):
     assert verdict("F8a", scaling_result.values).verdict == REPRODUCED
     verdict("F10b", scaling_result.values)
     for identity in ("F8b", "F10a"):  # one dimension has no growth: not run
@@ -309,11 +275,7 @@ def test_tangents_that_are_too_long_fail_the_exact_rate(scaling_result):
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        (estimators.Estimators(laws=("gausian",)), "'gaussian'"),
-        (estimators.Estimators(laws=()), "at least one"),
         (estimators.Estimators(tangents=(500,)), "below one of the"),
-        (functions.TestFunctions(functions=("beal",)), "'beale'"),
-        (functions.TestFunctions(functions=()), "must name some"),
         (scaling.Scaling(rank=100), "smallest dimension"),
         (scaling.Scaling(regression_dimensions=(1, 2)), "at least 2"),
     ],

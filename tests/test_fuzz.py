@@ -13,7 +13,7 @@ import typing
 import pytest
 
 from experiments.compute_trends import systems
-from jaxtrends import command, experiment, flags, in_turn, plan, record
+from jaxtrends import command, experiment, flags, in_turn, plan, record, running
 from jaxtrends.distributed import Processes
 from jaxtrends.errors import Problem
 from jaxtrends.terminal import Quiet
@@ -79,21 +79,13 @@ def configs(found, count):
 
 
 def refusal(found, config):
-    """The sentence that refuses a config; "" where it can be run, and then it can be planned."""
+    """The sentence that refuses a config; "" where it can be run."""
     try:
-        chosen = found.studies_of(config)
+        found.studies_of(config)
         found.check(config, ())
         found.datasets(config)
     except Problem as problem:
         return str(problem)
-    planned = found.plan(config, ())
-    calls = {study: planned.get(study, ()) for study in chosen}
-    table = plan.explain(calls, dict.fromkeys(chosen, 1.0), plan.CORE, 2)
-    assert table.row_count == sum(1 + len(each) for each in calls.values())
-    for call in (call for each in calls.values() for call in each):
-        assert call.lanes > 0 < call.steps
-        assert 0 < call.operations < math.inf
-        assert 0 < call.bytes < math.inf
     for said in (found.scale, found.rigging, found.departures):
         sentences = said(config, DATA) if callable(said) else said
         for sentence in [sentences] if isinstance(sentences, str) else sentences:
@@ -110,6 +102,19 @@ def test_random_configs_are_accepted_or_refused_in_one_sentence(name):
     for sentence in refused:
         assert "\n" not in sentence
         assert len(sentence) < 1500
+
+
+def planned(found, config):
+    """The arithmetic of a config, which can be planned since it is not refused."""
+    calls = plan.of(found, config)
+    table = plan.explain(calls, dict.fromkeys(calls, 1.0), plan.CORE, 2)
+    assert table.row_count == sum(1 + len(each) for each in calls.values())
+    every = [call for each in calls.values() for call in each]
+    for call in every:
+        assert call.lanes > 0 < call.steps
+        assert 0 < call.operations < math.inf
+        assert 0 < call.bytes < math.inf
+    return plan.operations(every)
 
 
 def nearby(chance, old):
@@ -132,11 +137,10 @@ def runnable(found):
         places = [way for way, _ in fields(config) if way != ("studies",)]
         for way in chance.sample(places, 3):
             config = changed(config, way, lambda old: nearby(chance, old))
-        arithmetic = [
-            plan.operations(found.plan(each, ()).get(studies[0], ())) for each in (smoke, config)
-        ]
-        if config != smoke and not refusal(found, config) and arithmetic[1] <= 3 * arithmetic[0]:
-            return config
+        if config != smoke and not refusal(found, config):
+            before, after = (planned(found, each) for each in (smoke, config))
+            if after <= 3 * before:
+                return config
 
 
 @pytest.mark.parametrize("name", IN_TURN)
@@ -145,7 +149,7 @@ def test_a_valid_config_runs_to_its_record(name, tmp_path):
     config = runnable(found)
     options = flags.Options(preset="smoke", output=str(tmp_path / "run"))
     started = command.Command((), (), "main")
-    made = experiment.run(found, config, options, started, Quiet(""), {}, Processes())
+    made = running.run(found, config, options, started, Quiet(""), {}, Processes())
     assert not made.unjudged
     kept = record.read(made.folder)["results"]["config"]
     assert kept == record.plain(made.record["results"]["config"]) == record.plain(config)
@@ -173,7 +177,7 @@ MALFORMED = (
 def test_malformed_arguments_end_with_status_2(name, capsys):
     for arguments in MALFORMED:
         try:
-            status = experiment.main(EXPERIMENTS[name], arguments)
+            status = running.main(EXPERIMENTS[name], arguments)
         except SystemExit as stop:
             status = stop.code
         assert status == 2, arguments

@@ -9,7 +9,7 @@ import types
 import numpy as np
 import pytest
 
-from jaxtrends import experiment, golden, record
+from jaxtrends import golden, record, running
 from jaxtrends.errors import Problem
 from scripts import golden as command
 from tests import toy_experiment
@@ -345,7 +345,7 @@ def test_a_run_names_the_editions_it_was_made_under(results, tmp_path):
     made = {"experiment": "toy", "history": [], "studies": {"counting": {"edition": 4, **parts}}}
     record.write_json(results / "toy" / "golden.json", made)
     flags = ["--preset", "smoke", "--output", str(tmp_path / "run")]
-    assert experiment.main(toy_experiment.EXPERIMENT, flags) == 0
+    assert running.main(toy_experiment.EXPERIMENT, flags) == 0
     code = record.read(tmp_path / "run")["provenance"]["code"]
     assert code["counting"]["golden"] == 4
     assert "golden" not in code["training"]

@@ -97,8 +97,8 @@ def run_own(source, tmp_path, *flags):
 def test_an_estimator_of_ones_own_runs_beside_the_others(tmp_path):
     _, done = run_own(OWN["forward_grad"], tmp_path, "--methods", "backprop", "sign")
     values = done["results"]["studies"]["training"]["values"]
-    tuned = [arm for arm in values["tasks"]["mlp"]["arms"] if arm.endswith(", tuned")]
-    assert tuned == ["backprop, tuned", "sign, tuned"]
+    tuned = [arm for arm in values["tasks"]["mlp"]["arms"] if arm.startswith("tuned/")]
+    assert tuned == ["tuned/backprop", "tuned/sign"]
 
 
 def test_an_arm_of_ones_own_is_tuned_and_judged_beside_the_others(tmp_path):

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxtrends import experiment, losses, models, record, rundir, train
+from jaxtrends import losses, models, record, rundir, running, train
 from jaxtrends.errors import Problem
 from jaxtrends.estimators import backprop
 from jaxtrends.study import StudyResult
@@ -57,7 +57,7 @@ def labelled(labels):
 )
 def test_labels_that_look_alike_to_a_file_system_share_no_finished_block(tmp_path, labels):
     flags = ["--preset", "smoke", "--output", str(tmp_path / "run")]
-    assert experiment.main(labelled(labels), flags) == 0
+    assert running.main(labelled(labels), flags) == 0
     values = record.read(tmp_path / "run")["results"]["studies"]["training"]["values"]
     first, *others = (np.array(values[label]) for label in labels)
     for other in others:

@@ -113,7 +113,15 @@ def test_english_is_text_in_windows_that_do_not_overlap():
 
 def test_a_missing_or_another_text_is_an_error_that_says_what_to_do(tmp_path):
     with pytest.raises(Problem, match="install gensim"):
-        sequences.english(128, tmp_path / "missing.bz2")
+        sequences.english(128, path=tmp_path / "missing.bz2")
     (tmp_path / "other.bz2").write_bytes(b"other")
     with pytest.raises(Problem, match="not the file it should be"):
-        sequences.english(128, tmp_path / "other.bz2")
+        sequences.english(128, path=tmp_path / "other.bz2")
+
+
+def test_a_text_of_fewer_windows_than_are_held_out_is_refused():
+    pytest.importorskip("gensim", reason="the English text comes with the package gensim")
+    with pytest.raises(Problem, match="too short: a split of it has 0 windows"):
+        sequences.english(10_000_000)
+    with pytest.raises(Problem, match="1000000 are to be held out"):
+        sequences.english(128, 1_000_000)

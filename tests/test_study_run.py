@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from jaxtrends import devices, experiment, record
+from jaxtrends import devices, record, running
 from jaxtrends.command import Command
 from jaxtrends.distributed import Processes
 from jaxtrends.rundir import StudyDirectory
-from jaxtrends.study_run import StudyRun
+from jaxtrends.study_run import StudyRun, Wiring
 from jaxtrends.terminal import Quiet
 from tests import test_sweep, toy_experiment
 from tests.test_sweep import assert_same_bits
@@ -24,8 +24,8 @@ def study(folder, block="auto", **more):
         (folder / part).mkdir(exist_ok=True)
     place = StudyDirectory(folder)
     used = jax.local_devices()[:1]
-    wired = (used, None, block, None, Quiet(""), lambda name: None, {}, Processes())
-    return StudyRun("training", place, GO_ON, *wired, **more), place
+    wiring = Wiring(used, None, block, None, Quiet(""), lambda name: None, {}, Processes())
+    return StudyRun("training", place, GO_ON, wiring, **more), place
 
 
 def trained(run, lanes=5):
@@ -95,7 +95,7 @@ def test_blocks_of_another_size_are_no_part_of_a_call(tmp_path):
 
 def run_toy(folder, *arguments):
     where = ["--output", str(folder), "--wandb", "disabled", "--devices", "1", "--steps", "20"]
-    status = experiment.main(toy_experiment.EXPERIMENT, [*where, *arguments])
+    status = running.main(toy_experiment.EXPERIMENT, [*where, *arguments])
     return status, folder / "record.json"
 
 
@@ -110,14 +110,14 @@ def test_the_record_says_what_blocks_were_used_and_a_rerun_uses_them(tmp_path, m
     done = record.read(path)
     assert "--block" in done["provenance"]["command"]
     toy = toy_experiment.EXPERIMENT
-    monkeypatch.setattr(experiment, "discover", lambda: {"toy": toy})
+    monkeypatch.setattr(running, "discover", lambda: {"toy": toy})
     how = {"beside": tmp_path, "command": Command((), (), "main")}
-    again = experiment.rerun(done, tmp_path / "again", **how)
+    again = running.rerun(done, tmp_path / "again", **how)
     assert again["results"] == done["results"]
     assert sizes(tmp_path / "again") == sizes(path)
     for code in done["provenance"]["code"].values():
         del code["blocks"]  # as in a record of before
-    experiment.rerun(done, tmp_path / "of before", **how)
+    running.rerun(done, tmp_path / "of before", **how)
     assert sizes(tmp_path / "of before")["training"] == {"digits": 1}
 
 

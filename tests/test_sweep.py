@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gc
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -210,3 +214,16 @@ def test_data_is_an_argument_and_no_constant():
     assert numbers_kept(programs.advance, mine, state, DATA) < images.size
     # The control.
     assert numbers_kept(jax.jit(lambda x: x @ images.reshape(64, 16).T), jnp.ones(16)) == 1024
+
+
+def test_programs_of_trainers_long_done_are_let_go():
+    def another():
+        return dataclasses.replace(TRAINER, test=lambda lane, state, data: {})
+
+    kept = weakref.ref(sweep.program(another(), 3).advance)
+    sweep.run(another(), lanes(1), DATA, steps=3, log_every=3, block=1)
+    assert kept() is not None
+    for _ in range(sweep.PROGRAMS):
+        sweep.program(another(), 3)
+    gc.collect()
+    assert kept() is None

@@ -75,3 +75,9 @@ def test_processes_are_fresh_and_take_what_json_holds(monkeypatch):
     assert len({one["pid"] for one in found} | {os.getpid()}) == 3
     with pytest.raises(RuntimeError, match=r"tests\.test_timing:refuse failed: ValueError: not 3"):
         timing.over_processes("tests.test_timing:refuse", 3, range(1))
+
+
+def test_a_busy_machine_is_said_to_be_busy():
+    assert timing.told_of_load(None, 1.0, 2) == ""
+    assert "Warning" not in timing.told_of_load(0.5, 2.3, 2)
+    assert "not idle" in timing.told_of_load(0.5, 2.6, 2)

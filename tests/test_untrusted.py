@@ -255,7 +255,7 @@ def test_folders_and_wandb_lanes_are_shown_escaped(run, tmp_path, capsys):
 
 
 def test_an_argument_with_control_characters_is_refused(capsys):
-    from jaxtrends.experiment import main
+    from jaxtrends.running import main
 
     assert main(toy_experiment.EXPERIMENT, ["--dataset", ESCAPE]) == 2
     assert r"'\\x1b" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxtrends import claims, experiment, golden, record
+from jaxtrends import claims, experiment, golden, record, running
 from jaxtrends.errors import Problem
 from jaxtrends.flags import PLACES
 from jaxtrends.record import ROOT
@@ -96,7 +96,7 @@ def run(tmp_path, monkeypatch, capsys):
             seen.append((done["experiment"], output))
             return again
 
-        monkeypatch.setattr(experiment, "rerun", rerun)
+        monkeypatch.setattr(running, "rerun", rerun)
         status = verify.main([str(tmp_path / "old"), *flags])
         return status, capsys.readouterr().out, seen
 
@@ -204,7 +204,7 @@ def test_a_users_mistake_is_one_sentence(tmp_path, capsys, monkeypatch):
         raise Problem("The output folder is full: choose another with --output.")
 
     write_example(tmp_path / "old")
-    monkeypatch.setattr(experiment, "rerun", refuse)
+    monkeypatch.setattr(running, "rerun", refuse)
     assert verify.main([str(tmp_path / "old")]) == 2
     assert capsys.readouterr().err == (
         "error: The output folder is full: choose another with --output.\n"
@@ -222,9 +222,9 @@ def asked(monkeypatch):
     def run(found, config, options, started, *_, **__):
         data = {name: found.load(config, name, None) for name in found.datasets(config)}
         seen.append((config, options, started, data))
-        return experiment.Finished(example(), None, {})
+        return running.Finished(example(), None, {})
 
-    monkeypatch.setattr(experiment, "run", run)
+    monkeypatch.setattr(running, "run", run)
     return seen
 
 
@@ -307,7 +307,7 @@ def test_a_stopped_verification_goes_on_with_resume(tmp_path, monkeypatch, capsy
         seen.append(options.resume)
         raise Interrupted(signal.SIGTERM)
 
-    monkeypatch.setattr(experiment, "run", run)
+    monkeypatch.setattr(running, "run", run)
     with pytest.raises(SystemExit) as stop:
         verify.main([str(tmp_path / "old"), "--output", str(tmp_path / "new"), "--resume"])
     assert stop.value.code == 128 + signal.SIGTERM

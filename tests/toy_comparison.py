@@ -14,7 +14,8 @@ from jaxtrends.claims import Paper
 from jaxtrends.comparison import Arm, Comparison
 from jaxtrends.declare import BELOW_ZERO
 from jaxtrends.estimators import backprop
-from jaxtrends.experiment import Experiment, main
+from jaxtrends.experiment import Experiment
+from jaxtrends.running import main
 from jaxtrends.settings import Names, Schedule, Settings, Sizes
 
 TASKS = ("plain", "noisy")

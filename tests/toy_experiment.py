@@ -11,7 +11,8 @@ from jaxtrends import distributed, losses, models, study_run, train
 from jaxtrends.claims import Claim, Evidence, Paper
 from jaxtrends.errors import choose, require_positive
 from jaxtrends.estimators import backprop
-from jaxtrends.experiment import Experiment, Study, main
+from jaxtrends.experiment import Experiment, Study
+from jaxtrends.running import main
 from jaxtrends.study import Figure, Panel, Series, StudyResult, Table
 
 
@@ -98,13 +99,11 @@ EXPERIMENT = Experiment(
             "logistic regression",
             training,
             (_claim("T1", "training", "accuracy", (0.5, 1.0)),),
-            {"smoke": 1, "default": 1},
         ),
         "counting": Study(
             "counts",
             counting,
             (_claim("T2", "counting", "numbers", (10.0, 20.0)),),
-            {"smoke": 1, "default": 1},
         ),
     },
     scale="A toy.",

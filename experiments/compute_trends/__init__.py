@@ -30,9 +30,8 @@ from experiments.compute_trends.rules import Rules, labels_of
 from experiments.compute_trends.selection import SelectionConfig
 from experiments.compute_trends.sensitivity import SensitivityConfig
 from experiments.compute_trends.systems import DATASET, Systems, iso
-from jaxtrends import experiment, paths
+from jaxtrends import paths, running
 from jaxtrends.claims import Paper
-from jaxtrends.errors import Problem
 from jaxtrends.experiment import Experiment, Study
 
 # --- settings ------------------------------------------------------------------------------------
@@ -45,8 +44,8 @@ class Config:
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
     """All randomness derives from it."""
     table: str = ""
-    """A CSV file of systems of your own, with the columns system, publication_date,
-    training_compute_flop and perhaps domain; by default the paper's 123 systems."""
+    """A CSV file of systems of your own, with the columns system, publication_date and
+    training_compute_flop; by default the paper's 123 systems."""
     studies: tuple[str, ...] = ()
     """Studies to run; all of them if none is named."""
     rules: Rules = field(default_factory=Rules)
@@ -107,23 +106,19 @@ def load(config: Config, name: str, folder: Path | None) -> Systems:
         Problem: the table cannot be used, or not with these rules.
     """
     path = paths.expanded(config.table) if config.table else systems.PAPER
-    found = systems.read(path)
-    within = labels_of(found, config.rules).inside
-    between = f"--rules.start {config.rules.start} and --rules.end {config.rules.end}"
+    found, rules = systems.read(path), config.rules
+    within = labels_of(found, rules).inside
     if within.all():
         return found
-    if within.sum() < systems.LEAST_SYSTEMS:
-        raise Problem(
-            f"{path.name}: of its {len(within)} systems, from {iso(found.dates[0])} to "
-            f"{iso(found.dates[-1])}, {within.sum()} lie between {between}, and a trend needs "
-            f"{systems.LEAST_SYSTEMS}: move those dates, --rules.end "
-            f"{iso(found.dates[-1] + 1)} say."
-        )
+    between = f"between --rules.start {rules.start} and --rules.end {rules.end}"
     systems.check_enough(
-        f"{path.name}, between {between}", found.dates[within], found.log_compute[within]
+        f"{path.name}, {between} (move these dates: the table is of "
+        f"{iso(found.dates[0])} to {iso(found.dates[-1])}),",
+        found.dates[within],
+        found.log_compute[within],
     )
-    outside = f"; {(~within).sum()} of the systems do not lie between {between}"
-    return replace(found, origin=found.origin.removesuffix(".") + outside + ".")
+    outside = f"; {(~within).sum()} of the systems do not lie {between}."
+    return replace(found, origin=found.origin.removesuffix(".") + outside)
 
 
 def other_data(config: Config, data: Mapping[str, Systems]) -> str:
@@ -139,25 +134,13 @@ def scale(config: Config, data: Mapping[str, Systems]) -> str:
     """Whose systems these are, and how long a month is."""
     found, days = data[DATASET], config.rules.days_per_month
     count = len(found.names)
-    whose = f"These are not the paper's systems but the {count} of {found.version}."
-    if found.of_the_paper:
-        whose = f"Nothing is shrunk: these are the paper's own {count} systems, with its dates and "
-        whose += "figures."
+    whose = (
+        f"Nothing is shrunk: these are the paper's own {count} systems, with its dates and figures."
+        if found.of_the_paper
+        else f"These are not the paper's systems but the {count} of {found.version}."
+    )
     as_in_code = ", as in the paper's code" if days == Rules().days_per_month else ""
     return f"{whose} Months of doubling times have {days:g} days{as_in_code}."
-
-
-def rigging(config: Config, data: Mapping[str, Systems]) -> str:
-    """How any conclusion could be had, and what prevents it."""
-    rules = "Here the rules are not those of the paper's code; other readings"
-    if config.rules == Rules():
-        rules = "So the rules stand at the paper's code, other readings"
-    return (
-        "With 19 of the paper's systems in an era and a dozen rules, any conclusion could be had "
-        f"by choice of rules, and the paper chose its thresholds by eye. {rules} stand beside it "
-        "and must fail as controls, and each question of our own names its one primary statistic "
-        "beforehand."
-    )
 
 
 def departures(config: Config, data: Mapping[str, Systems]) -> tuple[str, ...]:
@@ -211,42 +194,38 @@ EXPERIMENT = Experiment(
             "the paper's tables refitted row by row, with their bootstrap intervals",
             tables.run,
             tables.CLAIMS,
-            {"smoke": 2, "default": 3, "full": 25},
         ),
         "bootstrap": Study(
             "resamples of the main groups, and what the paper's 1,000 of them leave open",
             bootstrap.run,
             bootstrap.CLAIMS,
-            {"smoke": 1, "default": 2, "full": 12},
-            timed=True,
         ),
         "sensitivity": Study(
             "doubling times over every combination of the rules' choices",
             sensitivity.run,
             sensitivity.CLAIMS,
-            {"smoke": 2, "default": 4, "full": 30},
         ),
         "eras": Study(
             "one, two or three trends over all years, and when the trend breaks",
             eras.run,
             eras.CLAIMS,
-            {"smoke": 1, "default": 5, "full": 60},
         ),
         "selection": Study(
             "what the rule for large-scale systems makes of one trend",
             selection.run,
             selection.CLAIMS,
-            {"smoke": 1, "default": 3, "full": 120},
         ),
         "projection": Study(
             "the trends carried on, and how they would have done from earlier dates on",
             projection.run,
             projection.CLAIMS,
-            {"smoke": 1, "default": 1, "full": 1},
         ),
     },
     scale=scale,
-    rigging=rigging,
+    rigging="With 19 of the paper's systems in an era and a dozen rules, any conclusion could be "
+    "had by choice of rules, and the paper chose its thresholds by eye. So the rules stand at the "
+    "paper's code unless a flag moves them, other readings stand beside it and must fail as "
+    "controls, and each question of our own names its one primary statistic beforehand.",
     departures=departures,
     datasets=lambda config: (DATASET,),
     files=("table",),
@@ -257,4 +236,4 @@ EXPERIMENT = Experiment(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment."""
-    return experiment.main(EXPERIMENT, arguments)
+    return running.main(EXPERIMENT, arguments)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import functools
 import math
-import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,49 +24,32 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Gt, MultipleOf
 
 from experiments.compute_trends import fits
 from experiments.compute_trends.fits import TAILS
-from experiments.compute_trends.rows import Row, rows
-from experiments.compute_trends.rules import Rules
+from experiments.compute_trends.rows import ALL, FIRST, LARGE, REGULAR, Printed, Row, rows
 from experiments.compute_trends.systems import DATASET, Systems
 from jaxtrends import charts, declare
-from jaxtrends.errors import Problem
-from jaxtrends.settings import PositiveInt
 from jaxtrends.study import Figure, Panel, Run, StudyResult, Table
 
 RUN = 1000  # resamples of one run of the paper's
-REGULAR = "Table 3, 2010-2022 regular"  # whose interval wide noise must be seen in
-GROUPS = (  # that the study is of
-    "Table 3, 1952-2009",
-    "Table 3, 2010-2022 all",
-    REGULAR,
-    "Table 4, 2016-2022 large",
-)
+GROUPS = (FIRST, ALL, REGULAR, LARGE)  # that the study is of
 LEAST_ROWS = 3
+DAYS_PER_YEAR = 365.0  # in the paper's code
 LEAST_SPREAD = 0.1  # of dates, in days squared: less is rounding, the dates being whole days
 ROOM = 128  # tables of up to so many systems, or of twice as many, share compiled programs
-WIDE, SCATTER = 10.0, 1.1  # see `wide_noise`
 
 
 @dataclass(frozen=True)
 class BootstrapConfig:
     """Resampling of rows, in the tables too."""
 
-    resamples: PositiveInt = 100_000
-    """Resamples of each group; the paper has 1,000."""
+    resamples: Annotated[int, Gt(0), MultipleOf(RUN)] = 100_000
+    """Resamples of each group, in whole runs of the paper's 1,000."""
     noise: Annotated[float, Ge(1)] = 2.0
     """Each drawn system's compute is multiplied by log-uniform noise between 1 / so much and so
     much, as in the paper's code; 1 draws no noise. It hardly widens the intervals."""
-
-    def check(self, flag: str) -> None:
-        """Refuse a number of resamples that is not of whole runs."""
-        if self.resamples % RUN:
-            raise Problem(
-                f"--{flag}.resamples {self.resamples} is not a multiple of {RUN}, "
-                "the size of one run of the paper's."
-            )
 
 
 def generator(seed: jax.Array, group: jax.Array) -> jax.Array:
@@ -75,20 +57,11 @@ def generator(seed: jax.Array, group: jax.Array) -> jax.Array:
     return jax.random.bits(jax.random.fold_in(jax.random.key(seed), group), (4,), jnp.uint32)
 
 
-def stream_number(group: str) -> int:
-    """A number below 2^32 for a group's name."""
-    return zlib.crc32(group.encode())
-
-
 def draw(state: jax.Array, rows: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """One row of each of ``count`` resamples, and its noise.
+    """The stream's next state; a row (count,) int32 of each resample, noise (count,) in [-1, 1).
 
     A random word times the number of rows has the row in its upper half, and in its lower half what
     is left of the word's randomness: another uniform number (to 2^-32 times the rows).
-
-    Returns:
-        The stream's next state, rows (count,) int32 below ``rows``, noise (count,) float64 in
-        [-1, 1).
     """
     # XLA's own Threefry, by name: the same words on every device, in a third of the time that
     # jax.random takes for them on a CPU.
@@ -164,25 +137,28 @@ def slopes(
     rows = len(dates)
     padded = np.zeros((2, room))
     padded[:, :rows] = dates - dates.mean(), log_compute - log_compute.mean()
+    stream = np.array([seed, zlib.crc32(group.encode())], np.uint32)
+    noise = np.float64(math.log10(config.noise))
     with jax.enable_x64(True):
-        found = resampled_slopes(
-            np.array([seed, stream_number(group)], np.uint32),
-            *padded,
-            np.int32(rows),
-            np.float64(math.log10(config.noise)),
-            config.resamples,
-        )
+        found = resampled_slopes(stream, *padded, np.int32(rows), noise, config.resamples)
         return np.asarray(found)
+
+
+def slopes_of(systems: Systems, row: Row, config: BootstrapConfig, seed: int) -> np.ndarray:
+    """Resampled slopes of a row, see `slopes`; a row has the same draws in every study."""
+    dates, log_compute = systems.dates[row.systems], systems.log_compute[row.systems]
+    room = -(-len(systems.names) // ROOM) * ROOM
+    return slopes(seed, row.key, dates, log_compute, config, room=room)
+
+
+# --- intervals -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A percentile interval, and how far the number of resamples leaves its ends open.
+    """Quantiles 2.5%, 50% and 97.5%, and the Monte Carlo standard errors of the ends.
 
-    Attributes:
-        low, middle, high: 2.5%, 50% and 97.5% quantiles.
-        low_error, high_error: Monte Carlo standard errors of the ends.
-        skipped: resamples that gave no line.
+    ``skipped`` counts the resamples that gave no line.
     """
 
     low: float
@@ -223,17 +199,10 @@ def runs(values: np.ndarray) -> np.ndarray:
 def misfit(values: np.ndarray, end: float, tail: float, digit: float) -> float:
     """How far a printed end of an interval lies from where 1,000 resamples put it.
 
-    If the end is a quantile of 1,000 resamples from the law that ``values`` are from, then the
+    If the end is a quantile of 1,000 resamples from the law of ``values`` (nan is skipped), the
     share of that law below it is ``tail`` with the standard error sqrt(tail (1 - tail) / 1000).
-
-    Args:
-        values: many resampled values; nan is skipped.
-        end:    as printed.
-        tail:   0.025 or 0.975.
-        digit:  size of the last printed digit: the end lies within half of it.
-
-    Returns:
-        The share less ``tail``, in standard errors; 0 where the printed digit allows that.
+    Returned is the share less ``tail`` in such errors; 0 where the last printed ``digit`` allows
+    that.
     """
     known = values[~np.isnan(values)]
     least, most = (float((known <= end + side * digit / 2).mean()) for side in (-1, 1))
@@ -241,11 +210,7 @@ def misfit(values: np.ndarray, end: float, tail: float, digit: float) -> float:
     return (nearest - tail) / math.sqrt(tail * (1 - tail) / RUN)
 
 
-def slopes_of(systems: Systems, row: Row, config: BootstrapConfig, seed: int) -> np.ndarray:
-    """Resampled slopes of a row, see `slopes`; a row has the same draws in every study."""
-    dates, log_compute = systems.dates[row.systems], systems.log_compute[row.systems]
-    room = -(-len(systems.names) // ROOM) * ROOM
-    return slopes(seed, row.key, dates, log_compute, config, room=room)
+# --- the study -----------------------------------------------------------------------------------
 
 
 def wide_noise(systems: Systems, chosen: Sequence[Row]) -> float:
@@ -257,41 +222,38 @@ def wide_noise(systems: Systems, chosen: Sequence[Row]) -> float:
     """
     for row in chosen:
         if row.key == REGULAR:
-            scatter = fits.line(systems.dates[row.systems], systems.log_compute[row.systems])
-            return WIDE if scatter.residual_sd < SCATTER else 10.0 ** (2 * scatter.residual_sd)
-    return WIDE
+            line = fits.line(systems.dates[row.systems], systems.log_compute[row.systems])
+            return 10.0 if line.residual_sd < 1.1 else 10.0 ** (2 * line.residual_sd)
+    return 10.0
 
 
 def run(config: Any, run: Run) -> StudyResult:
     """Resample the four main groups, with the paper's noise, without any and with more."""
     systems: Systems = run.dataset(DATASET)
-    rules: Rules = config.rules
     settings: BootstrapConfig = config.bootstrap
-    every = rows(systems, rules)
-    chosen = [row for row in every if row.key in GROUPS and row.systems.sum() >= LEAST_ROWS]
+    chosen = [
+        row
+        for row in rows(systems, config.rules)
+        if row.key in GROUPS and row.systems.sum() >= LEAST_ROWS
+    ]
     factors = {"no noise": 1.0, "wide noise": wide_noise(systems, chosen)}
     groups: dict[str, Any] = {}
     drawn: dict[str, np.ndarray] = {}
-    seconds: dict[str, float] = {}
     for row in run.each("groups", chosen):
         per_day = slopes_of(systems, row, settings, config.seed)
         if np.isnan(per_day.reshape(-1, RUN)).all(1).any():
             continue  # hardly a resample has three systems and two dates
-        started = time.perf_counter()  # the program is compiled by now
-        others = {}
-        for name, factor in factors.items():
-            moved = slopes_of(systems, row, replace(settings, noise=factor), config.seed)
-            others[name] = interval(rules.months(moved))
-        seconds[row.key] = (time.perf_counter() - started) / len(others)
-        drawn[row.key] = months = rules.months(per_day)
+        drawn[row.key] = months = config.rules.months(per_day)
         low, high = runs(months).T
         groups[row.key] = {
             "n": int(row.systems.sum()),
             "interval": interval(months),
-            "orders a year": np.nanquantile(fits.orders_per_year(per_day), TAILS),
+            "orders a year": np.nanquantile(DAYS_PER_YEAR * per_day, TAILS),
             "runs": {"low": low, "high": high},
-            **others,
         }
+        for name, factor in factors.items():
+            moved = slopes_of(systems, row, replace(settings, noise=factor), config.seed)
+            groups[row.key][name] = interval(config.rules.months(moved))
     printed = {row.key: row.printed for row in chosen} if systems.of_the_paper else {}
     return StudyResult(
         values={
@@ -301,14 +263,12 @@ def run(config: Any, run: Run) -> StudyResult:
         },
         tables=[_intervals(groups, printed, settings)] if groups else [],
         figures=_figures(groups, drawn, printed) if groups else [],
-        measurements={"seconds": seconds},
-        measured_tables=[_times(seconds, groups, settings)] if groups else [],
     )
 
 
 # --- claims: neither is the paper's --------------------------------------------------------------
 
-SMALL = ("Table 3, 1952-2009", "Table 4, 2016-2022 large")  # 19 of the paper's systems each
+SMALL = (FIRST, LARGE)  # 19 of the paper's systems each
 ENOUGH = 100_000  # resamples for the control
 
 
@@ -385,27 +345,25 @@ def interval_text(low: float, middle: float, high: float) -> str:
     return f"[{low:.1f}; {middle:.1f}; {high:.1f}]"
 
 
-def _intervals(groups: Mapping[str, Any], printed: Mapping[str, Any], settings: Any) -> Table:
+def _intervals(
+    groups: Mapping[str, Any], printed: Mapping[str, Printed], settings: BootstrapConfig
+) -> Table:
     """Our interval and its Monte Carlo errors, the spread of the paper's runs, its printed one."""
     cells = []
     for key, found in groups.items():
-        ours, none = found["interval"], found["no noise"]
-        ends = {
-            f"{name} end, runs of 1,000": f"{min(of):.2f} to {max(of):.2f}"
-            for name, of in zip(("lower", "upper"), found["runs"].values(), strict=True)
-        }
-        paper = printed.get(key)
+        ours, none, (low, high) = found["interval"], found["no noise"], found["runs"].values()
+        orders = "; ".join(f"{value:.2f}" for value in found["orders a year"])
         row = {
             "group": key,
             "n": found["n"],
             "doubling time [months]": interval_text(ours.low, ours.middle, ours.high),
             "Monte Carlo error": f"{ours.low_error:.3f}; {ours.high_error:.3f}",
-            **ends,
+            "lower end, runs of 1,000": f"{min(low):.2f} to {max(low):.2f}",
+            "upper end, runs of 1,000": f"{min(high):.2f} to {max(high):.2f}",
         }
-        if paper is not None:
+        if paper := printed.get(key):
             row["paper"] = interval_text(paper.low, paper.middle, paper.high)
         row["without noise"] = interval_text(none.low, none.middle, none.high)
-        orders = "; ".join(f"{value:.2f}" for value in found["orders a year"])
         cells.append({**row, "orders of magnitude a year": f"[{orders}]"})
     note = (
         f"Quantiles 2.5%, 50% and 97.5% of {settings.resamples:,} seeded resamples, with noise up "
@@ -416,37 +374,25 @@ def _intervals(groups: Mapping[str, Any], printed: Mapping[str, Any], settings: 
     return charts.table("intervals", "Bootstrap intervals of doubling times", cells, note)
 
 
-def _times(seconds: Mapping[str, float], groups: Mapping[str, Any], settings: Any) -> Table:
-    """Seconds of one call of the compiled bootstrap."""
-    cells = [{"group": k, "n": groups[k]["n"], "seconds": taken} for k, taken in seconds.items()]
-    note = (
-        f"One call: {settings.resamples:,} resamples of a group and the quantiles of their lines."
-    )
-    return charts.table("times", "Time of the bootstrap", cells, note)
-
-
 def _figures(
-    groups: Mapping[str, Any], drawn: Mapping[str, np.ndarray], printed: Mapping[str, Any]
+    groups: Mapping[str, Any], drawn: Mapping[str, np.ndarray], printed: Mapping[str, Printed]
 ) -> list[Figure]:
     """Distributions of the doubling times; of the ends of runs of 1,000 in the smallest groups."""
     least = min(found["n"] for found in groups.values())
     times, ends = [], []
     for key, months in drawn.items():
         row, name, found = printed.get(key), key.partition(", ")[2], groups[key]
-        marks = {} if row is None else {"paper 2.5%": row.low, "paper 97.5%": row.high}
+        marks = {"paper 2.5%": row.low, "paper 97.5%": row.high} if row else {}
         known = months[~np.isnan(months)]
         shown = charts.histogram("resamples", known, 60, tuple(np.quantile(known, SHOWN)))
-        title = f"{name}, n = {found['n']}"
         axes = ("doubling time (months)", "share of resamples")
-        times.append(Panel(title, *axes, [shown], marks=marks))
+        times.append(Panel(f"{name}, n = {found['n']}", *axes, [shown], marks=marks))
+        if found["n"] > least:
+            continue
         for end, text in {"low": "lower end", "high": "upper end"}.items():
-            if found["n"] > least:
-                continue
-            marks = {} if row is None else {"paper": getattr(row, end)}
+            marks = {"paper": getattr(row, end)} if row else {}
             marks[f"{len(months):,} resamples"] = getattr(found["interval"], end)
-            of_runs = np.asarray(found["runs"][end])
-            within = tuple(np.quantile(of_runs, (0.0, 1.0)))
-            shown = charts.histogram("runs of 1,000 resamples", of_runs, 12, within)
+            shown = charts.histogram("runs of 1,000 resamples", found["runs"][end], 12)
             axes = (f"{text} (months)", "share of runs")
             ends.append(Panel(f"{name}, {text}", *axes, [shown], marks=marks))
     return [

@@ -20,25 +20,25 @@ would give is printed beside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge
 
-from experiments.compute_trends import eras_figures as drawn
 from experiments.compute_trends import segments
 from experiments.compute_trends.fits import TAILS
+from experiments.compute_trends.rows import ALEXNET
 from experiments.compute_trends.rules import Labels, Rules, labels_of
 from experiments.compute_trends.segments import MODELS, PAPERS_KINK, Search
-from experiments.compute_trends.systems import DATASET, DAYS_PER_YEAR, Systems, day, year
-from jaxtrends import declare
+from experiments.compute_trends.systems import DATASET, DAYS_PER_YEAR, Systems, day, iso, year
+from jaxtrends import charts, declare
 from jaxtrends.settings import PositiveInt
-from jaxtrends.study import Run, StudyResult
+from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
 FREE = 4  # systems in a piece where hardly any are asked for
-STARTS = ("1980-01-01", "2010-01-01", "2012-09-30")  # the last is AlexNet's
+STARTS = ("1980-01-01", "2010-01-01", ALEXNET)
 STREAM = 4  # of random numbers, after the seed
 
 
@@ -71,105 +71,85 @@ class ErasConfig:
         return Search(self.coarse_step / 12, self.fewest)
 
 
-class Data(NamedTuple):
-    """What is fitted: dates (n,) in years and log10 FLOP (n,), sorted by date."""
-
-    x: np.ndarray
-    y: np.ndarray
-
-
-def kept(systems: Systems, rules: Rules) -> tuple[Data, Labels]:
-    """The systems without low outliers, and the labels of all of them."""
-    labels = labels_of(systems, rules)
-    return Data(year(systems.dates[labels.kept]), systems.log_compute[labels.kept]), labels
-
-
-def compare(data: Data, config: ErasConfig, rules: Rules) -> dict[str, Any]:
-    """Model name -> its k, BIC, break dates, doubling times, and leave-one-out errors."""
-    x, y = data
-    n = len(x)
-    found = {}
-    for name, model in MODELS.items():
-        fit = model.fit(x, y, config.fine)
-        fitted = segments.coefficients(name, x, y, fit.breaks[0], x.mean())
-        how = config.coarse if name == "two kinks" else config.fine
-        errors, _ = segments.leave_one_out(name, x, y, how)
-        found[name] = {
-            "parameters": model.parameters,
-            "rss": float(fit.rss[0]),
-            "bic": float(model.bic(fit.rss, n)[0]),
-            "breaks": fit.breaks[0].tolist(),
-            "months": rules.months_of_yearly(segments.slopes(name, fitted)).tolist(),
-            "errors": errors.tolist(),
-        }
-    model = MODELS["three segments"]
-    free = model.fit(x, y, Search(config.fine.step, FREE))
-    found["three segments"]["free"] = {
-        "bic": float(model.bic(free.rss, n)[0]),
-        "breaks": free.breaks[0].tolist(),
+def compare(name: str, x: np.ndarray, y: np.ndarray, config: ErasConfig, rules: Rules) -> Any:
+    """A model's k, BIC, break dates, doubling times and leave-one-out errors."""
+    model, how = MODELS[name], config.fine
+    fit = model.fit(x, y, how)
+    fitted = segments.coefficients(name, x, y, fit.breaks[0], x.mean())
+    errors, _ = segments.leave_one_out(name, x, y, config.coarse if name == "two kinks" else how)
+    found = {
+        "parameters": model.parameters,
+        "rss": float(fit.rss[0]),
+        "bic": float(model.bic(fit.rss, len(x))[0]),
+        "breaks": fit.breaks[0].tolist(),
+        "months": rules.months_of_yearly(segments.slopes(name, fitted)).tolist(),
+        "errors": errors.tolist(),
     }
+    if name == "three segments":
+        free = model.fit(x, y, Search(how.step, FREE))
+        bic = float(model.bic(free.rss, len(x))[0])
+        found["free"] = {"bic": bic, "breaks": free.breaks[0].tolist()}
     return found
 
 
 def resample_kink(
-    generator: np.random.Generator, data: Data, resamples: int, how: Search
+    generator: np.random.Generator, x: np.ndarray, y: np.ndarray, resamples: int, how: Search
 ) -> tuple[np.ndarray, np.ndarray]:
     """Kink dates (resamples,) and slopes (resamples, 2) per year, systems drawn with replacement.
 
     A resample is a count of how often each system was drawn.
     """
-    n = len(data.x)
+    n = len(x)
     counts = generator.multinomial(n, np.full(n, 1 / n), resamples).astype(np.float64)
-    values = np.broadcast_to(data.y, counts.shape)
-    found, slopes = segments.kink_and_slopes(data.x, values, counts, how)
+    found, slopes = segments.kink_and_slopes(x, np.broadcast_to(y, counts.shape), counts, how)
     return found.breaks[:, 0], slopes
 
 
-def worlds(data: Data, found: Mapping[str, Any], rules: Rules) -> dict[str, dict[str, Any]]:
+def worlds(
+    x: np.ndarray, y: np.ndarray, found: Mapping[str, Any], rules: Rules
+) -> dict[str, dict[str, Any]]:
     """Known trends to simulate at the observed dates: (n,) log10 FLOP, their breaks, the spread.
 
     One line and one kink are those that fit the data. Three eras have the doubling times of the
     paper's Table 2 in turn; the same with a jump of two orders of magnitude, the least that its
     conclusion names; and, as trends that must be found, the same with a quarter of the scatter.
     """
-    x, y = data
 
-    def fit(name: str) -> np.ndarray:
+    def fitted(name: str) -> dict[str, Any]:
         breaks = np.array(found[name]["breaks"])
-        fitted = segments.coefficients(name, x, y, breaks, x.mean())
-        return segments.design(name, x, breaks, x.mean()) @ fitted
-
-    def spread(name: str) -> float:
+        coefficients = segments.coefficients(name, x, y, breaks, x.mean())
         left = max(found[name]["rss"], 0.0)  # rounding may leave less than nothing
-        return float(np.sqrt(left / (len(x) - found[name]["parameters"] + 1)))
+        return {
+            "mean": segments.design(name, x, breaks, x.mean()) @ coefficients,
+            "breaks": breaks.tolist(),
+            "spread": float(np.sqrt(left / (len(x) - found[name]["parameters"] + 1))),
+        }
 
-    breaks = np.array([PAPERS_KINK, float(year(day(rules.large_from)))])
+    line, kink = fitted("one line"), fitted("kink")
+    breaks = [PAPERS_KINK, float(year(day(rules.large_from)))]
     early, deep, large = (
         np.log10(2) / (rules.days_per_month * time) * DAYS_PER_YEAR for time in (21.3, 5.7, 9.9)
     )
-
     first, second = (np.maximum(x - date, 0) for date in breaks)
-    third = early * (x - PAPERS_KINK) + (deep - early) * first + (large - deep) * second
-    kink = {"breaks": found["kink"]["breaks"], "spread": spread("kink")}
-    two = {"breaks": breaks.tolist(), "spread": spread("kink")}
+    mean = early * (x - PAPERS_KINK) + (deep - early) * first + (large - deep) * second
+    eras = {"mean": mean, "breaks": breaks, "spread": kink["spread"]}
     return {
-        "one line": {"mean": fit("one line"), "breaks": [], "spread": spread("one line")},
-        "one kink": {"mean": fit("kink"), **kink},
-        "three eras": {"mean": third, **two},
-        "three eras and a jump": {"mean": third + 2.0 * (x > breaks[1]), **two},
-        "three clear eras": {"mean": third, **two, "spread": two["spread"] / 4},
+        "one line": line,
+        "one kink": kink,
+        "three eras": eras,
+        "three eras and a jump": {**eras, "mean": mean + 2.0 * (x > breaks[1])},
+        "three clear eras": {**eras, "spread": kink["spread"] / 4},
     }
 
 
 def recover(
-    generator: np.random.Generator, data: Data, world: Mapping[str, Any], config: ErasConfig
+    generator: np.random.Generator, x: np.ndarray, world: Mapping[str, Any], config: ErasConfig
 ) -> dict[str, Any]:
     """Simulate a known trend many times, and see which model the BIC chooses.
 
     Returns, for every simulation, the BIC of each model. With one break also the estimate of its
     date, and whether the 95% interval holds it, and whether the middle half of the resamples does.
     """
-    x = data.x
     noise = generator.standard_normal((config.simulations, len(x)))
     y = world["mean"] + world["spread"] * noise
     weights = np.ones_like(y)
@@ -181,8 +161,7 @@ def recover(
         values["dates"] = found["kink"].breaks[:, 0].tolist()
         values |= {"covered": [], "covered by the middle half": []}
         for one in y:
-            resamples = config.simulated_resamples
-            dates, _ = resample_kink(generator, Data(x, one), resamples, config.coarse)
+            dates, _ = resample_kink(generator, x, one, config.simulated_resamples, config.coarse)
             low, first, third, high = np.quantile(dates, (TAILS[0], 0.25, 0.75, TAILS[2]))
             values["covered"].append(int(low <= date <= high))
             values["covered by the middle half"].append(int(first <= date <= third))
@@ -194,18 +173,21 @@ def run(config: Any, run: Run) -> StudyResult:
     settings: ErasConfig = config.eras
     rules: Rules = config.rules
     systems: Systems = run.dataset(DATASET)
-    data, labels = kept(systems, rules)
-    if not all(segments.has_three_pieces(data.x, how) for how in (settings.fine, settings.coarse)):
-        return StudyResult({"systems": len(data.x)})
+    labels = labels_of(systems, rules)
+    x, y = year(systems.dates[labels.kept]), systems.log_compute[labels.kept]
+    if not all(segments.has_three_pieces(x, how) for how in (settings.fine, settings.coarse)):
+        return StudyResult({"systems": len(x)})
     generator = np.random.default_rng((config.seed, STREAM))
-    tried, rss = segments.kink_profile(*data, settings.fine)
+    tried, rss = segments.kink_profile(x, y, settings.fine)
     values: dict[str, Any] = {
-        "systems": len(data.x),
-        "models": compare(data, settings, rules),
-        "profile": {"dates": tried.tolist(), "bic": MODELS["kink"].bic(rss, len(data.x)).tolist()},
+        "systems": len(x),
+        "models": {
+            name: compare(name, x, y, settings, rules) for name in run.each("trends", list(MODELS))
+        },
+        "profile": {"dates": tried.tolist(), "bic": MODELS["kink"].bic(rss, len(x)).tolist()},
         "simulated": {},
     }
-    dates, slopes = resample_kink(generator, data, settings.resamples, settings.fine)
+    dates, slopes = resample_kink(generator, x, y, settings.resamples, settings.fine)
     with np.errstate(invalid="ignore"):  # between an infinite doubling time and the next
         before, after = (np.quantile(rules.months_of_yearly(of), TAILS).tolist() for of in slopes.T)
     values["kink"] = {
@@ -214,14 +196,14 @@ def run(config: Any, run: Run) -> StudyResult:
         "months before": before,
         "months after": after,
     }
-    known = worlds(data, values["models"], rules)
+    known = worlds(x, y, values["models"], rules)
     for name in run.each("simulated trends", list(known)):
-        values["simulated"][name] = recover(generator, data, known[name], settings)
+        values["simulated"][name] = recover(generator, x, known[name], settings)
     return StudyResult(
         values=values,
         curves={"kink": dates.astype(np.float32)},
-        tables=drawn.tables(values, rules),
-        figures=drawn.figures(systems, labels, values, dates, rules),
+        tables=_tables(values, rules),
+        figures=[*_clouds(systems, labels, rules), _kink(values, dates)],
     )
 
 
@@ -230,38 +212,45 @@ def run(config: Any, run: Run) -> StudyResult:
 LEAST_POWER = 0.8
 
 
-def lead(bic: Mapping[str, Any], simpler: int, richer: int) -> Any:
-    """How much lower the best BIC of so many pieces is, against that of another number."""
-    least = {
-        pieces: np.min([bic[name] for name, m in MODELS.items() if m.pieces == pieces], axis=0)
-        for pieces in (simpler, richer)
-    }
-    return least[simpler] - least[richer]
-
-
-def observed(simpler: int, richer: int) -> Callable[[Mapping[str, Any]], Any]:
-    """The lead of the richer trends on the systems."""
-    return lambda values: lead(
-        {name: found["bic"] for name, found in values["models"].items()}, simpler, richer
+def lead(bic: Mapping[str, Any], pieces: int) -> Any:
+    """How much lower the best BIC of so many pieces is than that of one piece less."""
+    fewer, best = (
+        np.min([bic[name] for name, model in MODELS.items() if model.pieces == count], axis=0)
+        for count in (pieces - 1, pieces)
     )
+    return fewer - best
 
 
-def typical(world: str, simpler: int, richer: int) -> Callable[[Mapping[str, Any]], Any]:
-    """The median lead of the richer trends over simulated data sets."""
-    return lambda values: np.median(lead(values["simulated"][world]["bic"], simpler, richer))
+def observed(pieces: int) -> declare.Measured:
+    """The lead of so many pieces on the systems."""
+    return lambda values: lead({name: m["bic"] for name, m in values["models"].items()}, pieces)
 
 
-def chosen(values: Mapping[str, Any], world: str, pieces: int) -> np.ndarray:
+def typical(world: str, pieces: int) -> declare.Measured:
+    """Their median lead over simulated data sets."""
+    return lambda values: np.median(lead(values["simulated"][world]["bic"], pieces))
+
+
+def chosen(world: str, pieces: int) -> declare.Measured:
     """In which simulated data sets the BIC chooses so many pieces: zeros and ones."""
-    best = np.argmin([values["simulated"][world]["bic"][name] for name in MODELS], axis=0)
-    return (np.array([model.pieces for model in MODELS.values()])[best] == pieces).astype(int)
+    of = np.array([model.pieces for model in MODELS.values()])
+
+    def where(values: Mapping[str, Any]) -> np.ndarray:
+        bic = values["simulated"][world]["bic"]
+        return (of[np.argmin([bic[name] for name in MODELS], axis=0)] == pieces).astype(int)
+
+    return where
+
+
+def earlier(date: str) -> declare.Measured:
+    """The share of resampled kinks before a date."""
+    return lambda values: values["kink"]["earlier than"][date]
 
 
 def weak(values: Mapping[str, Any]) -> str:
     """Why three eras cannot be told, where the BIC would not find those of the paper."""
-    plain, jump = (
-        chosen(values, world, 3).mean() for world in ("three eras", "three eras and a jump")
-    )
+    worlds = ("three eras", "three eras and a jump")
+    plain, jump = (chosen(world, 3)(values).mean() for world in worlds)
     if jump >= LEAST_POWER:
         return ""
     return (
@@ -276,7 +265,7 @@ CLAIMS = (
         "C7a",
         "Training compute grew faster from about 2010 on: two trends fit all the years better "
         "than one.",
-        observed(1, 2),
+        observed(2),
         source="paper",
         reported="doubling in 21.3 months before 2010, in 5.7 months after",
         where="Table 2",
@@ -285,19 +274,19 @@ CLAIMS = (
         reason="a lead of ten is called very strong evidence (Kass and Raftery 1995)",
         fails={
             "one line": (
-                typical("one line", 1, 2),
+                typical("one line", 2),
                 "data simulated from one line have no second trend",
             )
         },
         passes={
-            "one kink": (typical("one kink", 1, 2), "data simulated from the fitted kink have one")
+            "one kink": (typical("one kink", 2), "data simulated from the fitted kink have one")
         },
     ),
     declare.fact(
         "C7b",
         "The data of all systems support a third trend one after the other: three pieces fit "
         "better than two.",
-        observed(2, 3),
+        observed(3),
         source="paper",
         reported="three eras, the third from September 2015 on, 2 to 3 orders of magnitude above",
         where="Table 2 and conclusion",
@@ -306,14 +295,11 @@ CLAIMS = (
         reason="any lead at all would be for the paper. A large-scale trend beside the regular "
         "one, rather than after it, is the subject of C6",
         fails={
-            "one kink": (
-                typical("one kink", 2, 3),
-                "data simulated from one kink have no third trend",
-            )
+            "one kink": (typical("one kink", 3), "data simulated from one kink have no third trend")
         },
         passes={
             "three clear eras": (
-                typical("three clear eras", 2, 3),
+                typical("three clear eras", 3),
                 "with a quarter of the scatter three eras are seen",
             )
         },
@@ -322,25 +308,20 @@ CLAIMS = (
     declare.fact(
         "C7c",
         "The faster trend begins about 2010: that date lies in the 95% interval of the kink.",
-        lambda values: {"2010": values["kink"]["earlier than"]["2010-01-01"]},
+        lambda values: {"2010": earlier("2010-01-01")(values)},
         source="paper",
         reported="2010",
         where="Table 2",
         quantity="share of resampled kinks before 1 January 2010",
         region=(0.025, 0.975),
         reason="the middle 95% of the resamples; the Monte Carlo error of the share is below 0.012",
-        fails={
-            "1980": (
-                lambda values: values["kink"]["earlier than"]["1980-01-01"],
-                "the trend did not break in 1980",
-            )
-        },
+        fails={"1980": (earlier("1980-01-01"), "the trend did not break in 1980")},
     ),
     declare.fact(
         "C7d",
         "The faster trend began before AlexNet (30 September 2012), the paper's alternative: that "
         "date lies above the 95% interval of the kink.",
-        lambda values: {"AlexNet": values["kink"]["earlier than"]["2012-09-30"]},
+        lambda values: {"AlexNet": earlier(ALEXNET)(values)},
         quantity="share of resampled kinks before 30 September 2012",
         region=(0.975, math.inf),
         reason="the upper end of the middle 95% of the resamples",
@@ -351,7 +332,7 @@ CLAIMS = (
         "On simulated data with the observed dates the BIC finds as many trends as were put in: "
         "one, two that meet in a kink, or three with a quarter of the scatter.",
         lambda values: {
-            world: chosen(values, world, pieces)
+            world: chosen(world, pieces)(values)
             for world, pieces in (("one line", 1), ("one kink", 2), ("three clear eras", 3))
         },
         quantity="share of simulated data sets with the right number of pieces",
@@ -360,7 +341,7 @@ CLAIMS = (
         reason="what is usually asked of a test's power",
         fails={
             "one kink, called one line": (
-                lambda values: chosen(values, "one kink", 1),
+                chosen("one kink", 1),
                 "one line is not found where a kink is",
             )
         },
@@ -382,3 +363,172 @@ CLAIMS = (
         },
     ),
 )
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def _tables(values: Mapping[str, Any], rules: Rules) -> list[Table]:
+    """The models compared, and the recovery of known breaks."""
+    kink = np.array(values["models"]["kink"]["errors"])
+    rows = []
+    for name, found in values["models"].items():
+        squares = np.array(found["errors"]) ** 2
+        more = squares - kink**2
+        rows.append(
+            {
+                "trend": name,
+                "k": found["parameters"],
+                "BIC": found["bic"],
+                "breaks [year]": ", ".join(f"{date:.1f}" for date in found["breaks"]) or "none",
+                "doubling [months]": ", ".join(f"{time:.1f}" for time in found["months"]),
+                "error of prediction [OOM]": float(np.sqrt(squares.mean())),
+                "square more than the kink's": float(more.mean()),
+                "standard error": float(more.std(ddof=1) / np.sqrt(len(more))),
+            }
+        )
+    recovered = []
+    for name, found in values["simulated"].items():
+        best = np.argmin([found["bic"][model] for model in MODELS], axis=0)
+        shares = {model: float((best == place).mean()) for place, model in enumerate(MODELS)}
+        recovered.append({"simulated": name, "data sets": best.size, **shares})
+    resampled = {
+        "date of the kink [year]": "dates",
+        "doubling time before [months]": "months before",
+        "doubling time after [months]": "months after",
+    }
+    quantiles = []
+    for quantity, name in resampled.items():
+        low, middle, high = values["kink"][name]
+        quantiles.append({"quantity": quantity, "median": middle, "2.5%": low, "97.5%": high})
+    free = values["models"]["three segments"]["free"]
+    return [
+        charts.table(
+            "eras",
+            "Trends in one, two and three pieces",
+            rows,
+            f"{values['systems']} systems. BIC = n ln(RSS / n) + k ln n; lower is better. "
+            "Predictions are of each system from all the others, breaks searched anew. With pieces "
+            f"of four systems allowed, three segments come to a BIC of {free['bic']:.1f} with "
+            f"breaks at {free['breaks'][0]:.1f} and {free['breaks'][1]:.1f}.",
+        ),
+        charts.table(
+            "recovery",
+            "Which trend the BIC chooses on simulated data with known breaks",
+            recovered,
+            "Shares of the data sets. Three eras have the doubling times of the paper's Table 2 in "
+            f"turn, 21.3, 5.7 and 9.9 months, with breaks in 2010 and after {rules.large_from}; "
+            "the jump is of two orders of magnitude at the second; clear eras have a quarter of "
+            "the scatter.",
+        ),
+        charts.table("kink", "The kink, by resampling", quantiles),
+    ]
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+LANDMARKS = (  # of all the years; those of the deep-learning era are named in a figure of their own
+    "Theseus; Perceptron Mark I; Samuel Neural Checkers; Neocognitron; NetTalk; TD-Gammon; "
+    "System 11; LeNet-5; NPLM; AlexNet; AlphaGo Fan; AlphaGo Zero; DeepStack; GPT-3 175B"
+)
+DEEP_LANDMARKS = (
+    "AlexNet; DQN; Word2Vec (large); VGG16; GoogLeNet / InceptionV1; AlphaGo Fan; "
+    "ResNet-152 (ImageNet); GNMT; AlphaGo Master; AlphaGo Zero; Transformer; DeepStack; "
+    "BERT-Large; GPT; GPT-2; AlphaStar; GPT-3 175B; ERNIE 3.0; Hide and Seek; "
+    "Megatron-Turing NLG 530B; DALL-E; AlphaFold"
+)
+LINE = Search(0.0, 0)  # which has no break to search
+
+
+def _clouds(systems: Systems, labels: Labels, rules: Rules) -> list[Figure]:
+    """All years, and the deep-learning era."""
+    low = labels.low & (systems.dates > day(rules.dl_from))
+    deep = {"regular": labels.regular, "large-scale": labels.large, "low outliers": low}
+    every = {
+        "before deep learning": labels.pre,
+        "deep learning, regular": labels.regular,
+        "large-scale": labels.large,
+        "low outliers": labels.low,
+    }
+    marks = {
+        f"{name}, {iso(day(date) + 1)[:7]}": float(year(day(date)))
+        for name, date in (("deep learning", rules.dl_from), ("large scale", rules.large_from))
+    }
+    axes = ("publication date [year]", "training compute [FLOP]")
+    clouds = (
+        _cloud(systems, groups, names, rules)
+        for groups, names in ((every, LANDMARKS), (deep, DEEP_LANDMARKS))
+    )
+    all_years, deep_learning = (Panel("", *axes, series, y_scale="log") for series in clouds)
+    return [
+        Figure(
+            "training_compute",
+            "Training compute of machine-learning systems",
+            "Training compute against publication date, with the labels of the paper's rules, "
+            "straight-line fits and the 95% bands of their means. Months have "
+            f"{rules.days_per_month:g} days. Large-scale systems are selected for lying high, so "
+            "their line must be read beside the simulations of selection.",
+            [replace(all_years, marks=marks)],
+        ),
+        Figure(
+            "deep_learning",
+            "Training compute in the deep-learning era",
+            "As in the figure of all years, from the beginning of the deep-learning era on.",
+            [deep_learning],
+        ),
+    ]
+
+
+def _cloud(
+    systems: Systems, groups: Mapping[str, np.ndarray], landmarks: str, rules: Rules
+) -> list[Series]:
+    """The systems of each group, landmarks named, and lines with the 95% bands of their means.
+
+    Low outliers have no line.
+    """
+    clouds, lines = [], []
+    for name, chosen in groups.items():
+        x, y = year(systems.dates[chosen]), systems.log_compute[chosen]
+        if not x.size:
+            continue
+        names = [systems.names[row] for row in np.flatnonzero(chosen)]
+        texts = [text.partition(" (")[0] if text in landmarks.split("; ") else "" for text in names]
+        clouds.append(Series(name, x, 10**y, style="points", texts=texts))
+        trend = segments.trend("one line", x, y, LINE)
+        if trend is not None and name != "low outliers":
+            at = np.linspace(x.min(), x.max(), 60)
+            middle, low, high = (10**end for end in trend.band(at))
+            time = rules.months_of_yearly(trend.coefficients[1])
+            label = f"{name}: doubling in {time:.1f} months"
+            lines.append(Series(label, at, middle, low, high, style="theory"))
+    return clouds + lines
+
+
+def _kink(values: Mapping[str, Any], dates: np.ndarray) -> Figure:
+    tried, bic = (np.array(values["profile"][name]) for name in ("dates", "bic"))
+    kept = (tried > 1995) & (tried < 2019)
+    kept |= not kept.any()  # systems of other years
+    edges = np.arange(2 * dates.min() // 1, 2 * dates.max() + 2) / 2  # half-years, whole months
+    low, middle, high = values["kink"]["dates"]
+    date, papers = "date of the kink [year]", {"the paper's 2010": PAPERS_KINK}
+    return Figure(
+        "break_date",
+        "When the trend breaks",
+        f"(a) The date of the kink in {len(dates)} resamples of the systems, each fitted anew: "
+        f"median {middle:.1f}, 95% interval {low:.1f} to {high:.1f}. (b) BIC of two lines that "
+        "meet at each date, and of one line.",
+        [
+            Panel(
+                *("Resampled", date, "density [1/year]"),
+                [charts.histogram("resamples", dates, edges, density=True)],
+                marks={**papers, "AlexNet": float(year(day(ALEXNET)))},
+            ),
+            Panel(
+                *("By BIC", date, "BIC"),
+                [Series("two lines that meet", tried[kept], bic[kept], style="theory")],
+                threshold=values["models"]["one line"]["bic"],
+                threshold_label="one line",
+                marks=papers,
+            ),
+        ],
+    )

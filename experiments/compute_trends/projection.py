@@ -21,25 +21,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Le
 
-from experiments.compute_trends import fits, segments
+from experiments.compute_trends import segments
+from experiments.compute_trends.fits import TAILS
 from experiments.compute_trends.rules import Labels, Rules, labels_of
-from experiments.compute_trends.segments import MODELS, Search
+from experiments.compute_trends.segments import Search, Trend
 from experiments.compute_trends.systems import DATASET, Dates, Systems, day, iso, year
 from jaxtrends import charts, declare
 from jaxtrends.claims import Claim
-from jaxtrends.errors import Problem
-from jaxtrends.settings import PositiveInt
+from jaxtrends.settings import PositiveInt, Rising
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
-CONFIDENCE = 0.95
 STEP = 1 / 12  # of break dates, in years
 WORSE = 5.0  # orders of magnitude by which one line is moved down, to be predicted worse by
-FEWEST = 3  # systems for a line
 SIDE_BY_SIDE = "regular and large-scale"
 
 
@@ -47,98 +45,39 @@ SIDE_BY_SIDE = "regular and large-scale"
 class ProjectionConfig:
     """Projections, and how they have done before."""
 
-    years: Annotated[tuple[int, ...], Ge(1900), Le(2100)] = (2023, 2024, 2025, 2026)
+    years: Annotated[tuple[int, ...], Ge(1900), Le(2100), Rising()] = (2023, 2024, 2025, 2026)
     """Beginnings of years to project to."""
     cutoffs: Dates = ("2016-01-01", "2018-01-01", "2020-01-01")
     """Dates from which on systems are scored, the trends being fitted to those before."""
     fewest: PositiveInt = 10
     """Systems that a piece between breaks must have."""
 
-    def check(self, flag: str) -> None:
-        """Refuse a projection to no year."""
-        if not self.years:
-            raise Problem(f"--{flag}.years needs one or more years, such as 2024.")
 
-
-class Component(NamedTuple):
-    """One least-squares trend, ready to be carried on.
-
-    columns(x) is the design (m, p); coefficients (p,); unscaled (p, p) the inverse of its Gram
-    matrix; sd the residual standard deviation on ``freedom`` degrees of freedom; share its weight.
-    """
-
-    model: str
-    breaks: np.ndarray
-    centre: float
-    coefficients: np.ndarray
-    unscaled: np.ndarray
-    sd: float
-    freedom: int
-    share: float
-
-    def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mean, its standard error, and the standard deviation of a system, at x (m,) years."""
-        columns = segments.design(self.model, x, self.breaks, self.centre)
-        leverage = np.einsum("mp,pq,mq->m", columns, self.unscaled, columns)
-        return (
-            columns @ self.coefficients,
-            self.sd * np.sqrt(leverage),
-            self.sd * np.sqrt(1 + leverage),
-        )
-
-
-def component(
-    model: str, x: np.ndarray, y: np.ndarray, how: Search, share: float = 1.0
-) -> Component | None:
-    """Fit a model of `segments` to systems in order of date.
-
-    None where they are too few, of too few dates, or lie on the trend to the last digit: there is
-    no telling then how far others scatter.
-    """
-    pieces = MODELS[model].pieces
-    if len(x) < max(FEWEST, how.fewest * pieces if pieces > 1 else 0) or x[0] == x[-1]:
-        return None
-    found = MODELS[model].fit(x, y, how)
-    if not np.isfinite(found.rss[0]):
-        return None
-    breaks = found.breaks[0]
-    columns = segments.design(model, x, breaks, x.mean())
-    fitted = segments.coefficients(model, x, y, breaks, x.mean())
-    # A searched break costs a degree of freedom as a coefficient does; k counts the variance too.
-    freedom = len(x) - (MODELS[model].parameters - 1)
-    sd = float(np.sqrt(((y - columns @ fitted) ** 2).sum() / freedom))
-    if sd < fits.FLAT:
-        return None
-    unscaled = np.linalg.pinv(columns.T @ columns)
-    return Component(model, breaks, float(x.mean()), fitted, unscaled, sd, freedom, share)
-
-
-def trends(
-    systems: Systems, labels: Labels, config: ProjectionConfig
-) -> dict[str, list[Component]]:
+def trends(systems: Systems, labels: Labels, config: ProjectionConfig) -> dict[str, list[Trend]]:
     """Trend name -> its components: one, or the regular and the large-scale one."""
-    how = Search(STEP, config.fewest)
-
-    def fit(model: str, chosen: np.ndarray, share: float = 1.0) -> Component | None:
-        return component(
-            model, year(systems.dates[chosen]), systems.log_compute[chosen], how, share
-        )
-
     large = float(labels.large.sum() / max((labels.large | labels.regular).sum(), 1))
-    found = {
-        "one line": [fit("one line", labels.kept)],
-        "deep-learning era": [fit("one line", labels.deep)],
-        "kink": [fit("kink", labels.kept)],
-        "kink and jump": [fit("kink and jump", labels.kept)],
+    how = Search(STEP, config.fewest)
+    chosen = {
+        "one line": [("one line", labels.kept, 1.0)],
+        "deep-learning era": [("one line", labels.deep, 1.0)],
+        "kink": [("kink", labels.kept, 1.0)],
+        "kink and jump": [("kink and jump", labels.kept, 1.0)],
         SIDE_BY_SIDE: [
-            fit("one line", labels.regular, 1 - large),
-            fit("one line", labels.large, large),
+            ("one line", labels.regular, 1 - large),
+            ("one line", labels.large, large),
         ],
+    }
+    found = {
+        name: [
+            segments.trend(model, year(systems.dates[of]), systems.log_compute[of], how, share)
+            for model, of, share in parts
+        ]
+        for name, parts in chosen.items()
     }
     return {name: parts for name, parts in found.items() if None not in parts}
 
 
-def log_density(parts: Sequence[Component], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def log_density(parts: Sequence[Trend], x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The logarithm of the density (nat per order of magnitude) of systems (m,), Student's t."""
     from scipy import special
 
@@ -152,9 +91,9 @@ def log_density(parts: Sequence[Component], x: np.ndarray, y: np.ndarray) -> np.
     return np.logaddexp.reduce(logs)
 
 
-def below(parts: Sequence[Component], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def below(parts: Sequence[Trend], x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The probability that a trend gives to less compute than y, for systems (m,)."""
-    from scipy import special  # the distributions of scipy.stats take a second to import
+    from scipy import special
 
     total = np.zeros(len(x))
     for part in parts:
@@ -163,14 +102,14 @@ def below(parts: Sequence[Component], x: np.ndarray, y: np.ndarray) -> np.ndarra
     return total
 
 
-def interval(parts: Sequence[Component], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def interval(parts: Sequence[Trend], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The ends of the 95% interval of a system, by bisection on `below`."""
     predicted = [part.predict(x) for part in parts]
     reach = 50 * max(sd.max() for _, _, sd in predicted)
     least = np.min([mean for mean, _, _ in predicted], axis=0) - reach
     most = np.max([mean for mean, _, _ in predicted], axis=0) + reach
     ends = []
-    for tail in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2):
+    for tail in (TAILS[0], TAILS[2]):
         low, high = least.copy(), most.copy()
         for _ in range(50):
             middle = (low + high) / 2
@@ -180,7 +119,7 @@ def interval(parts: Sequence[Component], x: np.ndarray) -> tuple[np.ndarray, np.
     return ends[0], ends[1]
 
 
-def mean(parts: Sequence[Component], x: np.ndarray) -> np.ndarray:
+def mean(parts: Sequence[Trend], x: np.ndarray) -> np.ndarray:
     """The mean of log10 FLOP that a trend expects at x (m,) years."""
     return np.sum([part.share * part.predict(x)[0] for part in parts], axis=0)
 
@@ -192,31 +131,25 @@ def backtest(
     labels = labels_of(systems, replace(rules, end=cutoff))
     later = (systems.dates >= day(cutoff)) & (systems.dates < day(rules.end))
     x, y = year(systems.dates[later]), systems.log_compute[later]
-    scores = {}
     fitted = trends(systems, labels, config)
+    made: dict[str, Any] = {"fitted": int(labels.kept.sum()), "scored": 0, "trends": {}}
     if not later.any() or "one line" not in fitted:
-        return {"fitted": int(labels.kept.sum()), "scored": 0, "trends": {}}
+        return made
     for name, parts in fitted.items():
         low, high = interval(parts, x)
-        scores[name] = {
+        made["trends"][name] = {
             "errors": (y - mean(parts, x)).tolist(),
             "covered": ((low < y) & (y < high)).astype(int).tolist(),
             "log density": log_density(parts, x, y).tolist(),
         }
     (line,) = fitted["one line"]
-    lower = line.coefficients - WORSE * (np.arange(line.coefficients.size) == 0)
-    return {
-        "fitted": int(labels.kept.sum()),
-        "scored": int(later.sum()),
-        "trends": scores,
-        "moved line": log_density([line._replace(coefficients=lower)], x, y).tolist(),
-    }
+    lower = line._replace(coefficients=line.coefficients - np.array([WORSE, 0.0]))
+    moved = log_density([lower], x, y).tolist()
+    return {**made, "scored": int(later.sum()), "moved line": moved}
 
 
 def run(config: Any, run: Run) -> StudyResult:
     """Carry every trend on, and put it to the test on what is past."""
-    from scipy import special
-
     settings: ProjectionConfig = config.projection
     rules: Rules = config.rules
     systems: Systems = run.dataset(DATASET)
@@ -226,21 +159,12 @@ def run(config: Any, run: Run) -> StudyResult:
     values: dict[str, Any] = {"data until": iso(systems.dates[labels.inside].max()), "trends": {}}
     for name, parts in fitted.items():
         low, high = interval(parts, x)
+        bands = [[end.tolist() for end in part.band(x)] for part in parts]
         values["trends"][name] = {
             "shares": [part.share for part in parts],
             "system": {"low": low.tolist(), "high": high.tolist()},
-            "components": [],
+            "components": [dict(zip(("mean", "low", "high"), band, strict=True)) for band in bands],
         }
-        for part in parts:
-            middle, error, _ = part.predict(x)
-            half = special.stdtrit(part.freedom, (1 + CONFIDENCE) / 2) * error
-            values["trends"][name]["components"].append(
-                {
-                    "mean": middle.tolist(),
-                    "low": (middle - half).tolist(),
-                    "high": (middle + half).tolist(),
-                }
-            )
     values["backtest"] = {
         cutoff: backtest(systems, rules, cutoff, settings)
         for cutoff in run.each("backtests", settings.cutoffs)
@@ -248,7 +172,7 @@ def run(config: Any, run: Run) -> StudyResult:
     return StudyResult(
         values=values,
         tables=_tables(values, settings.years),
-        figures=[_figure(systems, labels, fitted, values, max(x))],
+        figures=[_figure(systems, labels, fitted, values, x[-1])],
     )
 
 
@@ -265,20 +189,20 @@ def _claim(id: str, statement: str, trend: str, than: str) -> Claim:
             raise KeyError(f"backtest of {trend}")
         return found
 
-    def pairs(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            f"up to {cutoff}": tuple(b["trends"][name]["log density"] for name in (trend, than))
-            for cutoff, b in scored(values).items()
-        }
+    def density(made: Mapping[str, Any], name: str) -> list[float]:
+        return made["trends"][name]["log density"]
 
-    def moved(values: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
+    def moved(values: Mapping[str, Any]) -> tuple[list[float], list[float]]:
         last = max(scored(values).items())[1]
-        return last["moved line"], last["trends"]["one line"]["log density"]
+        return last["moved line"], density(last, "one line")
 
     return declare.fact(
         id,
         statement,
-        pairs,
+        lambda values: {
+            f"up to {cutoff}": (density(made, trend), density(made, than))
+            for cutoff, made in scored(values).items()
+        },
         quantity=f"log density of later systems by {trend} less that by {than} [nat]",
         statistic="paired difference",
         region=(0.0, math.inf),
@@ -308,46 +232,38 @@ CLAIMS = (
 # --- tables and figure ---------------------------------------------------------------------------
 
 
-def _flop(logs: np.ndarray) -> np.ndarray:
-    """FLOP of their logarithms; infinite where no float64 is so large, which no figure shows."""
-    with np.errstate(over="ignore"):
-        return 10.0**logs
-
-
 def _tables(values: Mapping[str, Any], years: Sequence[int]) -> list[Table]:
     """Training compute in the years to come, and the scores of the past."""
-    rows, scores = [], []
-    for name, found in values["trends"].items():
-        for place, number in enumerate(years):
-            means = [
+    rows = [
+        {
+            "trend": name,
+            "year": str(number),
+            "mean of the trend [FLOP]": " and ".join(
                 f"10^{part['mean'][place]:.1f} [10^{part['low'][place]:.1f}; "
                 f"10^{part['high'][place]:.1f}]"
                 for part in found["components"]
-            ]
-            system = [f"10^{found['system'][end][place]:.1f}" for end in ("low", "high")]
-            rows.append(
-                {
-                    "trend": name,
-                    "year": str(number),
-                    "mean of the trend [FLOP]": " and ".join(means),
-                    "a system [FLOP]": "; ".join(system),
-                }
-            )
-    for cutoff, made in values["backtest"].items():
-        for name, found in made["trends"].items():
-            errors = np.array(found["errors"])
-            scores.append(
-                {
-                    "fitted before": cutoff,
-                    "systems fitted": made["fitted"],
-                    "systems scored": made["scored"],
-                    "trend": name,
-                    "mean error [OOM]": float(errors.mean()),
-                    "root mean square error [OOM]": float(np.sqrt((errors**2).mean())),
-                    "share in the 95% interval": float(np.mean(found["covered"])),
-                    "log score [nat]": float(np.mean(found["log density"])),
-                }
-            )
+            ),
+            "a system [FLOP]": "; ".join(
+                f"10^{end[place]:.1f}" for end in found["system"].values()
+            ),
+        }
+        for name, found in values["trends"].items()
+        for place, number in enumerate(years)
+    ]
+    scores = [
+        {
+            "fitted before": cutoff,
+            "systems fitted": made["fitted"],
+            "systems scored": made["scored"],
+            "trend": name,
+            "mean error [OOM]": float(np.mean(found["errors"])),
+            "root mean square error [OOM]": float(np.sqrt(np.mean(np.square(found["errors"])))),
+            "share in the 95% interval": float(np.mean(found["covered"])),
+            "log score [nat]": float(np.mean(found["log density"])),
+        }
+        for cutoff, made in values["backtest"].items()
+        for name, found in made["trends"].items()
+    ]
     carried = (
         "projection",
         "Training compute at the beginning of a year, if the trends go on",
@@ -370,7 +286,7 @@ def _tables(values: Mapping[str, Any], years: Sequence[int]) -> list[Table]:
 def _figure(
     systems: Systems,
     labels: Labels,
-    fitted: Mapping[str, Sequence[Component]],
+    fitted: Mapping[str, Sequence[Trend]],
     values: Mapping[str, Any],
     last: float,
 ) -> Figure:
@@ -378,19 +294,15 @@ def _figure(
     x = year(systems.dates)
     shown = labels.deep | (labels.low & (x > 2010))
     series = [Series("systems", x[shown], 10 ** systems.log_compute[shown], style="points")]
-
-    def carried(name: str, part: Component, at: np.ndarray, *band: np.ndarray) -> Series:
-        ends = [_flop(end) for end in band]
-        middle = _flop(part.predict(at)[0])
-        return Series(f"{name}, carried on", at, middle, *(ends or (None, None)), style="theory")
-
-    at = np.linspace(2010, last, 60)
-    if "kink" in fitted:
-        series.append(carried("kink", fitted["kink"][0], at, *interval(fitted["kink"], at)))
-    if "one line" in fitted:
-        series.append(carried("one line", fitted["one line"][0], at))
-    for name, part in zip(("regular", "large-scale"), fitted.get(SIDE_BY_SIDE, ()), strict=False):
-        series.append(carried(name, part, np.linspace(2015.67, last, 40)))
+    ways = {name: (fitted[name][0], 2010.0) for name in ("kink", "one line") if name in fitted}
+    sides = zip(("regular", "large-scale"), fitted.get(SIDE_BY_SIDE, ()), strict=False)
+    ways |= {name: (part, 2015.67) for name, part in sides}
+    for name, (part, start) in ways.items():
+        at = np.linspace(start, last, 60)
+        ends = interval([part], at) if name == "kink" else ()
+        with np.errstate(over="ignore"):  # infinite where no float64 is so large, and not drawn
+            drawn = [10.0**logs for logs in (part.predict(at)[0], *ends)]
+        series.append(Series(f"{name}, carried on", at, *drawn, style="theory"))
     scores = []
     for place, name in enumerate(fitted):
         points = []

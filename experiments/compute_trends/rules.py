@@ -7,17 +7,16 @@ and lines fitted; another order gives other numbers of systems.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from experiments.compute_trends import fits
+from experiments.compute_trends.fits import FLAT
 from experiments.compute_trends.systems import DAYS_PER_YEAR, Date, Systems, day
 from jaxtrends.errors import Problem
 from jaxtrends.settings import PositiveFloat
-
-FLAT = 1e-9  # a deviation below this, in orders of magnitude, is rounding
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,9 @@ class Rules:
         )
 
     def months(self, per_day: Any) -> Any:
-        """Months in which compute doubles, from slopes in log10 FLOP per day."""
-        return fits.doubling_months(per_day, self.days_per_month)
+        """Months to a doubling, from slopes in log10 FLOP per day; negative where it falls."""
+        with np.errstate(divide="ignore"):
+            return math.log10(2) / per_day / self.days_per_month
 
     def months_of_yearly(self, per_year: Any) -> Any:
         """The same from slopes per calendar year."""
@@ -134,38 +134,40 @@ def z_scores(dates: Any, values: Any, among: Any, window: Any, sample: Any) -> A
     """Each value's z-score among those of its window, itself included.
 
     Args:
-        dates:  (n,) float64, days.
-        values: (n,) float64.
+        dates:  (n,) float64, days, in order.
+        values: (…, n) float64.
         among:  (n,) truth values: which systems count as neighbours.
         window: reach to each side, in days; both ends belong to it.
         sample: 1.0 where the deviation is divided by n - 1, 0.0 where by n.
 
     Returns:
-        (n,) float64; 0 where a system is alone in its window or all of it are equal.
+        (…, n) float64; 0 where a system is alone in its window or all of it are equal.
 
-    All arrays are NumPy's, or all are JAX's; JAX's may be traced.
+    All arrays are NumPy's, or all are JAX's; JAX's may be traced, 64-bit types being enabled.
     """
+    # Running sums: no product of matrices, whose threads stand in each other's way on a busy CPU.
     xp = values.__array_namespace__()
-    near = (abs(dates[:, None] - dates) <= window) & among
-    weights = near.astype(values.dtype)
-    count = weights.sum(1)
-    mean = weights @ values / xp.maximum(count, 1)
-    squares = (weights * (values - mean[:, None]) ** 2).sum(1)
-    deviation = xp.sqrt(squares / xp.maximum(count - sample, 1))
+    first = xp.searchsorted(dates, dates - window, side="left")
+    last = xp.searchsorted(dates, dates + window, side="right")
+
+    def near(terms: Any) -> Any:
+        running = xp.cumsum(xp.where(among, terms, 0.0), axis=-1)
+        running = xp.concatenate([xp.zeros_like(running[..., :1]), running], axis=-1)
+        return running[..., last] - running[..., first]
+
+    values = values - values.mean()  # else the squares would lose digits
+    count = near(xp.ones_like(dates))
+    mean = near(values) / xp.maximum(count, 1)
+    squares = near(values**2) - count * mean**2
+    deviation = xp.sqrt(xp.maximum(squares, 0.0) / xp.maximum(count - sample, 1))
     flat = deviation < FLAT
     return xp.where(flat, 0.0, (values - mean) / xp.where(flat, 1.0, deviation))
 
 
 def label(dates: Any, log_compute: Any, thresholds: Thresholds) -> Labels:
-    """Apply the rules.
+    """Apply the rules to dates (n,), days since 1970 in order, and log10 FLOP (…, n), float64.
 
-    Args:
-        dates:       (n,) float64, days since 1970.
-        log_compute: (n,) float64, log10 FLOP.
-        thresholds:  see `Rules`.
-
-    Both arrays are NumPy's, or both are JAX's; under `jax.vmap` they and the thresholds may be
-    traced, 64-bit types being enabled.
+    Arrays as for `z_scores`; the thresholds may be traced too.
     """
     inside = (dates > thresholds.start) & (dates < thresholds.end)
     z = z_scores(
@@ -177,8 +179,7 @@ def label(dates: Any, log_compute: Any, thresholds: Thresholds) -> Labels:
     pre = kept & (dates <= thresholds.dl_from)
     deep = kept & (dates > thresholds.dl_from)
     large = high & (dates > thresholds.large_from)
-    others = {"regular": deep & ~large, "regular_any": deep & ~high}
-    return Labels(inside, z, low, high, kept, pre, deep, large, **others)
+    return Labels(inside, z, low, high, kept, pre, deep, large, deep & ~large, deep & ~high)
 
 
 def labels_of(systems: Systems, rules: Rules, **changed: object) -> Labels:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.compute_trends import fits
+from experiments.compute_trends.fits import FLAT, TAILS
 
 TINY = 1e-9
 
@@ -51,8 +51,13 @@ class Model(NamedTuple):
         return self.search(x, y[None], np.ones((1, len(x))), how)
 
     def bic(self, rss: np.ndarray, n: int) -> np.ndarray:
-        """The criterion of fits (b,) to n systems."""
-        return fits.bic(rss, n, self.parameters)
+        """n ln(RSS / n) + k ln n of fits (b,) to n systems: the Bayesian information criterion.
+
+        The constant n (1 + ln 2 pi) of the Gaussian likelihood is left out, so it compares with its
+        like only. Fits without scatter, whose sums of squares are rounding or even below zero, are
+        all equally good.
+        """
+        return n * np.log(np.maximum(rss / n, FLAT**2)) + self.parameters * np.log(n)
 
 
 def grid(x: np.ndarray, how: Search) -> np.ndarray:
@@ -268,3 +273,63 @@ def leave_one_out(
         row = design(model, x[out : out + 1], breaks[out], x.mean())
         errors[out] = y[out] - (row @ fitted)[0]
     return errors, breaks
+
+
+class Trend(NamedTuple):
+    """A least-squares trend, ready to be carried on.
+
+    Break dates are taken as found, which makes its intervals too narrow by what these are
+    uncertain. ``unscaled`` is the inverse of the design's Gram matrix, ``sd`` the residual standard
+    deviation on so many degrees of ``freedom``; ``share`` weighs it where trends are mixed.
+    """
+
+    model: str
+    breaks: np.ndarray
+    centre: float
+    coefficients: np.ndarray
+    unscaled: np.ndarray
+    sd: float
+    freedom: int
+    share: float
+
+    def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean, its standard error, and the standard deviation of a system, at x (m,) years."""
+        columns = design(self.model, x, self.breaks, self.centre)
+        leverage = np.einsum("mp,pq,mq->m", columns, self.unscaled, columns)
+        return (
+            columns @ self.coefficients,
+            self.sd * np.sqrt(leverage),
+            self.sd * np.sqrt(1 + leverage),
+        )
+
+    def band(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The mean at x (m,) years, and the ends of its 95% interval (Student's t)."""
+        from scipy import special  # the distributions of scipy.stats take a second to import
+
+        middle, error, _ = self.predict(x)
+        half = special.stdtrit(self.freedom, TAILS[2]) * error
+        return middle, middle - half, middle + half
+
+
+def trend(name: str, x: np.ndarray, y: np.ndarray, how: Search, share: float = 1.0) -> Trend | None:
+    """Fit a model to systems in order of date, x and y (n,).
+
+    None where they are too few, of too few dates, or lie on the trend to the last digit: there is
+    no telling then how far others scatter.
+    """
+    model = MODELS[name]
+    if len(x) < max(3, how.fewest * model.pieces if model.pieces > 1 else 0) or x[0] == x[-1]:
+        return None
+    found = model.fit(x, y, how)
+    if not np.isfinite(found.rss[0]):
+        return None
+    breaks = found.breaks[0]
+    columns = design(name, x, breaks, x.mean())
+    fitted = coefficients(name, x, y, breaks, x.mean())
+    # A searched break costs a degree of freedom as a coefficient does; k counts the variance too.
+    freedom = len(x) - (model.parameters - 1)
+    sd = float(np.sqrt(((y - columns @ fitted) ** 2).sum() / freedom))
+    if sd < FLAT:
+        return None
+    unscaled = np.linalg.pinv(columns.T @ columns)
+    return Trend(name, breaks, float(x.mean()), fitted, unscaled, sd, freedom, share)

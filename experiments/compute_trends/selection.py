@@ -28,25 +28,32 @@ statistic is named above, both spreads are shown, and the rule is the paper's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.compute_trends import fits, mixture
-from experiments.compute_trends import selection_figures as drawn
 from experiments.compute_trends.fits import FLAT, TAILS
-from experiments.compute_trends.rules import Labels, Rules, labels_of
-from experiments.compute_trends.selection_figures import SPREADS, found_slow
+from experiments.compute_trends.rules import Labels, Rules, Thresholds, label, labels_of
 from experiments.compute_trends.systems import DATASET, Systems, year
-from jaxtrends import declare, stats
+from jaxtrends import charts, declare, stats
 from jaxtrends.settings import PositiveInt
-from jaxtrends.study import Run, StudyResult
+from jaxtrends.study import Figure, Panel, Run, StudyResult, Table
 
 FEWEST = 10  # regular and large-scale systems each, to simulate from
 STREAM = 5  # of random numbers, after the seed
-STATISTICS = ("doubling", "number", "gap", "r_squared")  # the first is the primary one
+SPREADS = ("all", "regular")  # of the scatter about one trend
+STATISTICS = {  # the first is the primary one
+    "doubling": "large-scale doubling [months]",
+    "number": "large-scale systems",
+    "gap": "gap to the regular line [order of magnitude]",
+    "r_squared": "R squared of the large-scale line",
+}
+RESAMPLED = {spread: f"scatter of {spread}, resampled" for spread in SPREADS}
+ALL = RESAMPLED["all"]
 FAR = 8.0  # orders of magnitude between two trends that must be found
 
 
@@ -64,66 +71,39 @@ class SelectionConfig:
 
 
 class Scene(NamedTuple):
-    """What every simulation shares; n systems, in order of date.
+    """What every simulation shares: n systems in order of date, the late ones and those near them.
 
     x:         (n,) years from the middle of the simulated ones.
     y:         (n,) log10 FLOP as observed.
-    counted:   (n,) which systems count in the windows of others.
-    first:     (n,) the first system of each one's window; last: the one after its last.
-    simulated: (n,) which systems are simulated: after the large-scale date and no low outliers.
     late:      (n,) after the large-scale date, within the dates.
+    simulated: (n,) late, and no low outliers.
     """
 
+    dates: np.ndarray
     x: np.ndarray
     y: np.ndarray
-    counted: np.ndarray
-    first: np.ndarray
-    last: np.ndarray
-    simulated: np.ndarray
     late: np.ndarray
-    rules: Rules
+    simulated: np.ndarray
+    thresholds: Thresholds
 
 
-def scene(systems: Systems, labels: Labels, rules: Rules) -> Scene:
+def scene(systems: Systems, rules: Rules) -> Scene:
     """The scene of the observed systems: the late ones and those that their windows reach."""
     limits = rules.thresholds()
     near = systems.dates >= limits.large_from - limits.window
-    dates, labels = systems.dates[near], Labels(*(of_all[near] for of_all in labels))
+    dates = systems.dates[near]
+    labels = Labels(*(of_all[near] for of_all in labels_of(systems, rules)))
     late = labels.inside & (dates > limits.large_from)
     simulated = late & ~labels.low
     x = year(dates)
-    return Scene(
-        x=x - x[simulated].mean(),
-        y=systems.log_compute[near],
-        counted=labels.inside | limits.z_first,
-        first=np.searchsorted(dates, dates - limits.window, side="left"),
-        last=np.searchsorted(dates, dates + limits.window, side="right"),
-        simulated=simulated,
-        late=late,
-        rules=rules,
-    )
+    x = x - x[simulated].mean()
+    return Scene(dates, x, systems.log_compute[near], late, simulated, limits)
 
 
 def select(scene: Scene, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The paper's rule on many data sets (b, n): which are large-scale, which regular, (b, n).
-
-    The same as `rules.label`, by running sums over the systems, which are in order of date.
-    """
-
-    def window(values: np.ndarray) -> np.ndarray:
-        running = np.zeros((len(values), values.shape[1] + 1))
-        np.cumsum(values * scene.counted, axis=1, out=running[:, 1:])
-        return running[:, scene.last] - running[:, scene.first]
-
-    count = np.maximum(window(np.ones((1, len(scene.x)))), 1)
-    centred = y - y.mean()
-    mean = window(centred) / count
-    square = window(centred**2) - count * mean**2
-    freedom = np.maximum(count - (scene.rules.deviation == "sample"), 1)
-    deviation = np.sqrt(np.maximum(square, 0) / freedom)
-    z = (centred - mean) / np.where(deviation < FLAT, np.inf, deviation)
-    large = (z > scene.rules.z_high) & scene.late
-    return large, scene.late & ~large & (z >= scene.rules.z_low)
+    """The paper's rule on many data sets (b, n): which are large-scale, which regular, (b, n)."""
+    labels = label(scene.dates, y, scene.thresholds)
+    return labels.large, labels.regular & scene.late
 
 
 def lines(x: np.ndarray, y: np.ndarray, chosen: np.ndarray) -> fits.Line:
@@ -172,7 +152,7 @@ def measure(scene: Scene, y: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-class Trend(NamedTuple):
+class OneTrend(NamedTuple):
     """One trend as it is simulated: mean (n,), residuals to draw from, and their spread."""
 
     mean: np.ndarray
@@ -180,7 +160,7 @@ class Trend(NamedTuple):
     sd: float
 
 
-def one_trend(scene: Scene, y: np.ndarray, spread: str) -> Trend:
+def one_trend(scene: Scene, y: np.ndarray, spread: str) -> OneTrend:
     """The line through all simulated systems, or through the regular ones, of one data set (n,).
 
     Residuals are widened by the two degrees of freedom that the line has taken.
@@ -191,11 +171,11 @@ def one_trend(scene: Scene, y: np.ndarray, spread: str) -> Trend:
     fitted = lines(scene.x, y[None], chosen[None])
     mean = (fitted.intercept + fitted.slope * scene.x[:, None])[:, 0]
     n = int(chosen.sum())
-    return Trend(mean, (y - mean)[chosen] * np.sqrt(n / (n - 2)), float(fitted.residual_sd[0]))
+    return OneTrend(mean, (y - mean)[chosen] * np.sqrt(n / (n - 2)), float(fitted.residual_sd[0]))
 
 
 def simulate(
-    generator: np.random.Generator, scene: Scene, trend: Trend, draws: str, count: int
+    generator: np.random.Generator, scene: Scene, trend: OneTrend, draws: str, count: int
 ) -> np.ndarray:
     """Data sets (count, n) of one trend; scatter is ``resampled`` or ``Gaussian``."""
     shape = (count, int(scene.simulated.sum()))
@@ -248,7 +228,7 @@ def p_values(
 
 def corrected(p: Mapping[str, float]) -> dict[str, float]:
     """The p-values of all but the primary statistic, by Holm's method."""
-    others = STATISTICS[1:]
+    _, *others = STATISTICS
     return dict(zip(others, stats.holm([p[name] for name in others]), strict=True))
 
 
@@ -260,24 +240,22 @@ def trial(
     Returns spread -> "slower": in which share of its simulations the large-scale doubling is as
     slow or slower; and the p-values of the other statistics after Holm's correction.
     """
-    names = ("slower", *STATISTICS[1:])
-    found: dict[str, Any] = {spread: {name: [] for name in names} for spread in SPREADS}
+    found: dict[str, Any] = {spread: defaultdict(list) for spread in SPREADS}
     for y in data_sets:
         observed = measure(scene, y[None])
-        for spread in SPREADS:
+        for spread, made in found.items():
             trend = one_trend(scene, y, spread)
             draws = simulate(generator, scene, trend, "resampled", config.simulations_each)
             null = measure(scene, draws)
-            slower = float((null["doubling"] >= observed["doubling"]).mean())
-            found[spread]["slower"].append(slower)
+            made["slower"].append(float((null["doubling"] >= observed["doubling"]).mean()))
             for name, p in corrected(p_values(observed, null)).items():
-                found[spread][name].append(p)
+                made[name].append(p)
     return found
 
 
-def as_slow(null: Mapping[str, np.ndarray], doubling: float) -> list[int]:
-    """Which simulations double as slowly as that, or more slowly: zeros and ones."""
-    return (null["doubling"] >= doubling).astype(int).tolist()
+def at_least(simulated: np.ndarray, value: float) -> list[int]:
+    """Which simulations have that value or more: zeros and ones."""
+    return (simulated >= value).astype(int).tolist()
 
 
 def quantiles(values: np.ndarray) -> np.ndarray:
@@ -288,16 +266,13 @@ def quantiles(values: np.ndarray) -> np.ndarray:
 
 
 def describe(
-    null: Mapping[str, np.ndarray], observed: Mapping[str, np.ndarray], trend: Trend
+    null: Mapping[str, np.ndarray], observed: Mapping[str, np.ndarray], trend: OneTrend
 ) -> dict[str, Any]:
     """The simulations of one trend against what was observed."""
     p = p_values(observed, null)
-    at_least = {
-        name: (null[name] >= observed[name][0]).astype(int).tolist() for name in STATISTICS[1:]
-    }
     return {
         "sd": trend.sd,
-        "at least": {"doubling": as_slow(null, observed["doubling"][0]), **at_least},
+        "at least": {name: at_least(null[name], observed[name][0]) for name in STATISTICS},
         "quantiles": {name: quantiles(found).tolist() for name, found in null.items()},
         "p": p,
         "corrected": corrected(p),
@@ -311,48 +286,44 @@ def run(config: Any, run: Run) -> StudyResult:
     systems: Systems = run.dataset(DATASET)
     labels = labels_of(systems, rules)
     late = systems.dates > rules.thresholds().large_from
+    too_few = StudyResult({"large-scale systems": int(labels.large.sum())})
     if min(labels.large.sum(), (labels.regular & late).sum()) < FEWEST:
-        return StudyResult({"large-scale systems": int(labels.large.sum())})
-    set_up = scene(systems, labels, rules)
-    generator = np.random.default_rng((config.seed, STREAM))
-    observed = measure(set_up, set_up.y[None])
+        return too_few
+    set_up = scene(systems, rules)
+    x, y, late = set_up.x, set_up.y, set_up.simulated
+    observed = measure(set_up, y[None])
     told = all(np.isfinite(found).all() for found in observed.values())
     if not told or observed["regular_sd"][0] < FLAT:
-        # Lines need dates, R squared needs more than one compute, and simulations a scatter.
-        return StudyResult({"large-scale systems": int(labels.large.sum())})
+        return too_few  # lines need dates, R squared computes that differ, simulations a scatter
+    generator = np.random.default_rng((config.seed, STREAM))
     values: dict[str, Any] = {
         "observed": {name: float(found[0]) for name, found in observed.items()},
-        "null": {},
-        "trials": {},
-        "mixture": {},
+        **{"null": {}, "trials": {}, "mixture": {}},
     }
     nulls = {}
-    for spread in SPREADS:
-        trend = one_trend(set_up, set_up.y, spread)
-        for draws in ("resampled", "Gaussian"):
-            y = simulate(generator, set_up, trend, draws, settings.simulations)
-            null = measure(set_up, y)
-            name = f"scatter of {spread}, {draws}"
-            nulls[name] = null
-            values["null"][name] = describe(null, observed, trend)
-    one = one_trend(set_up, set_up.y, "all")
+    ways = [(spread, draws) for spread in SPREADS for draws in ("resampled", "Gaussian")]
+    for spread, draws in run.each("ways to draw the scatter", ways):
+        trend = one_trend(set_up, y, spread)
+        simulated = simulate(generator, set_up, trend, draws, settings.simulations)
+        name = f"scatter of {spread}, {draws}"
+        nulls[name] = measure(set_up, simulated)
+        values["null"][name] = describe(nulls[name], observed, trend)
     many = settings.data_sets
+    one = one_trend(set_up, y, "all")
     worlds = {
         "one trend": simulate(generator, set_up, one, "resampled", many),
         "two trends": two_trends(generator, set_up, many),
         "flat": two_trends(generator, set_up, many, slope=0.0),
     }
-    null = nulls["scatter of all, resampled"]
     for name in run.each("data sets to try the test on", list(worlds)):
         values["trials"][name] = trial(generator, set_up, worlds[name], settings)
         typical = quantiles(measure(set_up, worlds[name])["doubling"])[1]
-        values["trials"][name]["typical"] = as_slow(null, typical)
+        values["trials"][name]["typical"] = at_least(nulls[ALL]["doubling"], typical)
     worlds["far apart"] = two_trends(generator, set_up, many, apart=FAR)
-    late = set_up.simulated
-    for name, y in worlds.items():
-        fitted = mixture.fit(set_up.x[late], y[:, late])
+    for name, simulated in worlds.items():
+        fitted = mixture.fit(x[late], simulated[:, late])
         values["mixture"][name] = (fitted.line_bic - fitted.bic).tolist()
-    fitted = mixture.fit(set_up.x[late], set_up.y[None, late])
+    fitted = mixture.fit(x[late], y[None, late])
     values["mixture"]["observed"] = {
         "line": float(fitted.line_bic[0]),
         "mixture": float(fitted.bic[0]),
@@ -363,8 +334,8 @@ def run(config: Any, run: Run) -> StudyResult:
     }
     return StudyResult(
         values=values,
-        tables=drawn.tables(values, rules),
-        figures=drawn.figures(values, nulls, rules),
+        tables=[_against(values, rules), _worth(values), _mixture(values, rules)],
+        figures=[_figure(values, nulls, rules)],
     )
 
 
@@ -372,7 +343,11 @@ def run(config: Any, run: Run) -> StudyResult:
 
 LEAST_POWER = 0.8
 MOST_FALSE = 0.05
-ALL = "scatter of all, resampled"
+
+
+def found_slow(trial: Mapping[str, Any], spread: str) -> float:
+    """The share of data sets in which the test finds a slower large-scale trend."""
+    return float(np.mean(np.array(trial[spread]["slower"]) < TAILS[0]))
 
 
 def untrusted(values: Mapping[str, Any]) -> str:
@@ -402,12 +377,12 @@ def weak(values: Mapping[str, Any]) -> str:
     )
 
 
-def typical(world: str) -> Callable[[Mapping[str, Any]], Any]:
+def typical(world: str) -> declare.Measured:
     """Which simulations double as slowly as a typical data set of a world."""
     return lambda values: values["trials"][world]["typical"]
 
 
-def median_lead(world: str) -> Callable[[Mapping[str, Any]], Any]:
+def median_lead(world: str) -> declare.Measured:
     """The mixture's lead in a typical data set of a world."""
     return lambda values: np.median(values["mixture"][world])
 
@@ -470,3 +445,147 @@ CLAIMS = (
         doubt=weak,
     ),
 )
+
+
+# --- tables and figure ---------------------------------------------------------------------------
+
+LONGEST = 20.0  # months, of what is drawn
+WIDTHS = {"doubling": 0.5, "number": 1.0, "gap": 0.1, "r_squared": 0.05}  # of bins
+WORLDS = {
+    "one trend": "one trend",
+    "two trends": "two trends, as fitted",
+    "flat": "two trends, the large-scale one flat",
+    "far apart": "two trends, eight orders of magnitude apart",
+}
+
+
+def months(doubling: Any, rules: Rules) -> np.ndarray:
+    """Doubling times from minus slopes per year; infinite where there is no growth."""
+    growing = np.where(np.asarray(doubling) < 0, -np.asarray(doubling), np.nan)
+    return np.nan_to_num(rules.months_of_yearly(growing), nan=math.inf)
+
+
+def _against(values: Mapping[str, Any], rules: Rules) -> Table:
+    """What was observed, against the simulations of one trend."""
+
+    def shown(name: str, value: float) -> float | str:
+        time = float(months(value, rules)) if name == "doubling" else value
+        return time if name != "doubling" or math.isfinite(time) else "no growth"
+
+    rows = []
+    for null, made in values["null"].items():
+        for name, title in STATISTICS.items():
+            low, middle, high = (shown(name, q) for q in made["quantiles"][name])
+            observed = shown(name, values["observed"][name])
+            rows.append(
+                {
+                    **{"simulated": null, "statistic": title, "observed": observed},
+                    **{"2.5%": low, "median": middle, "97.5%": high},
+                    "p": made["p"][name],
+                    "p by Holm": made["corrected"].get(name, "primary"),
+                }
+            )
+    spreads = ", ".join(
+        f"{made['quantiles']['regular_sd'][1]:.2f} ({null})"
+        for null, made in values["null"].items()
+    )
+    return charts.table(
+        "selection",
+        "The large-scale systems against the paper's rule applied to one trend",
+        rows,
+        "p is two-sided, by simulation; Holm's correction is for the three statistics beside the "
+        "primary one. Residual standard deviation of the regular systems, which tells how much of "
+        f"its scatter the rule leaves to one trend: {values['observed']['regular_sd']:.2f} "
+        f"observed; medians of the simulations {spreads}.",
+    )
+
+
+def _worth(values: Mapping[str, Any]) -> Table:
+    """What the tests find where it is known what there is to be found."""
+    rows = []
+    for world, title in WORLDS.items():
+        trial, lead = values["trials"].get(world), np.array(values["mixture"][world])
+        slow, gap = (dict.fromkeys(SPREADS, "") for _ in range(2))
+        if trial:
+            slow = {spread: found_slow(trial, spread) for spread in SPREADS}
+            gap = {
+                spread: float(np.mean(np.less(trial[spread]["gap"], 0.05))) for spread in SPREADS
+            }
+        rows.append(
+            {
+                "simulated": title,
+                "data sets": len(lead),
+                **{f"slow, by scatter of {spread}": share for spread, share in slow.items()},
+                **{f"gap, by scatter of {spread}": share for spread, share in gap.items()},
+                "mixture by BIC": float((lead > 0).mean()),
+                "median lead of the mixture": float(np.median(lead)),
+            }
+        )
+    observed = np.mean(values["null"][RESAMPLED["regular"]]["at least"]["doubling"])
+    as_far = np.mean(np.array(values["trials"]["one trend"]["regular"]["slower"]) <= observed)
+    return charts.table(
+        "selection_worth",
+        "What the tests find in simulated data sets",
+        rows,
+        "Shares of data sets in which the large-scale doubling is slower than 97.5% of simulations "
+        "of one trend, in which the gap differs (5%, Holm), and in which the BIC prefers two "
+        "lines. What one trend gives is the rate of false findings. A test by the scatter of the "
+        f"regular systems comes out as far as the observed one in {as_far:.0%} of data sets of one "
+        "trend.",
+    )
+
+
+def _mixture(values: Mapping[str, Any], rules: Rules) -> Table:
+    """The mixture of two lines against one line."""
+    fitted = values["mixture"]["observed"]
+    lower, upper = (float(months(-slope, rules)) for slope in fitted["slopes"])
+    return charts.table(
+        "mixture",
+        "One line or two, by the full likelihood",
+        [
+            {"model": "one line", "k": mixture.LINE_PARAMETERS, "BIC": fitted["line"]},
+            {"model": "two lines", "k": mixture.MIXTURE_PARAMETERS, "BIC": fitted["mixture"]},
+        ],
+        f"Of the two lines the lower one, with {1 - fitted['share']:.0%} of the systems, doubles "
+        f"in {lower:.1f} months; the upper one lies {fitted['gap']:.1f} orders of magnitude higher "
+        f"and doubles in {upper:.1f}; both scatter by {fitted['spread']:.2f} orders. BIC = "
+        "-2 ln L + k ln n, which does not compare with that of the trends in pieces.",
+    )
+
+
+def _figure(
+    values: Mapping[str, Any], nulls: Mapping[str, Mapping[str, np.ndarray]], rules: Rules
+) -> Figure:
+    """The simulations of one trend against what was observed."""
+    panels = []
+    for name, title in STATISTICS.items():
+        found = {spread: nulls[RESAMPLED[spread]][name] for spread in SPREADS}
+        observed, longest, width = values["observed"][name], math.inf, WIDTHS[name]
+        if name == "doubling":
+            found = {spread: months(of, rules) for spread, of in found.items()}
+            observed, longest = float(months(observed, rules)), LONGEST
+        kept = np.concatenate(list(found.values()))
+        kept = kept[np.isfinite(kept) & (kept < longest)]
+        if not kept.size:
+            continue
+        start = kept.min() // width * width - (width / 2 if name == "number" else 0)
+        edges = start + width * np.arange(math.ceil((kept.max() - start) / width) + 2)
+        series = [
+            charts.histogram(f"scatter of {spread} systems", of, edges)
+            for spread, of in found.items()
+        ]
+        marks = {"observed": observed} if math.isfinite(observed) else {}
+        panels.append(Panel("", title, "share of simulations", series, marks=marks))
+    slow = (np.mean(values["null"][null]["at least"]["doubling"]) for null in RESAMPLED.values())
+    return Figure(
+        "selection",
+        "What the paper's rule makes of one trend",
+        "Simulated data sets of one trend with the observed dates, to which the paper's rule "
+        "for large-scale systems is applied: the doubling time of the systems that it selects, "
+        "their number, the distance of their line above the regular one in the middle of the "
+        "simulated years, and R squared. The residuals are resampled from all systems after "
+        f"{rules.large_from} or from the regular ones alone, which have lost their upper tail "
+        f"to the rule. As slow as observed, or slower, are {next(slow):.1%} and {next(slow):.1%}. "
+        f"Doubling times above {LONGEST:g} months and falling trends are not drawn.",
+        panels,
+    )

@@ -33,7 +33,7 @@ from jaxtrends.errors import Problem
 from jaxtrends.study import Figure, Map, Panel, Run, Series, StudyResult, Table
 
 CHOICES = ("dl_from", "window", "z_high", "large_from", "z_low")
-GROUPS = ("before", "all", "regular", "large")
+GROUPS = {"before": "pre", "all": "deep", "regular": "regular", "large": "large"}  # -> label
 STREAM = 3  # of random numbers, after the seed
 
 
@@ -88,38 +88,30 @@ class Fitted(NamedTuple):
 def fit(
     dates: jax.Array, log_compute: jax.Array, grid: dict[str, jax.Array], fixed: Thresholds
 ) -> Fitted:
-    """Fit the lines of every combination of the choices in ``grid``; float64.
-
-    Nested maps rather than one over a flat list: a z-score then depends on the window alone, and
-    is taken once for each.
-    """
+    """Fit the lines of every combination of the choices in ``grid``; float64."""
 
     def one(*choices: jax.Array) -> Fitted:
-        labels = label(
-            dates, log_compute, fixed._replace(**dict(zip(CHOICES, choices, strict=True)))
-        )
-        chosen = dict(
-            zip(GROUPS, (labels.pre, labels.deep, labels.regular, labels.large), strict=True)
-        )
+        changed = fixed._replace(**dict(zip(CHOICES, choices, strict=True)))
+        labels = label(dates, log_compute, changed)
         lines = {
-            group: fits.line(dates, log_compute, rows.astype(dates.dtype))
-            for group, rows in chosen.items()
+            group: fits.line(dates, log_compute, getattr(labels, rows).astype(dates.dtype))
+            for group, rows in GROUPS.items()
         }
         upper, lower = lines["large"], lines["regular"]
         middle = jnp.sum(jnp.where(labels.large, dates, 0.0)) / upper.n
         gap = upper.intercept - lower.intercept + (upper.slope - lower.slope) * middle
-        return Fitted(
-            {group: line.slope for group, line in lines.items()},
-            {group: line.n for group, line in lines.items()},
-            gap,
-        )
+        slopes = {group: line.slope for group, line in lines.items()}
+        return Fitted(slopes, {group: line.n for group, line in lines.items()}, gap)
 
+    # Nested maps rather than one over a flat list: a z-score depends on the window alone, and is
+    # taken once for each.
     mapped = one
     for place in reversed(range(len(CHOICES))):
-        mapped = jax.vmap(
-            mapped, in_axes=tuple(0 if i == place else None for i in range(len(CHOICES)))
-        )
+        mapped = jax.vmap(mapped, [0 if i == place else None for i in range(len(CHOICES))])
     return mapped(*(grid[name] for name in CHOICES))
+
+
+# --- conclusions ---------------------------------------------------------------------------------
 
 
 class Conclusion(NamedTuple):
@@ -167,30 +159,31 @@ FEWEST = 5  # systems in a group, below which a combination says nothing of it
 
 def quantities(fitted: Fitted, rules: Rules) -> dict[str, np.ndarray]:
     """Conclusion -> its quantity over the grid; not a number where a group is too small."""
-    months = {}
-    for group in GROUPS:
-        time = rules.months(np.asarray(fitted.slopes[group]))
-        months[group] = np.where(np.asarray(fitted.n[group]) >= FEWEST, time, np.nan)
+    enough = {group: n >= FEWEST for group, n in fitted.n.items()}
+    months = {
+        group: np.where(enough[group], rules.months(slope), np.nan)
+        for group, slope in fitted.slopes.items()
+    }
     # A ratio of slopes keeps its sense where large-scale systems do not grow: it passes infinity.
     with np.errstate(divide="ignore", invalid="ignore"):
-        slower = np.asarray(fitted.slopes["regular"]) / np.asarray(fitted.slopes["large"])
+        slower = fitted.slopes["regular"] / fitted.slopes["large"]
     slower = np.where(slower > 0, slower, np.inf)
-    enough = np.isfinite(months["large"]) & np.isfinite(months["regular"])
+    both = np.isfinite(months["large"]) & np.isfinite(months["regular"])
     return {
         "faster": months["before"] / months["all"],
         "twenty months": months["before"],
         "six months": months["all"],
         "six months, regular": months["regular"],
-        "slower": np.where(enough, slower, np.nan),
+        "slower": np.where(both, slower, np.nan),
         "ten months": months["large"],
-        "a class apart": np.where(enough, np.asarray(fitted.gap), np.nan),
+        "a class apart": np.where(both, fitted.gap, np.nan),
     }
 
 
-def holds(conclusion: Conclusion, values: np.ndarray) -> np.ndarray:
-    """Where a conclusion holds; what is not a number is left out."""
+def share(conclusion: Conclusion, values: np.ndarray) -> float:
+    """The share of combinations for which it holds; what is not a number is left out."""
     values = values[~np.isnan(values)]
-    return (values > conclusion.low) & (values < conclusion.high)
+    return float(((values > conclusion.low) & (values < conclusion.high)).mean())
 
 
 def put(
@@ -203,9 +196,7 @@ def put(
     alone = {}
     for place, name in enumerate(CHOICES):
         line = values[tuple(slice(None) if i == place else at for i, at in enumerate(paper))]
-        told = ~np.isnan(line)
-        right = (line > conclusion.low) & (line < conclusion.high)
-        fails = grid[name][told & ~right].tolist()
+        fails = grid[name][(line <= conclusion.low) | (line >= conclusion.high)].tolist()
         alone[name] = {
             "low": float(np.nanmin(line)),
             "high": float(np.nanmax(line)),
@@ -219,7 +210,7 @@ def put(
         "high": float(np.nanmax(values)),
         "quantiles": np.nanquantile(values, fits.TAILS, method="nearest").tolist(),
         "combinations": int((~np.isnan(values)).sum()),
-        "share": float(holds(conclusion, values).mean()),
+        "share": share(conclusion, values),
         "alone": alone,
     }
 
@@ -228,27 +219,25 @@ def run(config: Any, run: Run) -> StudyResult:
     """Fit every combination, and put the conclusions to them."""
     rules: Rules = config.rules
     systems: Systems = run.dataset(DATASET)
-    grid = axes(config.sensitivity, rules)
-    limits = rules.thresholds()
+    grid, limits = axes(config.sensitivity, rules), rules.thresholds()
     paper = tuple(int(np.searchsorted(grid[name], getattr(limits, name))) for name in CHOICES)
-    generator = np.random.default_rng((config.seed, STREAM))
-    dealt = generator.permutation(systems.log_compute)
-    with jax.enable_x64(True):
-        points = {name: jnp.asarray(values) for name, values in grid.items()}
-        fitted, shuffled = (
-            jax.device_get(fit(systems.dates, of, points, fixed=limits))
-            for of in (systems.log_compute, dealt)
-        )
-    found, control = quantities(fitted, rules), quantities(shuffled, rules)
+    dealt = np.random.default_rng((config.seed, STREAM)).permutation(systems.log_compute)
+    tables = []
+    for log_compute in run.each(
+        "systems as they are, and dealt anew", [systems.log_compute, dealt]
+    ):
+        with jax.enable_x64(True):
+            points = {name: jnp.asarray(values) for name, values in grid.items()}
+            fitted = jax.device_get(fit(systems.dates, log_compute, points, fixed=limits))
+        tables.append(quantities(fitted, rules))
+    found, control = tables
     small = [name for name, values in found.items() if np.isnan(values[paper])]
     if small:
         return StudyResult({"too few systems": small})
     values = {
         "combinations": int(np.prod([len(points) for points in grid.values()])),
         "conclusions": {one.name: put(one, found[one.name], grid, paper) for one in CONCLUSIONS},
-        "dealt anew": {
-            one.name: float(holds(one, control[one.name]).mean()) for one in CONCLUSIONS
-        },
+        "dealt anew": {one.name: share(one, control[one.name]) for one in CONCLUSIONS},
     }
     return StudyResult(
         values=values,
@@ -322,14 +311,13 @@ def _tables(values: Mapping[str, Any]) -> list[Table]:
             for choice, alone in found["alone"].items()
             if alone["low"] != alone["high"]  # else it has no part in this quantity
         ]
-    every = charts.table(
-        "sensitivity",
-        "The paper's conclusions over all combinations of choices",
-        rows,
+    note = (
         f"{values['combinations']} combinations, which are readings and no sample: the shares "
         "are not probabilities. Last, the share where compute is dealt out anew among the "
-        "dates: a conclusion that holds there too is made by the rule.",
+        "dates: a conclusion that holds there too is made by the rule."
     )
+    title = "The paper's conclusions over all combinations of choices"
+    every = charts.table("sensitivity", title, rows, note)
     title = "One choice moved at a time, the others as in the rules"
     return [every, *([charts.table("sensitivity_alone", title, hanging)] if hanging else [])]
 

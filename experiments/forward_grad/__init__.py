@@ -6,17 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiments.forward_grad import (
-    cost,
-    estimators,
-    plan,
-    scaling,
-    test_functions,
-    training,
-    training_claims,
-)
+from experiments.forward_grad import cost, estimators, scaling, test_functions, training
 from experiments.forward_grad.training import METHODS, TASKS, Task, Training
-from jaxtrends import experiment, settings
+from jaxtrends import running, settings
 from jaxtrends.claims import Paper
 from jaxtrends.data import DATASETS
 from jaxtrends.errors import Problem, choose
@@ -143,14 +135,18 @@ def scale(config: Config, data: Mapping[str, Any]) -> str:
     own = "the paper's own MLP (Figure 4) on the whole of MNIST for the paper's 20,000 iterations"
     if not named:
         return f"No network is trained here; the full preset trains {own}."
-    sides = sorted({plan.SPLITS[name][0] for name in named})
+    sides = sorted({data[name].train.inputs.shape[1] for name in named})
     images = " or ".join(f"{side}x{side}" for side in sides)
     figure4 = config.training.figure4
     kept = (figure4.hidden, figure4.dataset or config.dataset, figure4.steps)
     here = "figure4" in config.training.tasks and kept == ((1024, 1024), WHOLE, 20_000)
     where = f"among them {own}" if here else f"the full preset trains {own}"
-    sizes = powers(plan.parameters(config))
-    return f"Networks of about {sizes} parameters on {images} images; {where}."
+    sizes = [
+        training.parameters(training.make_model(task, found.train.inputs, found.classes))
+        for task in config.training.networks.values()
+        for found in [data[task.dataset or config.dataset]]
+    ]
+    return f"Networks of about {powers(sizes)} parameters on {images} images; {where}."
 
 
 def departures(config: Config, data: Mapping[str, Any]) -> tuple[str, ...]:
@@ -162,8 +158,8 @@ def departures(config: Config, data: Mapping[str, Any]) -> tuple[str, ...]:
         "Weights start from Flax's default (LeCun normal, zero biases); the paper does not say.",
     ]
     said += [
-        f"On {name}, training is on {plan.SPLITS[name][1]:,} images, at learning rates fit for "
-        "that size."
+        f"On {name}, training is on {len(data[name].train.labels):,} images, at learning rates "
+        "fit for that size."
         for name in datasets(config)
         if name != WHOLE
     ]
@@ -198,33 +194,28 @@ EXPERIMENT = Experiment(
             "bias and variance of every tangent law against its closed form; finite differences",
             estimators.run,
             estimators.CLAIMS,
-            {"smoke": 8, "default": 65, "full": 480},
         ),
         "test_functions": Study(
             "Beale and Rosenbrock at the paper's settings",
             test_functions.run,
             test_functions.CLAIMS,
-            {"smoke": 4, "default": 9, "full": 20},
             timed=True,
         ),
         "scaling": Study(
             "slow-down with the number of parameters on quadratics and linear regression",
             scaling.run,
             scaling.CLAIMS,
-            {"smoke": 6, "default": 46, "full": 400},
         ),
         "cost": Study(
             "arithmetic, memory and time of one gradient over depth and width",
             cost.run,
             cost.CLAIMS,
-            {"smoke": 4, "default": 25, "full": 240},
             timed=True,
         ),
         "training": Study(
             "networks at shared and at tuned learning rates; a ladder of widths",
             training.run,
-            training_claims.CLAIMS,
-            {"smoke": 10, "default": 145, "full": 6600},
+            training.CLAIMS,
             timed=True,
         ),
     },
@@ -238,8 +229,6 @@ EXPERIMENT = Experiment(
     departures=departures,
     check=check,
     datasets=datasets,
-    plan=plan.plan,
-    operations=plan.operations,
 )
 
 
@@ -247,4 +236,4 @@ def main(
     arguments: Sequence[str] | None = None, methods: Mapping[str, Callable[..., Any]] | None = None
 ) -> int:
     """Run the experiment; ``methods`` are estimators of your own, trained beside the others."""
-    return experiment.main(EXPERIMENT, arguments, methods)
+    return running.main(EXPERIMENT, arguments, methods)

@@ -27,15 +27,12 @@ What is timed. ``function`` is the loss on one batch; ``backprop`` the loss and 
 ``forward gradient`` the loss and its estimate, from the draw of the tangent to the last product
 d v, Gaussian as in the paper or of signs; ``jvp`` the loss and the derivative along a tangent that
 is given, without draw and product. No update of the parameters is timed. R_f and R_b are the times
-of a forward gradient and of backprop over that of the function.
+of a forward gradient and of backprop over that of the function, round by round.
 
-How. Every program is compiled into a loop that the compiler cannot shorten (its arguments pass a
-barrier, and the key is new, in every turn), so that calls of microseconds fill a sample of many
-milliseconds; outputs are donated, so that no sample pays for fresh memory. Programs take turns in
-rounds that begin with each in turn (`jaxtrends.timing.interleaved`). Ratios are taken within a
-round, and the medians and quartiles over rounds are reported.
-Backprop stands in every round twice: its ratio to itself is the noise of the measurement, and
-must not look like a saving.
+How. Every program is compiled into a loop that the compiler cannot shorten, so that calls of
+microseconds fill a sample of many milliseconds, and its outputs are donated, so that no sample pays
+for fresh memory. Programs take turns. Backprop stands in every round twice: its ratio to itself is
+the noise of the measurement, and must not look like a saving.
 
 How it could be rigged: by leaving the draw out of the forward gradient's time (it is in, and jvp
 alone is printed beside it), by timing one method cold or with its memory still to be allocated, or
@@ -45,37 +42,29 @@ by comparing programs whose results differ in size (both return a gradient).
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Mapping, Sequence
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from annotated_types import Gt
+from jax import lax
 
-from experiments.forward_grad.cost_programs import (
-    BACKPROP,
-    BACKPROP_AGAIN,
-    FIGURE_4,
-    FUNCTION,
-    GAUSSIAN,
-    JVP,
-    PROJECTED,
-    RADEMACHER,
-    Network,
-    abstract_arguments,
-    clock,
-    compile_repeated,
-    compiled_costs,
-    count,
-    program,
-)
-from jaxtrends import declare, devices, timing
+from jaxtrends import charts, declare, devices, estimators, flops, losses, models, stats, timing
+from jaxtrends.claims import CONFIDENCE
+from jaxtrends.declare import LadderView, TaskView
 from jaxtrends.settings import PositiveFloat, PositiveInt, Sizes
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
-Values = Mapping[str, Any]
+FEATURES, CLASSES = 784, 10  # of MNIST
+FUNCTION, JVP, BACKPROP = "function", "jvp", "backprop"
+GAUSSIAN, RADEMACHER = "forward gradient, gaussian", "forward gradient, rademacher"
+BACKPROP_AGAIN = "backprop again"  # the same program, timed as if it were another one
+PROJECTED = "backprop, projected"
 SETTLED_DEPTH = 4  # hidden layers from which the memory of a jvp is that of a deep network
 
 
@@ -105,108 +94,275 @@ SMOKE = Cost(
 FULL = Cost(depths=(1, 2, 4, 8, 16, 40), widths=(256, 512, 1024), sample_seconds=0.02)
 
 
+# --- the programs --------------------------------------------------------------------------------
+
+
+class Network(NamedTuple):
+    """A multilayer perceptron on MNIST's format: equal hidden layers, ReLU between them."""
+
+    depth: int
+    width: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.depth} x {self.width}"
+
+    def at(self, batch: int) -> str:
+        """Its name at a batch."""
+        return f"{self.name}, batch {batch}"
+
+    @property
+    def model(self) -> models.Model:
+        return models.mlp((FEATURES, *[self.width] * self.depth, CLASSES))
+
+
+FIGURE_4 = Network(depth=2, width=1024)
+
+
+def timed(network: Network) -> tuple[str, ...]:
+    """The programs that are timed on a network.
+
+    Signs are for Figure 4's alone: the paper draws Gaussian tangents, and the programs that draw
+    take most of the time that this study spends on compiling.
+    """
+    signs = (RADEMACHER,) if network == FIGURE_4 else ()
+    return (FUNCTION, JVP, GAUSSIAN, *signs, BACKPROP)
+
+
+def _projected(loss: Any, params: Any, tangent: Any, key: jax.Array) -> tuple[Any, Any]:
+    """What jvp gives, from backprop's gradient: so one public port simulates forward gradients."""
+    value, gradient = estimators.backprop(loss, params, key)
+    products = jax.tree.map(lambda g, v: jnp.sum(g * v), gradient, tangent)
+    return value, sum(jax.tree.leaves(products), start=jnp.zeros_like(value))
+
+
+# (loss, params, tangent, key) -> the loss; jvp adds the derivative along the tangent, backprop and
+# the forward gradients a gradient shaped like the parameters.
+METHODS: dict[str, Callable[..., Any]] = {
+    FUNCTION: lambda loss, params, tangent, key: loss(params),
+    JVP: lambda loss, params, tangent, key: jax.jvp(loss, (params,), (tangent,)),
+    GAUSSIAN: lambda loss, params, tangent, key: estimators.estimate(
+        loss, params, key, law="gaussian"
+    ),
+    RADEMACHER: lambda loss, params, tangent, key: estimators.estimate(
+        loss, params, key, law="rademacher"
+    ),
+    BACKPROP: lambda loss, params, tangent, key: estimators.backprop(loss, params, key),
+    PROJECTED: _projected,
+}
+
+Program = Callable[..., Any]  # (key, params, tangent, inputs, labels) -> outputs
+
+
+def program(method: str, model: models.Model) -> Program:
+    """One of `METHODS` on one batch: (key, params, tangent, inputs, labels) -> its outputs."""
+
+    def call(key: jax.Array, params: Any, tangent: Any, inputs: Any, labels: Any) -> Any:
+        def loss(params: Any) -> jax.Array:
+            return losses.cross_entropy(model.apply(params, inputs), labels)
+
+        return METHODS[method](loss, params, tangent, key)
+
+    return call
+
+
+def shapes_of(model: models.Model, batch: int) -> tuple[Any, ...]:
+    """Shapes and dtypes of a program's arguments: inputs are (batch, 784), labels (batch,)."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    params = jax.eval_shape(model.init, key)
+    inputs = jax.ShapeDtypeStruct((batch, FEATURES), jnp.float32)
+    return key, params, params, inputs, jax.ShapeDtypeStruct((batch,), jnp.int32)
+
+
+def arguments(model: models.Model, batch: int, seed: Sequence[int]) -> tuple[Any, ...]:
+    """Arguments for a program, random: no cost depends on them, so that drawing them may be cheap.
+
+    Weights have He's scale, at which the activations of a deep network neither grow nor vanish
+    (numbers too small for the normal format would be slow).
+    """
+    generator = np.random.default_rng(seed)
+
+    def draw(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        scale = np.sqrt(2 / leaf.shape[0], dtype=leaf.dtype)
+        return jnp.asarray(generator.standard_normal(leaf.shape, leaf.dtype) * scale)
+
+    _, params, tangent, inputs, _ = shapes_of(model, batch)
+    params, tangent, inputs = (jax.tree.map(draw, tree) for tree in (params, tangent, inputs))
+    labels = jnp.asarray(generator.integers(CLASSES, size=batch), jnp.int32)
+    return jax.random.key(int(generator.integers(2**31))), params, tangent, inputs, labels
+
+
+def count(network: Network, batch: int) -> dict[str, Any]:
+    """The operations of function, jvp and backprop, counted in their products."""
+    model = network.model
+    shapes = shapes_of(model, batch)
+    counted = {m: int(flops.count(program(m, model), *shapes)) for m in (FUNCTION, JVP, BACKPROP)}
+    return network._asdict() | {"parameters": models.count_parameters(shapes[1]), **counted}
+
+
+# --- the loop that they run in -------------------------------------------------------------------
+
+
+def repeated(call: Program) -> Program:
+    """Jit a loop of calls: (count, arguments, outputs) -> outputs of the last call.
+
+    ``outputs`` is donated: it is memory for every turn to write into, and holds nothing of use.
+    The key is a new one in every turn, and the other arguments come out of a barrier into the
+    next turn, so that the compiler must take them for new ones too. (A barrier on arguments that
+    the loop hands on as they came is no help: the whole program then moves out of the loop.)
+    """
+
+    def run(count: jax.Array, arguments: tuple[Any, ...], outputs: Any) -> Any:
+        def turn(index: jax.Array, carry: Any) -> Any:
+            arguments = lax.optimization_barrier(carry[0])
+            key, *rest = arguments
+            return arguments, call(jax.random.fold_in(key, index), *rest)
+
+        return lax.fori_loop(0, count, turn, (arguments, outputs))[1]
+
+    return jax.jit(run, donate_argnames="outputs")
+
+
+def compile_repeated(call: Program, arguments: Sequence[Any]) -> Any:
+    """Compile `repeated` for arguments, or their shapes, of a program."""
+    outputs = jax.eval_shape(call, *arguments)
+    count = jax.ShapeDtypeStruct((), jnp.int32)
+    return repeated(call).lower(count, tuple(arguments), outputs).compile()
+
+
+def compiled_costs(compiled: Any) -> dict[str, int]:
+    """What the compiler says of a program in its loop: ``temporary`` bytes and ``operations``.
+
+    ``temporary`` is the most that it holds at once beside arguments and outputs, and includes a
+    few hundred bytes for the loop. ``operations`` are those of one turn, as the number of turns is
+    not known to the compiler. Both analyses are best effort: what a backend does not tell is left
+    out.
+    """
+    memory = compiled.memory_analysis()
+    costs = {"operations": (compiled.cost_analysis() or {}).get("flops")}
+    costs["temporary"] = getattr(memory, "temp_size_in_bytes", None)
+    return {name: int(value) for name, value in costs.items() if value is not None}
+
+
+def zeros(shapes: Any) -> Any:
+    """Arrays of zeros in the shapes and dtypes given."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+def clock(call: Program, compiled: Any, given: Any, held: dict[Any, Any]) -> timing.Timed:
+    """Turns of a compiled program, into memory ``held`` for all programs of equal output."""
+    shapes = jax.eval_shape(call, *given)
+    structure = jax.tree.structure(shapes)
+    held.setdefault(structure, zeros(shapes))
+
+    def run(count: int) -> float:
+        turns, outputs = jax.block_until_ready(jnp.int32(count)), held[structure]
+        started = time.perf_counter()
+        held[structure] = jax.block_until_ready(compiled(turns, given, outputs))
+        return time.perf_counter() - started
+
+    return run
+
+
+# --- the study -----------------------------------------------------------------------------------
+
+
 def networks(cost: Cost) -> list[Network]:
     """Every network that is counted and timed, each once."""
     grid = [Network(depth, width) for width in cost.widths for depth in cost.depths]
     return list(dict.fromkeys(grid + [FIGURE_4] * cost.figure_4))
 
 
-def memory(network: Network, batch: int) -> list[dict[str, Any]]:
-    """What the compiler says of jvp, of backprop and of the control, at a batch not timed."""
-    model = network.model
-    shapes = abstract_arguments(model, batch)
-    return [
-        compiled_row(network, batch, method, compile_repeated(program(method, model), shapes))
-        for method in (JVP, BACKPROP, PROJECTED)
-    ]
-
-
-def compiled_row(network: Network, batch: int, method: str, compiled: Any) -> dict[str, Any]:
-    """`compiled_costs` with what they are the costs of."""
-    return network._asdict() | {"batch": batch, "program": method} | compiled_costs(compiled)
-
-
-def load_average() -> float | None:
-    """Processes that wanted to run, averaged over the last minute; None where nobody counts."""
-    try:
-        return os.getloadavg()[0]
-    except (AttributeError, OSError):
-        return None
+def rung(network: Network, batch: int, programs: Mapping[str, Any]) -> dict[str, Any]:
+    """A network at a batch, as a rung of its width's ladder: compiled programs are its arms."""
+    return {
+        "task": f"width {network.width}, batch {batch}",
+        "size": network.depth,
+        "arms": {
+            method: {"metrics": {}, "facts": compiled_costs(compiled)}
+            for method, compiled in programs.items()
+        },
+    }
 
 
 def run(config: Any, run: Run) -> StudyResult:
     """Count, compile and time every program on every network."""
     cost: Cost = config.cost
-    found = networks(cost)
-    load_before = load_average()
-    clocks, compiled = {}, []
+    found, load_before = networks(cost), timing.load_average()
+    tasks: dict[str, Any] = {}
+    turns: dict[tuple[str, str], timing.Timed] = {}
     for index, network in enumerate(run.each("compiling", found)):
-        clocks[network.name], own = clock(network, cost.batch, (config.seed, index))
-        compiled += [compiled_row(network, cost.batch, method, own[method]) for method in own]
-        if network.width in cost.widths:
-            for batch in cost.memory_batches:
-                compiled += memory(network, batch)
+        model, held = network.model, {}
+        calls = {method: program(method, model) for method in METHODS}
+        given = jax.block_until_ready(arguments(model, cost.batch, (config.seed, index)))
+        compiled = {m: compile_repeated(calls[m], given) for m in timed(network)}
+        name = network.at(cost.batch)
+        tasks[name] = rung(network, cost.batch, compiled)
+        for method in compiled:
+            turns[name, method] = clock(calls[method], compiled[method], given, held)
+        turns[name, BACKPROP_AGAIN] = turns[name, BACKPROP]
+        for batch in cost.memory_batches if network.width in cost.widths else ():
+            shapes = shapes_of(model, batch)
+            kept = {m: compile_repeated(calls[m], shapes) for m in (JVP, BACKPROP, PROJECTED)}
+            tasks[network.at(batch)] = rung(network, batch, kept)
     rounds = run.each("timing", range(cost.rounds))
-    turns = {(name, label): one for name, of in clocks.items() for label, one in of.items()}
-    samples = timing.interleaved(turns, rounds, cost.sample_seconds)
-    values = {"operations": [count(network, cost.batch) for network in found]}
+    for (name, method), taken in timing.interleaved(turns, rounds, cost.sample_seconds).items():
+        arm = tasks[name]["arms"].setdefault(method, {"metrics": {}, "facts": {}})
+        arm["metrics"]["seconds"] = taken
     measurements = {
         "device": devices.describe(jax.local_devices()[:1]),
-        "load_average": {"before": load_before, "after": load_average()},
+        "load_average": {"before": load_before, "after": timing.load_average()},
         "batch": cost.batch,
-        "networks": [{"name": network.name} | network._asdict() for network in found],
-        "compiled": compiled,
-        "seconds": {
-            name: {label: samples[name, label] for label in of} for name, of in clocks.items()
-        },
+        "rounds": cost.rounds,
+        "tasks": tasks,
     }
+    values = {"operations": [count(network, cost.batch) for network in found]}
     return StudyResult(
         values,
         measurements=measurements,
-        measured_tables=[
-            time_table(measurements),
-            operation_table(values, measurements),
-            *([memory_table(values, measurements)] if cost.memory_batches else []),
-        ],
-        measured_figures=[cost_figure(values, measurements)] if len(cost.depths) > 1 else [],
+        measured_tables=[table(values, measurements)],
+        measured_figures=figures(measurements) if len(cost.depths) > 1 else [],
     )
 
 
-# --- what is read off ----------------------------------------------------------------------------
+# --- what is claimed -----------------------------------------------------------------------------
+
+Values = Mapping[str, Any]
 
 
-def quotients(seconds: Mapping[str, Sequence[float]], method: str, reference: str) -> np.ndarray:
-    """Time of a program over that of another on one network, round by round."""
-    return np.asarray(seconds[method]) / np.asarray(seconds[reference])
+def against_backprop(found: Values, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds of a program and of backprop, on the paper's MLP."""
+    name = FIGURE_4.at(found["batch"])
+    task = TaskView(name, found["tasks"][name])
+    return task[method]["seconds"], task[BACKPROP]["seconds"]
 
 
-def slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Least-squares slope of y over x.
+def ladders(found: Values) -> list[LadderView]:
+    """The networks of one width at one batch, by depth, where depth was varied; the widest last.
 
     Raises:
-        KeyError: fewer than two different x: this run cannot tell.
+        KeyError: it never was.
     """
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    if len(set(x)) < 2:
-        raise KeyError("two sizes to fit a slope to")
-    return float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
+    several = [ladder for ladder in declare.ladders_of(found) if len(ladder) > 1]
+    if not several:
+        raise KeyError("two depths of one width")
+    return several
 
 
-def temporaries(
-    compiled: Sequence[Mapping[str, Any]], method: str, width: int, batch: int
-) -> dict[int, int]:
-    """Depth -> temporary bytes of a program, as far as the backend told."""
-    return {
-        row["depth"]: row["temporary"]
-        for row in sorted(compiled, key=lambda row: row["depth"])
-        if (row["program"], row["width"], row["batch"]) == (method, width, batch)
-        and "temporary" in row
-    }
+def clocked(found: Values) -> dict[str, LadderView]:
+    """Those that were timed, by their width."""
+    end = f", batch {found['batch']}"
+    every = [ladder for ladder in ladders(found) if ladder.name.endswith(end)]
+    return {ladder.name.removesuffix(end): ladder for ladder in every}
 
 
-def bytes_per_layer(
-    compiled: Sequence[Mapping[str, Any]], method: str, width: int, batch: int
-) -> float:
+def rises(ladder: LadderView, method: str) -> np.ndarray:
+    """Slope of log (program / backprop) over log depth, one a round."""
+    ratios = [rung[method]["seconds"] / rung[BACKPROP]["seconds"] for rung in ladder.rungs]
+    return declare.slope_of([*ladder], np.log(ratios), per=math.e)
+
+
+def bytes_per_layer(ladder: LadderView, method: str) -> float:
     """Growth of a program's temporary memory with depth, by least squares.
 
     From `SETTLED_DEPTH` on: a jvp holds two neighbouring layers and their tangents at once, which
@@ -215,70 +371,31 @@ def bytes_per_layer(
     Raises:
         KeyError: the backend did not tell, or there are not two such depths.
     """
-    held = temporaries(compiled, method, width, batch)
-    deep = [depth for depth in held if depth >= SETTLED_DEPTH]
-    return slope(deep, [held[depth] for depth in deep])
+    deep = [rung for rung in ladder.rungs if rung.size >= SETTLED_DEPTH]
+    held = [rung[method]["temporary"] for rung in deep]
+    if len(deep) < 2:
+        raise KeyError("two depths from which memory grows evenly")
+    return float(np.polyfit([rung.size for rung in deep], held, 1)[0])
 
 
-def networks_of_width(measurements: Values, width: int) -> list[Mapping[str, Any]]:
-    """The networks of one width, by increasing depth."""
-    found = [network for network in measurements["networks"] if network["width"] == width]
-    return sorted(found, key=lambda network: network["depth"])
-
-
-def widths_of_several_depths(measurements: Values) -> list[int]:
-    """The widths at which depth was varied, in increasing order.
-
-    Raises:
-        KeyError: there are none.
-    """
-    all_widths = [network["width"] for network in measurements["networks"]]
-    widths = sorted({width for width in all_widths if all_widths.count(width) > 1})
-    if not widths:
-        raise KeyError("two depths of one width")
-    return widths
-
-
-# --- what is claimed -----------------------------------------------------------------------------
-
-
-def against_backprop(measurements: Values, method: str) -> tuple[list[float], list[float]]:
-    """Seconds of a program and of backprop, on the paper's MLP."""
-    seconds = measurements["seconds"][FIGURE_4.name]
-    return seconds[method], seconds[BACKPROP]
-
-
-def rises(measurements: Values, method: str, width: int) -> list[float]:
-    """Slope of log (program / backprop) over log depth, one a round."""
-    grid = networks_of_width(measurements, width)
-    seconds = [measurements["seconds"][network["name"]] for network in grid]
-    logs = np.log([quotients(of, method, BACKPROP) for of in seconds])
-    depths = np.log([network["depth"] for network in grid])
-    return [slope(depths, ratios) for ratios in logs.T]
-
-
-def share(measurements: Values, method: str, width: int, batch: int) -> float:
+def share(ladder: LadderView, method: str) -> float:
     """Growth of a program's memory with depth over that of backprop's."""
-    mine, backprop = (
-        bytes_per_layer(measurements["compiled"], of, width, batch) for of in (method, BACKPROP)
-    )
-    return mine / backprop
+    return bytes_per_layer(ladder, method) / bytes_per_layer(ladder, BACKPROP)
 
 
-def batches(measurements: Values) -> list[int]:
-    """The batches that programs were compiled for."""
-    return sorted({row["batch"] for row in measurements["compiled"]})
+def largest(found: Values) -> LadderView:
+    """The ladder of the greatest width and batch, on which controls are measured."""
+    return max(ladders(found), key=_sizes)
 
 
-def largest(measurements: Values) -> tuple[int, int]:
-    """The greatest width and batch, on which controls are measured."""
-    return widths_of_several_depths(measurements)[-1], batches(measurements)[-1]
+def _sizes(ladder: LadderView) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", ladder.name))  # width, batch
 
 
-def not_kept(measurements: Values) -> float:
+def not_kept(found: Values) -> float:
     """Share of the activations, a float a unit and example, that backprop's growth lacks."""
-    width, batch = largest(measurements)
-    kept = bytes_per_layer(measurements["compiled"], BACKPROP, width, batch) / (4 * width * batch)
+    ladder = largest(found)
+    kept = bytes_per_layer(ladder, BACKPROP) / (4 * math.prod(_sizes(ladder)))
     return max(0.0, 1 - kept)
 
 
@@ -332,22 +449,18 @@ CLAIMS = (
                 "it has no derivative to compute",
             )
         },
-        source="derived",
     ),
     declare.fact(
         "F6a",
         "The forward gradient's saving of time shrinks as networks get deeper.",
-        lambda found: {
-            f"width {width}": rises(found, GAUSSIAN, width)
-            for width in widths_of_several_depths(found)
-        },
+        lambda found: {width: rises(ladder, GAUSSIAN) for width, ladder in clocked(found).items()},
         quantity="slope of log(R_f/R_b) over log(hidden layers), one a round",
         statistic="median",
         region=(0.045, math.inf),
         reason="half of the rise read off the paper's figure: log(0.85/0.56)/log(100) = 0.09",
         fails={
             "backprop timed twice": (
-                lambda found: rises(found, BACKPROP_AGAIN, widths_of_several_depths(found)[-1]),
+                lambda found: rises([*clocked(found).values()][-1], BACKPROP_AGAIN),
                 "its ratio to itself is 1 at every depth",
             )
         },
@@ -361,11 +474,7 @@ CLAIMS = (
         "F6b",
         "A directional derivative keeps no activations: its temporary memory does not grow with "
         "depth as backprop's does.",
-        lambda found: {
-            f"width {width}, batch {batch}": share(found, JVP, width, batch)
-            for width in widths_of_several_depths(found)
-            for batch in batches(found)
-        },
+        lambda found: {ladder.name: share(ladder, JVP) for ladder in ladders(found)},
         quantity="temporary bytes per hidden layer of compiled jvp over those of compiled "
         f"backprop, from {SETTLED_DEPTH} layers on; the tangent, an argument, not counted",
         statistic="exact",
@@ -373,7 +482,7 @@ CLAIMS = (
         reason="forward mode needs no memory per layer; 5% leave room for a compiler's small ends",
         fails={
             PROJECTED: (
-                lambda found: share(found, PROJECTED, *largest(found)),
+                lambda found: share(largest(found), PROJECTED),
                 "the same derivative by way of backprop keeps activations",
             )
         },
@@ -384,7 +493,6 @@ CLAIMS = (
                 "holds none for networks of this size, so that nothing can be compared",
             )
         },
-        source="derived",
         about="measurements",
     ),
 )
@@ -392,182 +500,94 @@ CLAIMS = (
 
 # --- what is shown -------------------------------------------------------------------------------
 
-LABELS = {GAUSSIAN: "forward gradient", JVP: "jvp alone", BACKPROP: "backprop"}
+SHOWN = (FUNCTION, GAUSSIAN, JVP, BACKPROP)
 
 
-def _spread(values: np.ndarray) -> str:
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-    return f"{middle:.3g} ({low:.3g} to {high:.3g})"
+def quotients(task: Values, method: str, reference: str) -> np.ndarray:
+    """Time of a program over that of another on one network, round by round."""
+    return np.divide(*(task["arms"][of]["metrics"]["seconds"] for of in (method, reference)))
 
 
-def conditions(measurements: Values) -> str:
-    """Where and under what load the times were taken; a warning where they prove little."""
-    device, load = measurements["device"], measurements["load_average"]
-    noise = [quotients(s, BACKPROP_AGAIN, BACKPROP) for s in measurements["seconds"].values()]
-    text = (
-        f"Batch {measurements['batch']}. Medians over rounds, quartiles in brackets. "
-        f"Device: {device['platform']} {device['kind']}, {device['processor']}, "
-        f"{device['cores']} cores. "
-        f"Backprop's time over its own, all networks: {_spread(np.concatenate(noise))}."
+def _median(ratios: np.ndarray) -> str:
+    return f"{stats.median({'values': ratios}, CONFIDENCE):.3g}"
+
+
+def conditions(found: Values) -> str:
+    """Under what noise and load the times were taken; a warning where they prove little."""
+    timed = [task for task in found["tasks"].values() if BACKPROP_AGAIN in task["arms"]]
+    noise = np.concatenate([quotients(task, BACKPROP_AGAIN, BACKPROP) for task in timed])
+    load, cores = found["load_average"], found["device"]["cores"]
+    return (
+        f"Batch {found['batch']}, {found['rounds']} rounds. Backprop's time over its own, all "
+        f"networks: {_median(noise)}." + timing.told_of_load(load["before"], load["after"], cores)
     )
-    loads = [value for value in load.values() if value is not None]
-    if len(loads) == len(load):
-        text += f" Load average {load['before']:.1f} before and {load['after']:.1f} after."
-    # This process alone keeps every core busy, and its own threads at times wait for one.
-    if any(value > device["cores"] + 0.5 for value in loads):
-        text += " Warning: the machine was not idle; the times prove nothing."
-    return text
 
 
-def time_table(measurements: Values) -> Table:
-    """R_f, R_b and their quotient for every network and law of tangents."""
+def table(values: Values, found: Values) -> Table:
+    """Time, operations and memory of every program on every network."""
+    counted = {(row["depth"], row["width"]): row for row in values["operations"]}
     rows = []
-    for network in measurements["networks"]:
-        seconds = measurements["seconds"][network["name"]]
-        for method, law in ((GAUSSIAN, "gaussian"), (RADEMACHER, "signs")):
-            if method in seconds:
-                rows.append(
-                    [
-                        network["depth"],
-                        network["width"],
-                        law,
-                        1e3 * float(np.median(seconds[FUNCTION])),
-                        _spread(quotients(seconds, method, FUNCTION)),
-                        _spread(quotients(seconds, BACKPROP, FUNCTION)),
-                        _spread(quotients(seconds, method, BACKPROP)),
-                        _spread(quotients(seconds, JVP, BACKPROP)),
-                    ]
-                )
-    return Table(
-        "cost_time",
-        "Time of a forward gradient (R_f) and of backprop (R_b) over that of the function",
-        ("layers", "width", "tangent", "f [ms]", "R_f", "R_b", "R_f / R_b", "jvp alone / R_b"),
-        rows,
-        conditions(measurements),
+    for task in found["tasks"].values():
+        width, batch = map(int, re.findall(r"\d+", task["task"]))
+        products = counted[task["size"], width]
+        for method, arm in task["arms"].items():
+            seconds = arm["metrics"].get("seconds")
+            rows.append(
+                {
+                    "layers": task["size"],
+                    "width": width,
+                    "batch": batch,
+                    "program": method,
+                    "time [ms]": 1e3 * float(np.median(seconds)) if seconds else None,
+                    "over function": _median(quotients(task, method, FUNCTION)) if seconds else "",
+                    "over backprop": _median(quotients(task, method, BACKPROP)) if seconds else "",
+                    "products [Mflop]": products.get(method, math.nan) / 1e6 if seconds else None,
+                    "XLA [Mflop]": arm["facts"].get("operations", math.nan) / 1e6,
+                    "temporary [MB]": arm["facts"].get("temporary", math.nan) / 1e6,
+                    "parameters [MB]": 4 * products["parameters"] / 1e6,
+                }
+            )
+    note = (
+        f"{conditions(found)} Ratios of times are medians over rounds with their 95 % intervals. "
+        "Products are those of the traced programs; XLA counts all floating-point operations of "
+        "the compiled ones, and so the arithmetic of the draw, though not its random bits. "
+        "Temporary memory is the compiler's figure. Every program holds the parameters besides, "
+        "jvp the tangent too, backprop and forward gradients the gradient; a forward gradient's "
+        "tangent is among the temporaries unless it is in the gradient's place, or drawn again. "
+        f"“{PROJECTED}” computes what jvp does from backprop's gradient, and is the control."
     )
+    return charts.table("cost", "Time, operations and memory of one gradient", rows, note)
 
 
-def operation_table(values: Values, measurements: Values) -> Table:
-    """Operations counted in products beside XLA's count, in units of the function's."""
-    told = {
-        (row["depth"], row["width"], row["batch"], row["program"]): row.get("operations", math.nan)
-        for row in measurements["compiled"]
+def figures(found: Values) -> list[Figure]:
+    """Times, R_f / R_b, and temporary memory against depth."""
+    tasks = {
+        rung.name: {**rung.values, "rounds": range(found["rounds"])}
+        for ladder in clocked(found).values()
+        for rung in ladder.rungs
     }
-    rows = []
-    for row in values["operations"]:
-        network, f = (row["depth"], row["width"], measurements["batch"]), row[FUNCTION]
-        xla = [told[*network, m] / told[*network, FUNCTION] for m in (JVP, GAUSSIAN, BACKPROP)]
-        counted = [row["parameters"], f / 1e6, row[JVP] / f, row[BACKPROP] / f]
-        rows.append([row["depth"], row["width"], *counted, *xla])
-    return Table(
-        "cost_operations",
-        "Operations of one gradient over those of the function",
-        (
-            *("layers", "width", "parameters", "f [Mflop]", "jvp / f", "backprop / f"),
-            *("XLA: jvp / f", "XLA: forward gradient / f", "XLA: backprop / f"),
-        ),
-        rows,
-        "Counted in the matrix products of the traced programs; XLA counts all floating-point "
-        "operations of the compiled ones, and so the arithmetic of the draw, though not its "
-        "random bits.",
+    shown = charts.Shown("cost", "seconds", "s", "hidden layers", tasks, {}, samples="rounds")
+    climb = charts.climb(
+        "seconds",
+        SHOWN,
+        relative_to=BACKPROP,
+        y_scale="log",
+        title="Time of a gradient against depth",
     )
-
-
-def memory_table(values: Values, measurements: Values) -> Table:
-    """Memory of every program at the least and the greatest depth, and its growth between."""
-    compiled, rows = measurements["compiled"], []
-    sizes = {(row["depth"], row["width"]): 4 * row["parameters"] for row in values["operations"]}
-    for method, width, batch in dict.fromkeys(
-        (row["program"], row["width"], row["batch"]) for row in compiled
-    ):
-        try:
-            held = temporaries(compiled, method, width, batch)
-            growth = bytes_per_layer(compiled, method, width, batch)
-            backprop = bytes_per_layer(compiled, BACKPROP, width, batch)
-        except KeyError:  # one depth only, or the backend did not tell
-            continue
-        copies = 1 if method == FUNCTION else 2
-        span = f"{min(held)} to {max(held)}"
-        of_parameters = copies * sizes[max(held), width] / 1e6
-        growths = [growth / 1e3, growth / backprop]
-        megabytes = [held[min(held)] / 1e6, held[max(held)] / 1e6]
-        rows.append([width, batch, span, method, *megabytes, of_parameters, *growths])
-    return Table(
-        "cost_memory",
-        "Memory of the compiled programs",
-        (
-            *("width", "batch", "layers", "program", "temporary, shallowest [MB]"),
-            *("temporary, deepest [MB]", "parameter copies, deepest [MB]"),
-            *("temporary per layer [kB]", "share of backprop's"),
-        ),
-        rows,
-        "Temporary memory is the compiler's figure. Parameter copies are counted: every program "
-        "holds the parameters, jvp the tangent too, backprop and forward gradients the gradient. "
-        "A forward gradient's tangent is among the temporaries unless it is in the gradient's "
-        f"place, or drawn again. Growth is taken from {SETTLED_DEPTH} layers on. "
-        f"'{PROJECTED}' computes what jvp does from backprop's gradient, and is the control.",
-    )
-
-
-def cost_figure(values: Values, measurements: Values) -> Figure:
-    """Times and temporary memory against depth."""
-    widths = widths_of_several_depths(measurements)
-    widest = widths[-1]
-    counted = sorted(
-        (row["depth"], row[JVP] / row[FUNCTION])
-        for row in values["operations"]
-        if row["width"] == widest
-    )
-    depths, operations = zip(*counted, strict=True)
-    over_function = Panel(
-        title=f"Width {widest}, batch {measurements['batch']}",
-        x_label="hidden layers",
-        y_label="time over that of the function (R_f, R_b)",
-        series=[
-            *(_ratios(measurements, LABELS[m], widest, m, FUNCTION) for m in LABELS),
-            Series("operations, jvp and backprop", depths, operations, style="theory"),
-        ],
-        x_scale="log",
-    )
-    over_backprop = Panel(
-        title="Forward gradient over backprop",
-        x_label="hidden layers",
-        y_label="R_f / R_b",
-        series=[
-            _ratios(measurements, f"width {width}", width, GAUSSIAN, BACKPROP) for width in widths
-        ],
-        x_scale="log",
-        threshold=1.0,
-        threshold_label="no saving",
-    )
-    compiled = measurements["compiled"]
-    memory_panels = [
+    panels = [
         Panel(
-            title=f"Temporary memory, width {widest}, batch {batch}",
-            x_label="hidden layers",
-            y_label="temporary memory [MB]",
-            series=[
-                Series(label, list(held), [size / 1e6 for size in held.values()])
-                for method, label in LABELS.items()
-                if (held := temporaries(compiled, method, widest, batch))
+            f"Temporary memory, {ladder.name}",
+            "hidden layers",
+            "temporary memory [MB]",
+            [
+                Series(method, [*ladder], [r[method]["temporary"] / 1e6 for r in ladder.rungs])
+                for method in (GAUSSIAN, JVP, BACKPROP)
+                if all(method in r and "temporary" in r[method] for r in ladder.rungs)
             ],
         )
-        for batch in sorted({row["batch"] for row in compiled if row["width"] == widest})
+        for ladder in ladders(found)
     ]
-    return Figure(
-        "cost",
-        "What a gradient costs against depth",
-        "Bands are quartiles over rounds. " + conditions(measurements),
-        [over_function, over_backprop, *memory_panels],
-    )
-
-
-def _ratios(measurements: Values, label: str, width: int, method: str, reference: str) -> Series:
-    """`quotients` against depth: their medians, in a band of their quartiles."""
-    grid = networks_of_width(measurements, width)
-    ratios = [
-        quotients(measurements["seconds"][network["name"]], method, reference) for network in grid
-    ]
-    low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75), axis=1)
-    depths = [network["depth"] for network in grid]
-    return Series(label, depths, list(middle), list(low), list(high))
+    told = [panel for panel in panels if panel.series]
+    caption = f"Temporary bytes of the compiled programs. {conditions(found)}"
+    memory = Figure("cost-memory", "Memory of a gradient against depth", caption, told)
+    return [climb(shown), *([memory] if told else [])]

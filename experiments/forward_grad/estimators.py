@@ -33,11 +33,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxtrends import declare, stats
-from jaxtrends.claims import CONFIDENCE
+from jaxtrends import charts, declare
 from jaxtrends.errors import Problem
 from jaxtrends.estimators import LAWS, draw, estimate
-from jaxtrends.settings import Names, PositiveInt, Sizes
+from jaxtrends.settings import PositiveInt, Sizes, Some
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
 BATCHES = 20  # of draws, whose means are the samples of every claim
@@ -48,37 +47,6 @@ EPSILONS = {  # sizes of the differences, two a decade
     "float32": tuple(10.0 ** (exponent / 2) for exponent in range(-16, 1)),
     "float64": tuple(10.0 ** (exponent / 2) for exponent in range(-28, 1)),
 }
-
-
-@dataclass(frozen=True)
-class Estimators:
-    """Bias and variance of forward gradients; finite differences."""
-
-    laws: Names[LAWS] = tuple(LAWS)
-    """Laws of the tangents."""
-    dimensions: Sizes = (8, 32, 128)
-    """Numbers of parameters."""
-    tangents: Sizes = (1, 4, 16)
-    """Tangents averaged in one estimate; those above the number of parameters are left out."""
-    draws: PositiveInt = 2**19
-    """Tangents drawn for each cell; more below 32 parameters, where estimates spread more."""
-    difference_dimension: PositiveInt = 256
-    """Number of parameters for finite differences."""
-
-    def check(self, flag: str) -> None:
-        """Refuse a grid without a cell.
-
-        Raises:
-            Problem: names the flag at fault.
-        """
-        if not self.laws:
-            raise Problem(f"--{flag}.laws must name at least one.")
-        if not any(grid(self, law) for law in self.laws):
-            raise Problem(f"--{flag}.tangents must hold a number below one of the dimensions.")
-
-
-SMOKE = Estimators(laws=("gaussian",), dimensions=(8,), tangents=(1,))
-FULL = Estimators(dimensions=(8, 32, 128, 512), tangents=(1, 2, 4, 8, 16, 32, 64), draws=2**20)
 
 
 @dataclass(frozen=True)
@@ -94,6 +62,39 @@ class Cell:
     @property
     def name(self) -> str:
         return f"{self.law}, d={self.dimension}, k={self.tangents}"
+
+
+@dataclass(frozen=True)
+class Estimators:
+    """Bias and variance of forward gradients; finite differences."""
+
+    laws: Some[LAWS] = tuple(LAWS)
+    """Laws of the tangents."""
+    dimensions: Sizes = (8, 32, 128)
+    """Numbers of parameters."""
+    tangents: Sizes = (1, 4, 16)
+    """Tangents averaged in one estimate; those above the number of parameters are left out."""
+    draws: PositiveInt = 2**19
+    """Tangents drawn for each cell; more below 32 parameters, where estimates spread more."""
+    difference_dimension: PositiveInt = 256
+    """Number of parameters for finite differences."""
+
+    def cell(self, law: str, dimension: int, tangents: int) -> Cell:
+        """An estimator, with the draws that its spread asks for."""
+        return Cell(law, dimension, tangents, self.draws * max(1, 32 // dimension))
+
+    def check(self, flag: str) -> None:
+        """Refuse a grid without a cell.
+
+        Raises:
+            Problem: names the flag at fault.
+        """
+        if not any(grid(self, law) for law in self.laws):
+            raise Problem(f"--{flag}.tangents must hold a number below one of the dimensions.")
+
+
+SMOKE = Estimators(laws=("gaussian",), dimensions=(8,), tangents=(1,))
+FULL = Estimators(dimensions=(8, 32, 128, 512), tangents=(1, 2, 4, 8, 16, 32, 64), draws=2**20)
 
 
 def closed_form(law: str, dimension: int, tangents: int) -> float:
@@ -164,7 +165,7 @@ def measure(
 def grid(config: Estimators, law: str) -> tuple[Cell, ...]:
     """The cells of one law: every d and k ≤ d, without the degenerate ones of no error."""
     return tuple(
-        Cell(law, dimension, tangents, config.draws * max(1, 32 // dimension))
+        config.cell(law, dimension, tangents)
         for dimension in config.dimensions
         for tangents in config.tangents
         if tangents <= dimension and closed_form(law, dimension, tangents) > 0
@@ -179,6 +180,8 @@ def measure_cells(
     scale: float = 1.0,
 ) -> dict[str, Any]:
     """`measure`, as values: cell name -> what it is, its closed form, and its batches."""
+    if not cells:
+        return {}
     keys = jax.random.split(key, len(cells))
     measured = measure(keys, centre, direction, jnp.float32(scale), cells=cells)
     return {
@@ -228,27 +231,23 @@ def slopes(
     return jax.vmap(lambda key: draw("gaussian", key, centre))(keys), found
 
 
-def measure_differences(key: jax.Array, centre: jax.Array) -> dict[str, Any]:
-    """Precision -> mode -> relative error of the slope, for every size of the difference.
+def measure_differences(key: jax.Array, centre: jax.Array, precision: str) -> dict[str, Any]:
+    """Mode -> relative error of the slope, for every size of the difference.
 
     The error is in the root mean square over the tangents, against the closed form in float64.
     """
     keys = jax.random.split(key, DIRECTIONS)
     gradient = -np.tanh(np.asarray(centre, np.float64))
-    found: dict[str, Any] = {}
-    for precision, epsilons in EPSILONS.items():
-        dtype = jnp.dtype(precision)
-        tangents, guesses = slopes(keys, centre.astype(dtype), jnp.asarray(epsilons, dtype))
-        tangents = np.asarray(tangents, np.float64)
-        exact = (tangents @ gradient)[:, None] * tangents
-        found[precision] = {
-            mode: np.sqrt(
-                np.square(np.asarray(guess, np.float64) - exact).sum(axis=(1, 2))
-                / np.square(exact).sum()
-            ).tolist()
-            for mode, guess in guesses.items()
-        }
-    return found
+    dtype = jnp.dtype(precision)
+    tangents, guesses = slopes(keys, centre.astype(dtype), jnp.asarray(EPSILONS[precision], dtype))
+    tangents = np.asarray(tangents, np.float64)
+    exact = (tangents @ gradient)[:, None] * tangents
+
+    def error(guess: jax.Array) -> list[float]:
+        squares = np.square(np.asarray(guess, np.float64) - exact).sum(axis=(1, 2))
+        return np.sqrt(squares / np.square(exact).sum()).tolist()
+
+    return {mode: error(guess) for mode, guess in guesses.items()}
 
 
 # --- the study ------------------------------------------------------------------------------------
@@ -264,27 +263,25 @@ def run(config: Any, run: Run) -> StudyResult:
     cells: dict[str, Any] = {}
     for law in run.each("laws of tangents", settings.laws):
         law_key = jax.random.fold_in(key, 1 + list(LAWS).index(law))
-        if own := grid(settings, law):
-            cells |= measure_cells(law_key, centre, direction, own)
-    middle = settings.dimensions[len(settings.dimensions) // 2]
-    plain = Cell("gaussian", middle, 1, settings.draws * max(1, 32 // middle))
+        cells |= measure_cells(law_key, centre, direction, grid(settings, law))
+    plain = settings.cell("gaussian", settings.dimensions[len(settings.dimensions) // 2], 1)
     wrong = {"10% too long": (plain, 1.1), "clipped at 1": (replace(plain, clip=1.0), 1.0)}
-    wrong_key = jax.random.fold_in(key, 101)
-    controls = {}
+    wrong_key, controls = jax.random.fold_in(key, 101), {}
     for name in run.each("wrong on purpose", list(wrong)):
         cell, scale = wrong[name]
         (controls[name],) = measure_cells(wrong_key, centre, direction, (cell,), scale).values()
+    square = functools.partial(largest_error, jax.random.fold_in(key, 102), centre)
     with jax.enable_x64(True):
-        exact_key = jax.random.fold_in(key, 102)
         exact = {
-            str(d): float(largest_error(exact_key, centre, law="orthogonal", dimension=d))
-            for d in settings.dimensions
+            str(d): float(square(law="orthogonal", dimension=d))
+            for d in run.each("as many tangents as parameters", settings.dimensions)
         }
-        fewest = settings.dimensions[0]
-        inexact = float(largest_error(exact_key, centre, law="gaussian", dimension=fewest))
-        differences = measure_differences(
-            jax.random.fold_in(key, 103), centre[: settings.difference_dimension]
-        )
+        inexact = float(square(law="gaussian", dimension=settings.dimensions[0]))
+        near, difference_key = centre[: settings.difference_dimension], jax.random.fold_in(key, 103)
+        differences = {
+            precision: measure_differences(difference_key, near, precision)
+            for precision in run.each("finite differences", list(EPSILONS))
+        }
     values = {
         "cells": cells,
         "controls": controls,
@@ -319,9 +316,8 @@ def over_closed_form(cell: Values) -> list[float]:
     return [error / cell["closed_form"] for error in cell["error"]]
 
 
-def best(values: Values, precision: str, mode: str) -> float:
+def best(found: Values, mode: str) -> float:
     """Relative error of the slope at the best size, over that of central differences at theirs."""
-    found = values["differences"][precision]
     return min(found[mode]) / min(found["central_difference"])
 
 
@@ -367,7 +363,6 @@ CLAIMS = (
         region=(0.98, 1.02),
         reason="an equivalence within 2%; an estimate 10% too long is off by 21%",
         fails={"10% too long": (wrong(over_closed_form), TOO_LONG)},
-        source="derived",
         statistic="mean",
     ),
     declare.fact(
@@ -385,7 +380,6 @@ CLAIMS = (
                 "gaussian tangents have errors at k = d",
             )
         },
-        source="derived",
     ),
     declare.fact(
         "F2a",
@@ -410,18 +404,17 @@ CLAIMS = (
     declare.fact(
         "F2b",
         "No size of a finite difference comes near to forward-mode differentiation.",
-        lambda values: {found: best(values, found, "jvp") for found in values["differences"]},
+        lambda values: {name: best(found, "jvp") for name, found in values["differences"].items()},
         quantity="relative error of jvp, over that of central differences at their best size",
         statistic="exact",
         region=(-math.inf, 0.1),
         reason="at least ten times better",
         fails={
             "forward difference": (
-                lambda values: best(values, "float32", "forward_difference"),
+                lambda values: best(values["differences"]["float32"], "forward_difference"),
                 "one-sided differences do not beat central ones",
             )
         },
-        source="derived",
     ),
     declare.fact(
         "F2c",
@@ -441,62 +434,35 @@ CLAIMS = (
                 "jvp has no size to choose, so its curve is flat",
             )
         },
-        source="derived",
     ),
 )
 
 
 # --- what is shown -------------------------------------------------------------------------------
 
-ERROR = "relative error"
-
-
-def mean(values: Sequence[float]) -> stats.Interval:
-    """The mean with its 95% interval."""
-    return stats.mean({"values": values}, CONFIDENCE)
-
-
-def measured_and_exact(
-    label: str, x: Sequence[float], samples: Sequence[Sequence[float]], exact: Sequence[float]
-) -> list[Series]:
-    """Means with their 95% intervals, and what they should be."""
-    found = [mean(sample) for sample in samples]
-    low, middle, high = ([getattr(f, name) for f in found] for name in ("low", "estimate", "high"))
-    return [
-        Series(label, x, middle, low, high, "points"),
-        Series(label, x, list(exact), style="theory"),
-    ]
-
-
-def roots(series: Series) -> Series:
-    """The same of the roots of what was measured: errors for squared ones."""
-    low, high = (None if ends is None else np.sqrt(ends) for ends in (series.low, series.high))
-    return replace(series, y=np.sqrt(series.y), low=low, high=high)
-
 
 def relative_error(cells: Values, settings: Estimators) -> Figure:
     """Relative error against k and against d, for every law, beside the closed forms."""
-    dimensions, most, fewest = settings.dimensions, max(settings.tangents), min(settings.tangents)
-    wide_enough = min((d for d in dimensions if d >= most), default=max(dimensions))
-    by_tangents, by_dimension = [], []
-    for law in settings.laws:
-        own = [cell for cell in cells.values() if cell["law"] == law]
-        for drawn, axis, chosen in (
-            (by_tangents, "tangents", [c for c in own if c["dimension"] == wide_enough]),
-            (by_dimension, "dimension", [c for c in own if c["tangents"] == fewest]),
-        ):
-            of = ([cell[name] for cell in chosen] for name in (axis, "error", "closed_form"))
-            drawn += map(roots, measured_and_exact(law, *of)) if chosen else []
-    title_k, title_d = f"{wide_enough} parameters", f"k = {fewest}"
+    most, fewest = settings.tangents[-1], settings.tangents[0]
+    widest = settings.dimensions[-1]
+    wide = next((d for d in settings.dimensions if d >= most), widest)
+    panels = []
+    for axis, label, fixed, at, title in (
+        ("tangents", "averaged tangents k", "dimension", wide, f"{wide} parameters"),
+        ("dimension", "parameters d", "tangents", fewest, f"k = {fewest}"),
+    ):
+        series: list[Series] = []
+        for law in settings.laws:
+            shown = [c for c in cells.values() if c["law"] == law and c[fixed] == at]
+            measured = ([c[name] for c in shown] for name in (axis, "error", "closed_form"))
+            series += charts.beside_law(law, *measured) if shown else []
+        panels.append(Panel(title, label, "relative mean squared error", series, "log", "log"))
     return Figure(
         "relative_error",
         "The relative error of a forward gradient obeys its closed form",
-        "Root of the relative mean squared error, with 95% intervals (within the markers); dashed, "
-        "the closed form of each law of tangents.",
-        [
-            Panel(title_k, "averaged tangents k", ERROR, by_tangents, "log", "log"),
-            Panel(title_d, "parameters d", ERROR, by_dimension, "log", "log"),
-        ],
+        "Relative mean squared error, with 95% intervals (within the markers); dashed, the closed "
+        "form of each law of tangents.",
+        panels,
     )
 
 
@@ -507,7 +473,8 @@ def finite_differences(differences: Values, settings: Estimators) -> Figure:
         sizes = EPSILONS[precision]
         series = [Series(mode.replace("_", " "), sizes, found[mode]) for mode in DIFFERENCES]
         series.append(Series("jvp, which has no size", sizes, found["jvp"] * len(sizes)))
-        panels.append(Panel(precision, "size of the difference", ERROR, series, "log", "log"))
+        axes = ("size of the difference", "relative error", series, "log", "log")
+        panels.append(Panel(precision, *axes))
     return Figure(
         "finite_differences",
         "A forward gradient is exact along its tangent; a finite difference never is",
@@ -520,34 +487,31 @@ def finite_differences(differences: Values, settings: Estimators) -> Figure:
 def errors(cells: Values) -> Table:
     """Errors of every cell."""
     rows = [
-        [
-            *(cell["law"], cell["dimension"], cell["tangents"], cell["closed_form"]),
-            *(found.estimate, found.high - found.estimate),
-            *(float(np.mean(cell["along"])), float(np.mean(cell["across"]))),
-        ]
+        {
+            "law": cell["law"],
+            "d": cell["dimension"],
+            "k": cell["tangents"],
+            "closed form": cell["closed_form"],
+            **charts.plus_minus("relative MSE", cell["error"]),
+            "bias along g": float(np.mean(cell["along"])),
+            "bias across": float(np.mean(cell["across"])),
+        }
         for cell in cells.values()
-        for found in [mean(cell["error"])]
     ]
-    return Table(
-        "errors",
-        "Error of forward gradients",
-        ("law", "d", "k", "closed form", "relative MSE", "±", "bias along g", "bias across"),
-        rows,
-        "± is half a 95% interval; biases are projections of the mean error, over ||g||.",
-    )
+    note = "± is half a 95% interval; biases are projections of the mean error, over ||g||."
+    return charts.table("errors", "Error of forward gradients", rows, note)
 
 
 def best_differences(differences: Values) -> Table:
     """Error of the slope at the best size of every difference."""
     rows = [
-        [precision, mode.replace("_", " "), min(found[mode]), size]
+        {
+            "precision": precision,
+            "slope by": mode.replace("_", " "),
+            "relative error": min(found[mode]),
+            "size": "" if mode == "jvp" else EPSILONS[precision][np.argmin(found[mode])],
+        }
         for precision, found in differences.items()
         for mode in (*DIFFERENCES, "jvp")
-        for size in [EPSILONS[precision][np.argmin(found[mode])] if mode != "jvp" else ""]
     ]
-    return Table(
-        "differences",
-        "Relative error along one tangent, at the best size",
-        ("precision", "slope by", "relative error", "size"),
-        rows,
-    )
+    return charts.table("differences", "Relative error along one tangent, at the best size", rows)

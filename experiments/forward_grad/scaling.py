@@ -34,21 +34,21 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
-from experiments.forward_grad.estimators import mean, measured_and_exact
-from jaxtrends import declare, estimators
+from jaxtrends import charts, declare, estimators
 from jaxtrends.errors import Problem
-from jaxtrends.settings import PositiveInt, Sizes
+from jaxtrends.settings import PositiveInt, Rising, Sizes
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
 GROUPS = 20  # lanes are averaged in so many groups, whose means are the samples of every claim
 TARGET = 1e-3  # the loss to reach, as a fraction of the first
-STARTS = ("1", "d")  # ||θ*||² in the regression
+STARTS = {"1": lambda d: 1.0, "d": float}  # ||θ*||² in the regression
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Scaling:
     """Rank of the low-rank quadratics."""
     draws: PositiveInt = 2**18
     """Tangents drawn for each quadratic: descents x steps x tangents."""
-    regression_dimensions: Sizes = (8, 16, 32, 64)
+    regression_dimensions: Annotated[tuple[int, ...], Ge(2), Rising()] = (8, 16, 32, 64)
     """Numbers of parameters of the linear regression."""
     regression_multiples: Sizes = (1, 4)
     """Samples, in multiples of d² log(d)."""
@@ -71,17 +71,15 @@ class Scaling:
     """Regressions at the largest dimension; more at smaller ones, as 1/d; in whole twenties."""
 
     def check(self, flag: str) -> None:
-        """Refuse dimensions without a logarithm, and a rank that is none.
+        """Refuse a rank that is none.
 
         Raises:
             Problem: names the flag at fault.
         """
-        if min(self.regression_dimensions) < 2:
-            raise Problem(f"--{flag}.regression-dimensions must be at least 2: log(1) is zero.")
-        if not 1 < self.rank <= min(self.dimensions):
+        if not 1 < self.rank <= self.dimensions[0]:
             raise Problem(
                 f"--{flag}.rank must lie between 2 and the smallest dimension, "
-                f"{min(self.dimensions)}, not {self.rank}."
+                f"{self.dimensions[0]}, not {self.rank}."
             )
 
 
@@ -287,28 +285,24 @@ def measure_regression(key: jax.Array, config: Scaling, dimension: int) -> dict[
     """Excess risks of both methods: per start and number of samples, one value a group of lanes."""
     unit = dimension**2 * math.log(dimension)
     readings = {f"{m} d² log d": round(m * unit) for m in sorted(config.regression_multiples)}
-    samples = max(readings.values())
-
-    distances = {"1": 1.0, "d": float(dimension)}
-    sizes = np.empty((samples, 2, len(STARTS)))
-    exact = np.empty((samples + 1, 2, len(STARTS)))
-    for method, start in np.ndindex(2, len(STARTS)):
-        sizes[:, method, start], exact[:, method, start] = best_steps(
-            dimension, distances[STARTS[start]], samples, forward=method == 0
-        )
+    distances = [start(dimension) for start in STARTS.values()]
+    best = [
+        [best_steps(dimension, far, max(readings.values()), forward=forward) for far in distances]
+        for forward in (True, False)
+    ]
+    sizes, exact = (  # (steps, methods, starts)
+        np.moveaxis(np.array([[run[part] for run in row] for row in best]), -1, 0)
+        for part in (0, 1)
+    )
     wanted = config.regression_lanes * max(config.regression_dimensions) / dimension
     lanes = GROUPS * max(1, round(wanted / GROUPS))
-    first = np.sqrt([distances[start] / dimension for start in STARTS])
-    parameters = jnp.broadcast_to(
-        jnp.asarray(first, jnp.float32)[:, None], (lanes, 2, len(STARTS), dimension)
-    )
+    first = jnp.asarray(np.sqrt(np.divide(distances, dimension)), jnp.float32)
+    parameters = jnp.broadcast_to(first[:, None], (lanes, 2, len(STARTS), dimension))
     found: dict[str, Any] = {start: {} for start in STARTS}
     taken = 0
     for name, count in readings.items():
-        parameters = regress(
-            key, parameters, jnp.asarray(sizes, jnp.float32), jnp.int32(taken), jnp.int32(count)
-        )
-        taken = count
+        steps = jnp.asarray(sizes, jnp.float32), jnp.int32(taken), jnp.int32(count)
+        parameters, taken = regress(key, parameters, *steps), count
         squares = np.square(np.asarray(parameters, np.float64)).sum(axis=-1)
         risks = squares.reshape(GROUPS, -1, 2, len(STARTS)).mean(axis=1)
         for index, start in enumerate(STARTS):
@@ -357,35 +351,35 @@ def only(values: Values, family: str) -> Values:
     return cell
 
 
-def growth(cells: Values) -> tuple[np.ndarray, list[int]]:
-    """Steps with one tangent (groups, dimensions), and the dimensions."""
-    chosen = sorted(
-        (cell for cell in cells.values() if cell["tangents"] == 1),
-        key=lambda cell: cell["dimension"],
-    )
+def growth(values: Values, family: str) -> tuple[np.ndarray, list[int]]:
+    """Steps with one tangent (dimensions, groups), and the dimensions.
+
+    Raises:
+        KeyError: they are too few for a growth.
+    """
+    chosen = [cell for cell in values["quadratics"][family].values() if cell["tangents"] == 1]
     if len(chosen) < 3:
         raise KeyError("three dimensions to fit a growth to")
-    steps = np.array([cell["steps"] for cell in chosen], np.float64).T
-    return steps, [cell["dimension"] for cell in chosen]
+    return np.array([cell["steps"] for cell in chosen]), [cell["dimension"] for cell in chosen]
 
 
 def slopes(values: Values, family: str) -> np.ndarray:
-    """The log-log slope of the steps on d."""
-    steps, dimensions = growth(values["quadratics"][family])
-    return np.polyfit(np.log(dimensions), np.log(steps).T, 1)[0]
+    """The log-log slope of the steps on d, (groups,)."""
+    steps, dimensions = growth(values, family)
+    return declare.slope_of(dimensions, np.log(steps), per=math.e)
 
 
 def log_share(factors: np.ndarray, dimensions: Sequence[int]) -> np.ndarray:
     """How much of a logarithm is in the growth of a factor with d: 0 for d, 1 for d log(d).
 
-    ``factors`` (groups, dimensions). The least-squares slope of log(factor) on log(d), on the
+    ``factors`` (dimensions, groups). The least-squares slope of log(factor) on log(d), on the
     scale on which d has 0 and d log(d) has 1 over the same dimensions; (groups,).
     """
-    logs = np.log(np.asarray(dimensions, np.float64))
-    centred = logs - logs.mean()
-    slopes = np.log(factors) @ centred / (centred @ centred)
-    of_the_law = np.log(logs) @ centred / (centred @ centred)
-    return (slopes - 1) / of_the_law
+    law = np.log(np.log(dimensions))[:, None]
+    measured, of_the_law = (
+        declare.slope_of(dimensions, logs, per=math.e) for logs in (np.log(factors), law)
+    )
+    return (measured - 1) / of_the_law
 
 
 def shares(values: Values) -> dict[str, np.ndarray]:
@@ -394,19 +388,25 @@ def shares(values: Values) -> dict[str, np.ndarray]:
     dimensions = [int(name) for name in regression]
     if len(dimensions) < 3:
         raise KeyError("three dimensions to fit a growth to")
-    found = {}
-    for start in STARTS:
-        for name in regression[str(dimensions[0])][start]:
-            readings = [regression[str(d)][start][name] for d in dimensions]
-            factors = np.array([np.divide(r["forward"], r["backprop"]) for r in readings])
-            found[f"n = {name}, ||θ*||² = {start}"] = log_share(factors.T, dimensions)
-    return found
+    return {
+        f"n = {name}, ||θ*||² = {start}": log_share(
+            np.array([factor(regression[str(d)][start][name])[0] for d in dimensions]), dimensions
+        )
+        for start, readings in regression[str(dimensions[0])].items()
+        for name in readings
+    }
 
 
 def quadratic_share(values: Values, *, afar: bool) -> np.ndarray:
     """That in the steps on the quadratic to a thousandth; or from afar, to lose a factor of d."""
-    steps, sizes = growth(values["quadratics"]["isotropic"])
-    return log_share(steps * np.log(sizes) if afar else steps, sizes)  # up to a constant
+    steps, sizes = growth(values, "isotropic")
+    return log_share(steps * np.log(sizes)[:, None] if afar else steps, sizes)  # up to a constant
+
+
+def factor(reading: Values) -> tuple[list[float], float]:
+    """The excess-risk factor between the methods, one a group, and the exact recursion's."""
+    measured = np.divide(reading["forward"], reading["backprop"]).tolist()
+    return measured, reading["exact"][0] / reading["exact"][1]
 
 
 def over_recursion(values: Values) -> dict[str, tuple[list[float], list[float]]]:
@@ -443,7 +443,6 @@ CLAIMS = (
                 "the same step with tangents of variance 1.21 is off the best step",
             )
         },
-        source="derived",
     ),
     declare.fact(
         "F8b",
@@ -459,7 +458,6 @@ CLAIMS = (
                 "at full rank the steps grow about like d",
             )
         },
-        source="derived",
         statistic="mean",
     ),
     declare.fact(
@@ -501,7 +499,6 @@ CLAIMS = (
         region=(0.8, 1.25),
         reason="a quarter either way, where a logarithm would be a factor of 2 to 4",
         fails={},
-        source="derived",
     ),
 )
 
@@ -516,14 +513,10 @@ def steps_figure(found: Values, scaling: Scaling) -> Figure:
         for k in scaling.tangents
     }
     families[f"rank {scaling.rank}, k = 1"] = list(found["low rank"].values())
-    series = [
-        one
-        for label, cells in families.items()
-        for one in measured_and_exact(
-            label,
-            *([cell[name] for cell in cells] for name in ("dimension", "steps", "exact")),
-        )
-    ]
+    series: list[Series] = []
+    for label, cells in families.items():
+        measured = ([cell[name] for cell in cells] for name in ("dimension", "steps", "exact"))
+        series += charts.beside_law(label, *measured)
     return Figure(
         "steps_against_dimension",
         "Forward gradients slow down with the rank, not with the number of parameters",
@@ -536,40 +529,33 @@ def steps_figure(found: Values, scaling: Scaling) -> Figure:
 def steps_table(found: Values, scaling: Scaling) -> Table:
     """Steps to the target of every quadratic."""
     rows = [
-        [
-            *(rank, cell["dimension"], cell["tangents"], cell["exact"]),
-            *(steps.estimate, steps.high - steps.estimate, cell["typical"]),
-            cell["tangents"] * float(np.mean(cell["steps"])),
-        ]
+        {
+            "rank": rank,
+            "d": cell["dimension"],
+            "k": cell["tangents"],
+            "exact law": cell["exact"],
+            **charts.plus_minus("measured", cell["steps"]),
+            "typical descent": cell["typical"],
+            "jvps": cell["tangents"] * float(np.mean(cell["steps"])),
+        }
         for rank, family in (("d", "isotropic"), (scaling.rank, "low rank"))
         for cell in found[family].values()
-        for steps in [mean(cell["steps"])]
     ]
-    return Table(
-        "steps",
-        "Steps to a thousandth of the first loss",
-        ("rank", "d", "k", "exact law", "measured", "±", "typical descent", "jvps"),
-        rows,
+    note = (
         "± is half a 95% interval. The typical descent is the median first passage, in steps; "
-        "jvps are measured steps times k.",
+        "jvps are measured steps times k."
     )
-
-
-def factor(reading: Values) -> tuple[list[float], float]:
-    """The excess-risk factor between the methods, one a group, and the exact recursion's."""
-    measured = np.divide(reading["forward"], reading["backprop"]).tolist()
-    return measured, reading["exact"][0] / reading["exact"][1]
+    return charts.table("steps", "Steps to a thousandth of the first loss", rows, note)
 
 
 def factor_figure(found: Values) -> Figure:
     """The excess-risk factor against d, from every start and after every number of samples."""
-    dimensions = [int(name) for name in found]
-    panels = []
-    for start, names in found[str(dimensions[0])].items():
-        series = []
+    dimensions, panels = [int(name) for name in found], []
+    for start, names in next(iter(found.values())).items():
+        series: list[Series] = []
         for name in names:
             measured, exact = zip(*(factor(of[start][name]) for of in found.values()), strict=True)
-            series += measured_and_exact(f"n = {name}", dimensions, measured, exact)
+            series += charts.beside_law(f"n = {name}", dimensions, measured, exact)
         bound = [d * math.log(d) for d in dimensions]
         series.append(Series("d log d", dimensions, bound, style="theory"))
         title = f"Start at squared distance {start}"
@@ -586,19 +572,18 @@ def factor_figure(found: Values) -> Figure:
 def factor_table(found: Values) -> Table:
     """The excess-risk factor of every regression."""
     rows = [
-        [
-            *(start, int(d), name, reading["samples"]),
-            *(over.estimate, over.high - over.estimate, exact, exact / int(d)),
-        ]
+        {
+            "||θ*||²": start,
+            "d": int(d),
+            "n": name,
+            "samples": reading["samples"],
+            **charts.plus_minus("factor", measured),
+            "exact": exact,
+            "exact / d": exact / int(d),
+        }
         for d, starts in found.items()
         for start, readings in starts.items()
         for name, reading in readings.items()
         for measured, exact in [factor(reading)]
-        for over in [mean(measured)]
     ]
-    return Table(
-        "regression",
-        "Excess risk, forward gradient over backpropagation",
-        ("||θ*||²", "d", "n", "samples", "factor", "±", "exact", "exact / d"),
-        rows,
-    )
+    return charts.table("regression", "Excess risk, forward gradient over backpropagation", rows)

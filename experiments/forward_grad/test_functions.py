@@ -18,7 +18,6 @@ leaving diverged runs out.
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,9 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.forward_grad.training import METHODS as ESTIMATORS
-from jaxtrends import charts, declare
-from jaxtrends.errors import Problem
-from jaxtrends.settings import Names, PositiveInt
+from jaxtrends import charts, declare, timing
+from jaxtrends.settings import PositiveInt, Some
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
 POINTS = 250  # of every curve
@@ -76,21 +74,12 @@ METHODS = {name: ESTIMATORS[name] for name in ("backprop", "gaussian", "rademach
 class TestFunctions:
     """Beale and Rosenbrock, at the settings of the paper's Figure 2."""
 
-    functions: Names[FUNCTIONS] = ("beale", "rosenbrock")
+    functions: Some[FUNCTIONS] = ("beale", "rosenbrock")
     """Functions to minimise."""
     seeds: PositiveInt = 200
     """Runs of each randomised method."""
     repetitions: PositiveInt = 19
     """Timed runs of each method."""
-
-    def check(self, flag: str) -> None:
-        """Refuse a study of nothing.
-
-        Raises:
-            Problem: names the flag at fault.
-        """
-        if not self.functions:
-            raise Problem(f"--{flag}.functions must name some of {', '.join(FUNCTIONS)}.")
 
 
 SMOKE = TestFunctions(functions=("beale",), seeds=1, repetitions=2)
@@ -147,49 +136,32 @@ def minimise(
     key: jax.Array, name: str, seeds: int, *, controls: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run every method on one function, with the controls or without: (values, arrays to draw)."""
-    function = FUNCTIONS[name]
-    keys = jax.random.split(key, seeds)
+    function, keys = FUNCTIONS[name], jax.random.split(key, seeds)
     first = float(function.loss(np.asarray(function.start)))
-    arms = {
-        "backprop": ("backprop", keys[:1], 1.0),
-        "gaussian": ("gaussian", keys, 1.0),
-        "rademacher": ("rademacher", keys, 1.0),
-    }
+    arms = {method: (method, keys, 1.0) for method in METHODS}
+    arms["backprop"] = "backprop", keys[:1], 1.0
     if controls:
-        arms |= {
-            "half as long": ("gaussian", keys, 0.5),
-            "rate x 10": ("gaussian", keys, 10.0),
-        }
+        arms["half as long"] = "gaussian", keys, 0.5
+        arms["rate x 10"] = "gaussian", keys, 10.0
     values: dict[str, Any] = {"first": first}
     arrays = {}
     for arm, (method, lanes, factor) in arms.items():
         rate = jnp.float64(factor * function.learning_rate)
-        trail, losses = descend(lanes, rate, function=name, method=method)
-        trail, losses = np.asarray(trail), np.asarray(losses)
+        trail, losses = map(np.asarray, descend(lanes, rate, function=name, method=method))
         finals = np.where(np.isfinite(losses[-1]), losses[-1], np.inf)
-        values[arm] = {
-            "finals": finals.tolist(),
-            "diverged": diverged(finals, first).tolist(),
-        }
+        over = diverged(finals, first)
+        values[arm] = {"finals": finals.tolist(), "diverged": over.tolist()}
         arrays[arm] = trail, losses
     return values, arrays
 
 
-def measure_times(key: jax.Array, name: str, repetitions: int) -> dict[str, list[float]]:
-    """Seconds of one whole descent with each method: warmed up, blocked on, interleaved."""
-    function = FUNCTIONS[name]
-    rate = jnp.float64(function.learning_rate)
-
-    def seconds(method: str, repetition: int) -> float:
-        keys = jax.random.split(jax.random.fold_in(key, repetition), 1)
-        begin = time.perf_counter()
-        jax.block_until_ready(descend(keys, rate, function=name, method=method))
-        return time.perf_counter() - begin
-
-    for method in TIMED:
-        seconds(method, 0)
-    rounds = [{method: seconds(method, i) for method in TIMED} for i in range(repetitions)]
-    return {method: [taken[method] for taken in rounds] for method in TIMED}
+def descents_of(key: jax.Array, name: str) -> dict[str, timing.Timed]:
+    """Whole descents on a function, one run of each method, to be timed."""
+    given = jax.random.split(key, 1), jnp.float64(FUNCTIONS[name].learning_rate)
+    return {
+        method: timing.calls(functools.partial(descend, function=name, method=method), *given)
+        for method in TIMED
+    }
 
 
 # --- the study ------------------------------------------------------------------------------------
@@ -203,10 +175,11 @@ def run(config: Any, run: Run) -> StudyResult:
     with jax.enable_x64(True):
         for name in run.each("test functions", settings.functions):
             key = jax.random.fold_in(study_key, list(FUNCTIONS).index(name))
-            values[name], arrays[name] = minimise(
-                key, name, settings.seeds, controls=name == settings.functions[0]
-            )
-            times[name] = measure_times(key, name, settings.repetitions)
+            own = name == settings.functions[0]
+            values[name], arrays[name] = minimise(key, name, settings.seeds, controls=own)
+        for name in settings.functions:
+            rounds = run.each(f"timing {name}", range(settings.repetitions))
+            times[name] = timing.interleaved(descents_of(study_key, name), rounds)
     return StudyResult(
         values=values,
         curves={
@@ -253,7 +226,6 @@ CLAIMS = (
         reason="the same deterministic descent: rounding moves it by far less than 1%, another "
         "start or rate by far more",
         fails={},
-        source="derived",
     ),
     declare.fact(
         "F3b",
@@ -288,7 +260,6 @@ CLAIMS = (
                 "at ten times the paper's rate runs must diverge",
             )
         },
-        source="derived",
     ),
     declare.fact(
         "F3d",
@@ -353,29 +324,37 @@ def finals(values: Values) -> Table:
     for name, found in values.items():
         for method in METHODS:
             ends = np.array(found[method]["finals"])
+            low, high = np.quantile(ends, [0.1, 0.9], method="nearest").tolist()
             middle = float(np.median(ends))
-            spread = np.quantile(ends, [0.1, 0.9], method="nearest").tolist()
-            over = middle / found["backprop"]["finals"][0]
             rows.append(
-                [name, method, len(ends), middle, *spread, over, sum(found[method]["diverged"])]
+                {
+                    "function": name,
+                    "method": method,
+                    "runs": len(ends),
+                    "median f": middle,
+                    "10%": low,
+                    "90%": high,
+                    "over backprop": middle / found["backprop"]["finals"][0],
+                    "diverged": sum(found[method]["diverged"]),
+                }
             )
-    columns = ("function", "method", "runs", "median f", "10%", "90%", "over backprop", "diverged")
-    return Table("finals", "Final loss on the test functions", columns, rows)
+    return charts.table("finals", "Final loss on the test functions", rows)
 
 
 def time_table(seconds: Values) -> Table:
     """Seconds of a whole descent, median over the repetitions."""
-    rows = [
-        [name, method, float(np.median(taken)), float(np.median(taken) / np.median(of["backprop"]))]
+    middles = {
+        name: {method: float(np.median(taken)) for method, taken in of.items()}
         for name, of in seconds.items()
-        for method, taken in of.items()
+    }
+    rows = [
+        {"function": name, "method": m, "seconds": middle, "over backprop": middle / of["backprop"]}
+        for name, of in middles.items()
+        for m, middle in of.items()
     ]
-    return Table(
-        "times",
-        "Time of a whole descent",
-        ("function", "method", "seconds", "over backprop"),
-        rows,
+    note = (
         "Median of the repetitions: one run, all its iterations, compiled. With nothing drawn the "
         "tangent is always the same: the rest of a forward gradient's time, at two parameters "
-        "nearly all, is for its random numbers.",
+        "nearly all, is for its random numbers."
     )
+    return charts.table("times", "Time of a whole descent", rows, note)

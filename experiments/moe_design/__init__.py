@@ -4,32 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.moe_design import (
-    balance,
-    balance_claims,
-    capacity,
-    capacity_claims,
-    finetuning,
-    finetuning_claims,
-    plan,
-    planned,
-    specialisation,
-    specialisation_claims,
-    told,
-    z_loss,
-    z_loss_claims,
-)
-from experiments.moe_design import config as settings
-from jaxtrends import experiment
+from experiments.moe_design import balance, capacity, config, finetuning, specialisation, z_loss
+from jaxtrends import running
 from jaxtrends.claims import Paper
-from jaxtrends.experiment import Experiment, Study
-
-SECONDS = {preset: planned.seconds(config) for preset, config in settings.PRESETS.items()}
-
-
-def _seconds(study: str) -> dict[str, float]:
-    return {preset: found[study] for preset, found in SECONDS.items()}
-
+from jaxtrends.experiment import Experiment
 
 EXPERIMENT = Experiment(
     name="moe_design",
@@ -49,40 +27,15 @@ EXPERIMENT = Experiment(
     ),
     about="Mixtures of experts: the router's z-loss, capacity, specialisation, balance and "
     "fine-tuning, as ST-MoE advises.",
-    presets=settings.PRESETS,
+    presets=config.PRESETS,
     studies={
-        "z_loss": Study(
-            "stability with and without the router's z-loss, at a rate that fails a third of runs",
-            z_loss.run,
-            z_loss_claims.CLAIMS,
-            _seconds("z_loss"),
-        ),
-        "capacity": Study(
-            "loss, drops and cost over the capacity factor, in training and in evaluation",
-            capacity.run,
-            capacity_claims.CLAIMS,
-            _seconds("capacity"),
-        ),
-        "specialisation": Study(
-            "what the choice of an expert tells of a token's cluster or of its byte",
-            specialisation.run,
-            specialisation_claims.CLAIMS,
-            _seconds("specialisation"),
-        ),
-        "balance": Study(
-            "the load-balancing loss off, over all tokens, and over each group",
-            balance.run,
-            balance_claims.CLAIMS,
-            _seconds("balance"),
-        ),
-        "finetuning": Study(
-            "sparse against dense on a new cluster, from equal pretraining (preset full)",
-            finetuning.run,
-            finetuning_claims.CLAIMS,
-            _seconds("finetuning"),
-        ),
+        "z_loss": z_loss.STUDY,
+        "capacity": capacity.STUDY,
+        "specialisation": specialisation.STUDY,
+        "balance": balance.STUDY,
+        "finetuning": finetuning.STUDY,
     },
-    scale=told.scale,
+    scale=config.scale,
     rigging="A learning rate at which nothing or everything fails shows no cure, and one picked "
     "after the fact shows any: so the rate is the one at which a third of the baseline's tuning "
     "runs fail, the rules of failure were fixed before, and the runs that are judged have other "
@@ -105,14 +58,12 @@ EXPERIMENT = Experiment(
         "squared log-sum-exp, rather than the largest logit.",
         "Fine-tuning is on an unseen cluster of the same made-up task.",
     ),
-    check=settings.check,
-    datasets=settings.datasets,
-    plan=plan.plan,
-    load=settings.load,
-    spread=settings.check_mesh,
+    datasets=config.datasets,
+    load=config.load,
+    spread=config.spread,
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment."""
-    return experiment.main(EXPERIMENT, arguments)
+    return running.main(EXPERIMENT, arguments)

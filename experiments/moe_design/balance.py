@@ -8,20 +8,32 @@ and quality worse.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
-from experiments.moe_design import balance_figures as figures
 from experiments.moe_design import information, language
-from experiments.moe_design.language import Arm, Network
+from experiments.moe_design.language import LOSS, Network, exchanged
+from jaxtrends import charts, declare, transformer, tuning
+from jaxtrends.claims import Claim
+from jaxtrends.comparison import Arm, Comparison, Setting
+from jaxtrends.declare import ABOVE_ZERO, Quantity, TaskView
 from jaxtrends.errors import Problem
-from jaxtrends.study import Run, StudyResult
+from jaxtrends.train import RAW, Trainer
+
+ARMS = {  # arm -> what of the network's coefficient of balance goes to which loss
+    "off": {"balance": 0.0},
+    "global": {"balance": 1.0},
+    "group": {"balance": 0.0, "group_balance": 1.0},
+}
+AT_THE_END = ("busiest", "dropped", "router_entropy")
 
 
 @dataclass(frozen=True)
-class BalanceConfig:
+class Balance(language.OneNetwork):
     """What is trained."""
 
     network: Network = field(
@@ -29,76 +41,142 @@ class BalanceConfig:
     )
     """What is trained. Its group, some of the batch's tokens, is what one arm balances over."""
 
+    def check(self, flag: str) -> None:
+        """Refuse a network in which the arms are one, or whose clusters are not known.
 
-def check(config: BalanceConfig) -> None:
-    """Refuse a config that cannot be run.
-
-    Raises:
-        Problem: names the flag at fault.
-    """
-    network = config.network
-    language.check("balance.network", network)
-    if not 0 < network.group < network.batch * network.context or not network.balance:
-        raise Problem(
-            "--balance.network needs a balance above zero, and a group of fewer tokens than the "
-            f"{network.batch * network.context} of its batch."
-        )
-    if network.data != "lookup":
-        raise Problem("--balance.network.data must be lookup, whose clusters are known.")
-
-
-def make_arms(network: Network) -> dict[str, Arm]:
-    """The arms, which one program trains: they differ in coefficients alone."""
-    trainer = language.make_trainer(
-        language.sizes_of(network), network, extra=information.first_choices(network)
-    )
-    return {
-        "off": Arm("off", trainer, 0.0, network.z),
-        "global": Arm("global", trainer, network.balance, network.z),
-        "group": Arm("group", trainer, 0.0, network.z, network.balance),
-    }
-
-
-def run(config: Any, run: Run) -> StudyResult:
-    """Train the three arms, and measure balance, quality and specialisation."""
-    network = config.balance.network
-    data = run.dataset(language.data_name(network))
-    arrays = language.arrays(data, network)
-    labels, classes = information.labels_of_test(data, network)
-    labels = information.without_name(labels, network)
-    experts = [count for count in network.layers if count][-1]
-    seeds = language.reporting_seeds(network, config)
-    values: dict[str, Any] = {"seeds": seeds, "log_every": network.log_every, "arms": {}}
-    curves: dict[str, np.ndarray] = {}
-    for name, arm in make_arms(network).items():
-        tuning, metrics = language.tuned(run, arm, network, arrays, config)
-        chosen = information.without_name(metrics["experts"][:, -1], network)
-        told = [
-            information.normalised_information(
-                information.joint_counts(labels, lane, classes, experts)
+        Raises:
+            Problem: names the flag.
+        """
+        network, tokens = self.network, self.network.batch * self.network.context
+        if not 0 < network.group < tokens or not network.balance:
+            raise Problem(
+                f"--{flag}.network needs a balance above zero, and a group of fewer tokens than "
+                f"the {tokens} of its batch."
             )
-            for lane in chosen
-        ]
-        values["arms"][name] = {
-            "tuning": tuning,
-            "loss": language.final_test(metrics),
-            "busiest": language.final_loss(metrics["validation_busiest"]),
-            "dropped": language.final_loss(metrics["validation_dropped"]),
-            "entropy": language.final_loss(metrics["validation_router_entropy"]),
-            "information": told,
+        if network.data != "lookup":
+            raise Problem(f"--{flag}.network.data must be lookup, whose clusters are known.")
+
+
+# --- arms ----------------------------------------------------------------------------------------
+
+
+@cache
+def trainer(network: Network) -> Trainer:
+    """What trains all arms, which differ in coefficients alone."""
+    trained = language.trainer(network.sizes(), network)
+    return language.measuring(trained, information.counting(network))
+
+
+def made(name: str, setting: Setting) -> Arm:
+    """The network with one balance."""
+    network = setting.part.network
+    shares = {loss: network.balance * share for loss, share in ARMS[name].items()}
+    cost = transformer.cost(network.sizes(), network.batch)
+    return Arm(trainer(network), language.coefficients(network, **shares), cost)
+
+
+def measured(task: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What the last mixture's choices tell of the cluster, and its balance at the end."""
+    found = {}
+    for arm in task["arms"]:
+        layers = [name for name in curves if name.startswith(f"{arm}/{RAW}")]
+        last = max(layers, key=lambda name: int(name.split()[-1]))
+        found[arm] = {
+            "information": information.of_lanes(curves[last])[:, 0],
+            **{name: tuning.final(curves[f"{arm}/validation_{name}"]) for name in AT_THE_END},
         }
-        for metric in figures.CURVES:
-            curves[f"{name}/{metric}"] = metrics[metric]
-    return StudyResult(
-        values=values,
-        curves=curves,
-        tables=[figures.outcomes(values)],
-        figures=[figures.over_training(values, curves)],
+    return {"arms": found}
+
+
+# --- what is claimed -----------------------------------------------------------------------------
+
+TOLD = {"information": "information"}
+WORSE = {LOSS: "test loss", "busiest": "busiest expert"}
+UNITS = "test cross-entropy (nats), and the busiest expert's load over the fair one"
+
+
+def more(
+    id: str,
+    statement: str,
+    treatment: str,
+    reference: str,
+    measures: Mapping[str, str],
+    **declared: Any,
+) -> Claim:
+    """One arm has more than another, a part a measure."""
+
+    def both(task: TaskView) -> dict[str, Any]:
+        return {
+            name: (task[treatment][metric], task[reference][metric])
+            for metric, name in measures.items()
+        }
+
+    value: Quantity = both
+    return declare.derive(
+        id,
+        statement,
+        value,
+        statistic="paired difference",
+        region=ABOVE_ZERO,
+        reason="0 is no difference",
+        fails=exchanged(value, part=-1),
+        **declared,
     )
 
 
-SMOKE = BalanceConfig(network=language.SMOKE)
-FULL = BalanceConfig(
+CLAIMS = (
+    more(
+        "X1a",
+        "Balance over all tokens of the batch lets experts specialise more than balance over each "
+        "group.",
+        "global",
+        "group",
+        TOLD,
+        quantity="normalised mutual information of a token's first expert and its sequence's "
+        "cluster, global less per group",
+        source="critic",
+        where="Qwen (2025), arXiv 2501.11873, abstract",
+        known="abstract",
+    ),
+    more(
+        "X1b",
+        "Balance over all tokens of the batch makes quality and balance worse than balance over "
+        "each group.",
+        "global",
+        "group",
+        WORSE,
+        quantity=f"{UNITS}, global less per group",
+        where="section on specialisation",
+    ),
+    more(
+        "X1c",
+        "Without the load-balancing loss quality and balance are worse.",
+        "off",
+        "global",
+        WORSE,
+        quantity=f"{UNITS}, without the loss less with it over all tokens",
+        source="derived",
+    ),
+)
+
+STUDY = Comparison(
+    about="the load-balancing loss off, over all tokens, and over each group",
+    arms={name: partial(made, name) for name in ARMS},
+    metric="cross_entropy",
+    unit="nats a token",
+    data=lambda setting, run: information.data(setting.part.network, run),
+    also=measured,
+    claims=CLAIMS,
+    figures=(
+        charts.over(title="What the load is balanced over"),
+        charts.over(metric="validation_busiest", title="The busiest expert's load, of a fair one"),
+        charts.over(metric="validation_dropped", title="The dropped share of choices"),
+    ),
+    more=(*AT_THE_END, "information"),
+)
+
+SMOKE = Balance(network=language.SMOKE)
+FULL = Balance(
     network=Network(
         clusters=4,
         context=32,

@@ -2,152 +2,119 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from experiments.moe_design import balance, capacity, finetuning, language, specialisation, z_loss
-from experiments.moe_design.balance import BalanceConfig
-from experiments.moe_design.capacity import CapacityConfig
-from experiments.moe_design.finetuning import FinetuningConfig
+from experiments.moe_design.balance import Balance
+from experiments.moe_design.capacity import Capacity
+from experiments.moe_design.finetuning import Finetuning
 from experiments.moe_design.language import Network
-from experiments.moe_design.specialisation import SpecialisationConfig
-from experiments.moe_design.z_loss import ZLossConfig
+from experiments.moe_design.specialisation import Specialisation
+from experiments.moe_design.z_loss import ZLoss
 from jaxtrends import transformer
-from jaxtrends.errors import Problem, require_positive
+from jaxtrends.errors import Problem
+from jaxtrends.formats import powers, span
+from jaxtrends.sequences import Sequences
+from jaxtrends.settings import Settings
 
-STUDIES = {
-    "z_loss": z_loss,
-    "capacity": capacity,
-    "specialisation": specialisation,
-    "balance": balance,
-    "finetuning": finetuning,
-}
+STUDIES = ("z_loss", "capacity", "specialisation", "balance", "finetuning")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """What is run; everything that a result depends on."""
 
-    seed: int = 0
-    """First reporting seed; all randomness derives from it."""
-    seeds: int = 10
-    """Reporting seeds of every study that names no number of its own."""
-    studies: tuple[str, ...] = ("z_loss", "capacity", "specialisation", "balance")
-    """Studies to run; all of them if none is named."""
-    z_loss: ZLossConfig = field(default_factory=ZLossConfig)
+    z_loss: ZLoss = field(default_factory=ZLoss)
     """Stability and the router's z-loss."""
-    capacity: CapacityConfig = field(default_factory=CapacityConfig)
+    capacity: Capacity = field(default_factory=Capacity)
     """Places of an expert."""
-    specialisation: SpecialisationConfig = field(default_factory=SpecialisationConfig)
+    specialisation: Specialisation = field(default_factory=Specialisation)
     """What experts are sent."""
-    balance: BalanceConfig = field(default_factory=BalanceConfig)
+    balance: Balance = field(default_factory=Balance)
     """The load-balancing loss."""
-    finetuning: FinetuningConfig = field(default_factory=FinetuningConfig)
+    finetuning: Finetuning = field(default_factory=Finetuning)
     """Sparse and dense networks on a new cluster."""
 
 
-def chosen(config: Config) -> tuple[str, ...]:
-    """The studies that a config asks for."""
-    return tuple(name for name in STUDIES if not config.studies or name in config.studies)
+def networks(config: Config) -> dict[str, tuple[Network, ...]]:
+    """The networks that each chosen study trains."""
+    chosen = [name for name in STUDIES if not config.studies or name in config.studies]
+    return {name: getattr(config, name).networks for name in chosen}
 
 
-def networks(config: Config) -> dict[str, list[Network]]:
-    """The networks whose data each chosen study reads."""
-    found = {
-        "z_loss": [config.z_loss.network],
-        "capacity": [config.capacity.network],
-        "specialisation": list(specialisation.networks(config.specialisation).values()),
-        "balance": [config.balance.network],
-        "finetuning": [finetuning.source(config.finetuning.network)],
-    }
-    return {name: found[name] for name in chosen(config)}
-
-
-def check(config: Config, own_methods: tuple[str, ...] = ()) -> None:
-    """Refuse a config that cannot be run, before anything is compiled.
-
-    Raises:
-        Problem: names what is at fault.
-    """
-    if config.seed < 0:
-        raise Problem(f"--seed must not be negative, not {config.seed}.")
-    require_positive(seeds=config.seeds)
-    for name, study in STUDIES.items():
-        study.check(getattr(config, name))
-    for name, several in networks(replace(config, studies=())).items():
-        for network in several:
-            if network.seeds < 0:
-                raise Problem(f"--{name}: a network's seeds must not be negative.")
-
-
-def check_mesh(config: Config, data: int, expert: int) -> None:
-    """Refuse a mesh that the networks of the chosen studies cannot be spread over.
-
-    Raises:
-        Problem: names the study and what does not divide.
-    """
-    spread = networks(config)
-    if "finetuning" in spread:
-        study = config.finetuning
-        tuned = (finetuning.tuned_network(study, "sparse", batch) for batch in study.batches)
-        spread["finetuning"] = [study.network, *tuned]
-    for name, several in spread.items():
-        for network in several:
-            for sequences in (network.batch, network.held_out):
-                try:
-                    transformer.check_mesh(language.sizes_of(network), sequences, data, expert)
-                except Problem as problem:
-                    raise Problem(
-                        f"--mesh data={data},expert={expert} does not fit {name}: {problem}"
-                    ) from None
-
-
-def _datasets(config: Config) -> dict[str, Network]:
-    return {
-        language.data_name(network): network
-        for study in networks(config).values()
-        for network in study
-    }
+def _sources(config: Config) -> dict[str, Network]:
+    """Name of a data set -> the network that reads it."""
+    found = {}
+    for study, trained in networks(config).items():
+        read = (config.finetuning.source,) if study == "finetuning" else trained
+        found |= {network.dataset: network for network in read}
+    return found
 
 
 def datasets(config: Config) -> tuple[str, ...]:
     """The names of the data that the chosen studies read."""
-    return tuple(_datasets(config))
+    return tuple(_sources(config))
 
 
-def load(config: Config, name: str, folder: Path | None) -> Any:
+def load(config: Config, name: str, folder: Path | None) -> Sequences:
     """Make the lookup task, or read the English text.
 
     Raises:
         Problem: the text is not there, or too short.
     """
-    return language.load(_datasets(config)[name], config.seed)
+    return language.load(_sources(config)[name], config.seed)
+
+
+def spread(config: Config, data: int, expert: int) -> None:
+    """Refuse a mesh that the networks of the chosen studies cannot be spread over.
+
+    Raises:
+        Problem: names the study and what does not divide.
+    """
+    for study, trained in networks(config).items():
+        for network in trained:
+            for count in (network.batch, network.held_out):
+                try:
+                    transformer.check_mesh(network.sizes(), count, data, expert)
+                except Problem as problem:
+                    raise Problem(
+                        f"--mesh data={data},expert={expert} does not fit {study}: {problem}"
+                    ) from None
+
+
+def scale(config: Config, data: Mapping[str, Any]) -> str:
+    """Layers, parameters and experts, ours and the paper's."""
+    sizes = [network.sizes() for trained in networks(config).values() for network in trained]
+    layers = span([len(found.experts) for found in sizes])
+    parameters = powers([transformer.parameter_count(found) for found in sizes])
+    experts = span([max(found.experts) for found in sizes if any(found.experts)])
+    return (
+        f"Decoders of {layers} layer{'s' * (layers != '1')} with about {parameters} parameters and "
+        f"{experts} experts, against encoder-decoders of up to 269B parameters with up to 64."
+    )
 
 
 SMOKE = Config(
-    studies=("z_loss", "capacity", "specialisation", "balance"),
+    studies=STUDIES[:4],
     z_loss=z_loss.SMOKE,
     capacity=capacity.SMOKE,
     specialisation=specialisation.SMOKE,
     balance=balance.SMOKE,
     finetuning=finetuning.SMOKE,
 )
-DEFAULT = Config()
+DEFAULT = Config(studies=STUDIES[:4])
 FULL = Config(
-    studies=(),
     z_loss=z_loss.FULL,
     capacity=capacity.FULL,
-    # The best of the study's own rates for English was the largest.
-    specialisation=replace(
-        specialisation.FULL,
-        english=replace(specialisation.FULL.english, rates=(1e-3, 3e-3, 1e-2, 3e-2)),
-    ),
+    specialisation=specialisation.FULL,
     balance=balance.FULL,
     finetuning=finetuning.FULL,
 )
-# A network for one GPU with 80 GB: 1.8 thousand million parameters, which with their gradients and
-# Adam's two memories take 29 GB in float32. A batch has eight groups, for a --mesh of up to eight.
+# A network for one GPU with 80 GB: 1.8e9 parameters, which with their gradients and Adam's two
+# memories take 29 GB in float32. A batch has eight groups, for a --mesh of up to eight.
 LARGE_NETWORK = Network(
     clusters=64,
     context=512,
@@ -168,10 +135,10 @@ LARGE_NETWORK = Network(
 LARGE = replace(
     FULL,
     studies=("z_loss", "capacity"),
-    z_loss=ZLossConfig(
+    z_loss=ZLoss(
         arms=("bf16", "bf16 + z", "f32", "f32 + z"),
         network=replace(LARGE_NETWORK, z=1e-3, seeds=30),
     ),
-    capacity=CapacityConfig(network=LARGE_NETWORK),
+    capacity=Capacity(network=LARGE_NETWORK),
 )
 PRESETS = {"smoke": SMOKE, "default": DEFAULT, "full": FULL, "large": LARGE}

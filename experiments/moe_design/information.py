@@ -5,55 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.moe_design import language
 from experiments.moe_design.language import Network
 from jaxtrends import transformer
+from jaxtrends.study import Run
+from jaxtrends.train import RAW
 
 SHUFFLE_SEED = 20220217
 BYTE_CLASSES = ("lower case", "upper case", "digit", "space", "punctuation", "not ASCII")
 
 
-def joint_counts(labels: np.ndarray, experts: np.ndarray, classes: int, count: int) -> np.ndarray:
-    """How often each label meets each expert: two int arrays of one shape -> (classes, count)."""
-    pairs = np.asarray(labels).ravel() * count + np.asarray(experts).ravel()
-    return np.bincount(pairs, minlength=classes * count).reshape(classes, count)
+# --- what a token is -----------------------------------------------------------------------------
 
 
-def normalised_information(joint: np.ndarray) -> float:
-    """2 I(X; Y) / (H(X) + H(Y)) of counts (classes, experts): 0 for independence, 1 for identity.
-
-    0 where both are constant.
-    """
-    share = np.asarray(joint, np.float64) / np.sum(joint)
-    rows, columns = _entropy(share.sum(axis=1)), _entropy(share.sum(axis=0))
-    if rows + columns == 0:
-        return 0.0
-    return 2 * (rows + columns - _entropy(share.ravel())) / (rows + columns)
-
-
-def _entropy(share: np.ndarray) -> float:
-    positive = share[share > 0]
-    return float(-(positive * np.log(positive)).sum())
-
-
-def shuffled_information(
-    labels: np.ndarray, experts: np.ndarray, classes: int, count: int, shuffles: int
-) -> np.ndarray:
-    """The same where sequences have the labels of others: (n, T), (n, T) int -> (shuffles,).
-
-    Whole sequences are exchanged, so that what neighbouring tokens have in common stays.
-    """
-    generator = np.random.default_rng(SHUFFLE_SEED)
-    orders = [generator.permutation(len(labels)) for _ in range(shuffles)]
-    return np.asarray(
-        [
-            normalised_information(joint_counts(labels[order], experts, classes, count))
-            for order in orders
-        ]
-    )
+def classes(network: Network) -> int:
+    """How many kinds of tokens there are: clusters, or classes of bytes."""
+    return len(BYTE_CLASSES) if network.data == "english" else network.clusters
 
 
 def byte_class(tokens: np.ndarray) -> np.ndarray:
@@ -72,30 +43,90 @@ def byte_class(tokens: np.ndarray) -> np.ndarray:
     return kinds[tokens]
 
 
-def labels_of_test(data: Any, network: Network) -> tuple[np.ndarray, int]:
+def kinds_of_test(network: Network, run: Run) -> np.ndarray:
     """What each token of the test data is: its sequence's cluster, or its byte's class.
 
-    Returns (held_out, context) int labels and the number of classes.
+    The token that names the cluster is left out, which tells of it by itself. Shape (held_out,
+    context or one less) int32.
     """
-    rows = language.held_out_rows(len(data.test.inputs), network.held_out)
-    inputs = data.test.inputs[rows]
+    test = run.dataset(network.dataset).test
+    rows = language.held_out_rows(len(test.inputs), network.held_out)
     if network.data == "english":
-        return byte_class(inputs), len(BYTE_CLASSES)
-    return np.repeat(data.test.clusters[rows][:, None], inputs.shape[1], axis=1), network.clusters
+        return byte_class(test.inputs[rows]).astype(np.int32)
+    return np.repeat(test.clusters[rows][:, None], network.context - 1, axis=1).astype(np.int32)
 
 
-def first_choices(network: Network) -> language.Extra:
-    """Each token's first choice in every mixture: ``experts`` (mixtures, held_out, context)."""
-    model = transformer.transformer(language.sizes_of(network))
+def data(network: Network, run: Run, shuffles: int = 0) -> dict[str, Any]:
+    """The splits, the ``kinds`` of test tokens, and ``orders`` of their sequences.
 
-    def measure(params: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    The first order is as they are, the others exchange whole sequences, so that what neighbouring
+    tokens have in common stays: (1 + shuffles, held_out) int32.
+    """
+    kinds = kinds_of_test(network, run)
+    generator, count = np.random.default_rng(SHUFFLE_SEED), len(kinds)
+    orders = [np.arange(count), *(generator.permutation(count) for _ in range(shuffles))]
+    return {
+        **language.splits(network, run),
+        "kinds": kinds,
+        "orders": np.stack(orders).astype(np.int32),
+    }
+
+
+# --- what a choice tells of it -------------------------------------------------------------------
+
+
+def joint_counts(kinds: Any, experts: Any, classes: int, count: int) -> jax.Array:
+    """How often each kind meets each expert: two int arrays of one shape -> (classes, count)."""
+    return jnp.zeros((classes, count), jnp.int32).at[kinds, experts].add(1)
+
+
+def counting(network: Network) -> language.Measure:
+    """Each mixture's joint counts of kinds and first choices, in every order of the kinds.
+
+    ``layer 2`` of the mixture in the second layer: (orders, classes, experts).
+    """
+    model, kinds = transformer.transformer(network.sizes()), classes(network)
+
+    def measure(params: Any, data: Mapping[str, Any]) -> dict[str, jax.Array]:
         inputs = data["test"][0]
         reports = model.apply(params, inputs)[1]
-        return {"experts": jnp.stack([r.expert[:, 0].reshape(inputs.shape) for r in reports])}
+        found = {}
+        for (name, count), report in zip(mixtures(network).items(), reports, strict=True):
+            chosen = report.expert[:, 0].reshape(inputs.shape)[:, -data["kinds"].shape[1] :]
+            found[RAW + name] = jax.lax.map(
+                lambda order, chosen=chosen, count=count: joint_counts(
+                    data["kinds"][order], chosen, kinds, count
+                ),
+                data["orders"],
+            )
+        return found
 
     return measure
 
 
-def without_name(array: np.ndarray, network: Network) -> np.ndarray:
-    """Leave out the token that names the cluster, which tells of it by itself: (..., context)."""
-    return array[..., 1:] if network.data == "lookup" else array
+def mixtures(network: Network) -> dict[str, int]:
+    """The layers that are mixtures, and how many experts they have."""
+    return {f"layer {n}": count for n, count in enumerate(network.layers, start=1) if count}
+
+
+def normalised_information(joint: np.ndarray) -> float:
+    """2 I(X; Y) / (H(X) + H(Y)) of counts (classes, experts): 0 for independence, 1 for identity.
+
+    0 where both are constant.
+    """
+    counts = np.asarray(joint, np.float64)
+    share = counts / counts.sum()
+    rows, columns = _entropy(share.sum(axis=1)), _entropy(share.sum(axis=0))
+    if rows + columns == 0:
+        return 0.0
+    return 2 * (rows + columns - _entropy(share.ravel())) / (rows + columns)
+
+
+def _entropy(share: np.ndarray) -> float:
+    positive = share[share > 0]
+    return float(-(positive * np.log(positive)).sum())
+
+
+def of_lanes(joint: np.ndarray) -> np.ndarray:
+    """The information of counts (lanes, orders, classes, experts): (lanes, orders) float64."""
+    return np.asarray([[normalised_information(one) for one in lane] for lane in joint])

@@ -8,67 +8,153 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 
-from jaxtrends import estimators, models, moe, optimizers, sequences, train, transformer
-from jaxtrends.errors import Problem, choose, require_positive
+from jaxtrends import estimators, moe, optimizers, sequences, train, transformer, tuning
+from jaxtrends.comparison import Arm
+from jaxtrends.declare import Quantity
+from jaxtrends.errors import Problem
+from jaxtrends.settings import (
+    Grid,
+    Name,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Schedule,
+)
 from jaxtrends.study import Run
 from jaxtrends.transformer import Transformer
 
-TUNING_SEED_OFFSET = 1_000_000
+PyTree = Any
 DATA = ("lookup", "english")
+LOSS = "test_cross_entropy"
 
 
 @dataclass(frozen=True)
 class Network:
     """A network, its data and how long it is trained."""
 
-    data: str = "lookup"
+    data: Name[DATA] = "lookup"
     """lookup (a made-up task of several clusters) or english (Wikipedia as bytes)."""
-    clusters: int = 8
+    clusters: PositiveInt = 8
     """Clusters of the lookup task."""
-    context: int = 16
+    context: PositiveInt = 16
     """Tokens of a sequence."""
-    training: int = 20_000
+    training: PositiveInt = 20_000
     """Training sequences of the lookup task."""
-    held_out: int = 64
+    held_out: PositiveInt = 64
     """Sequences that a validation, and the test, looks at."""
-    width: int = 32
+    width: PositiveInt = 32
     """Width of the network."""
-    heads: int = 2
+    heads: PositiveInt = 2
     """Heads of the attention; they divide the width."""
-    hidden: int = 64
+    hidden: PositiveInt = 64
     """Hidden width of a dense layer, and of each expert."""
-    layers: tuple[int, ...] = (0, 8)
+    layers: Annotated[tuple[int, ...], Ge(0)] = (0, 8)
     """For every layer the number of its experts, or 0 where it is dense."""
-    top: int = 1
+    top: PositiveInt = 1
     """Experts that each token chooses."""
-    capacity_factor: float = 1.25
+    capacity_factor: PositiveFloat = 1.25
     """Places of an expert as a multiple of its fair share of tokens, however many each chooses."""
-    group: int = 0
+    group: NonNegativeInt = 0
     """Tokens that are routed together, in training and in evaluation; 0 for those of a batch."""
-    batch: int = 32
+    batch: PositiveInt = 32
     """Sequences of a step."""
-    balance: float = 1e-2
+    balance: NonNegativeFloat = 1e-2
     """Coefficient of the load-balancing loss (ST-MoE's)."""
-    z: float = 0.0
+    z: NonNegativeFloat = 0.0
     """Coefficient of the router's z-loss (ST-MoE's is 0.001)."""
-    steps: int = 300
+    steps: PositiveInt = 300
     """Training steps."""
-    log_every: int = 10
+    log_every: PositiveInt = 10
     """Steps between two evaluations; divides --steps."""
-    warm_up: int = 20
+    warm_up: NonNegativeInt = 20
     """Steps in which Adam's rate rises to what it stays at."""
-    rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2, 0.1)
-    """Learning rates that each arm is tuned over."""
-    tuning_seeds: int = 2
+    rates: Grid = (3e-3, 1e-2, 3e-2, 0.1)
+    """Learning rates that each arm is tuned over, from the smallest up."""
+    tuning_seeds: PositiveInt = 2
     """Seeds of each tuning point."""
-    seeds: int = 0
+    seeds: NonNegativeInt = 0
     """Reporting seeds; those of --seeds if 0."""
+
+    def check(self, flag: str) -> None:
+        """Refuse a network that cannot be trained.
+
+        Raises:
+            Problem: names what is at fault.
+        """
+        self.schedule.check(flag)
+        if not any(self.layers):
+            raise Problem(f"--{flag}.layers needs a layer with experts.")
+        if self.data == "lookup" and self.context < 4:
+            raise Problem(f"--{flag}.context must be at least 4 on the lookup task.")
+        transformer.check(self.sizes(), self.batch)
+        if self.held_out * self.context % self.sizes().group:
+            raise Problem(
+                f"--{flag}.held-out {self.held_out} sequences of {self.context} tokens are no "
+                f"whole number of routing groups of {self.sizes().group}."
+            )
+
+    @property
+    def schedule(self) -> Schedule:
+        """How an arm is tuned and trained: on the rates as they are."""
+        return Schedule(
+            steps=self.steps,
+            log_every=self.log_every,
+            grid=self.rates,
+            extensions=0,
+            tuning_seeds=self.tuning_seeds,
+        )
+
+    @property
+    def dataset(self) -> str:
+        """What its data are called in a record."""
+        if self.data == "english":
+            return f"english/{self.context}"
+        counts = (self.clusters, self.context, self.training, self.held_out)
+        return "lookup/" + "-".join(map(str, counts))
+
+    def sizes(self, **mixture: Any) -> Transformer:
+        """The transformer; ``mixture`` names settings of `jaxtrends.moe.Mixture` to change."""
+        routed = moe.Mixture(top=self.top, capacity_factor=self.capacity_factor)
+        english = self.data == "english"
+        return Transformer(
+            vocabulary=256 if english else sequences.SYMBOLS + self.clusters,
+            context=self.context,
+            width=self.width,
+            heads=self.heads,
+            hidden=self.hidden,
+            experts=self.layers,
+            mixture=replace(routed, **mixture),
+            group=self.group or self.batch * self.context,
+        )
+
+
+class OneNetwork:
+    """A part of the config whose arms all train its ``network``, as that says."""
+
+    network: Network
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """All that are trained."""
+        return (self.network,)
+
+    @property
+    def schedule(self) -> Schedule:
+        """How each arm is tuned and trained."""
+        return self.network.schedule
+
+    @property
+    def seeds(self) -> int:
+        """How many are reported; 0 for as many as everywhere."""
+        return self.network.seeds
 
 
 # What every study's smoke trains: one program serves them all where nothing else differs.
@@ -90,66 +176,7 @@ SMOKE = Network(
 )
 
 
-def vocabulary(network: Network) -> int:
-    """Tokens that the data have."""
-    return 256 if network.data == "english" else sequences.SYMBOLS + network.clusters
-
-
-def sizes_of(network: Network, **mixture: Any) -> Transformer:
-    """The network's sizes; ``mixture`` names settings of `jaxtrends.moe.Mixture` to change."""
-    routed = moe.Mixture(top=network.top, capacity_factor=network.capacity_factor)
-    return Transformer(
-        vocabulary=vocabulary(network),
-        context=network.context,
-        width=network.width,
-        heads=network.heads,
-        hidden=network.hidden,
-        experts=network.layers,
-        mixture=replace(routed, **mixture),
-        group=network.group or network.batch * network.context,
-    )
-
-
-def check(flag: str, network: Network, **mixture: Any) -> None:
-    """Refuse a network that cannot be trained, before anything is compiled.
-
-    Raises:
-        Problem: names what is at fault.
-    """
-    choose("data", network.data, DATA)
-    counts = ("clusters", "context", "training", "held_out", "batch", "steps", "log_every")
-    counts = (*counts, "tuning_seeds")
-    require_positive(**{f"{flag}.{name}": getattr(network, name) for name in counts})
-    require_positive(**{f"{flag}.rates[{i}]": rate for i, rate in enumerate(network.rates)})
-    if not network.rates or not any(network.layers):
-        raise Problem(f"--{flag} needs a learning rate and a layer with experts.")
-    if min(*network.layers, 0) < 0 or min(network.group, network.balance, network.z) < 0:
-        raise Problem(f"--{flag}: experts, group and coefficients must not be negative.")
-    if network.data == "lookup" and network.context < 4:
-        raise Problem(f"--{flag}.context must be at least 4 on the lookup task.")
-    if network.steps % network.log_every:
-        raise Problem(
-            f"--{flag}.steps {network.steps} is not a multiple of --{flag}.log-every "
-            f"{network.log_every}."
-        )
-    sizes = sizes_of(network, **mixture)
-    transformer.check(sizes, network.batch)
-    if network.held_out * network.context % sizes.group:
-        raise Problem(
-            f"--{flag}.held-out {network.held_out} sequences of {network.context} tokens are no "
-            f"whole number of routing groups of {sizes.group}."
-        )
-
-
 # --- data ----------------------------------------------------------------------------------------
-
-
-def data_name(network: Network) -> str:
-    """What the network's data are called in a record."""
-    if network.data == "english":
-        return f"english/{network.context}"
-    counts = (network.clusters, network.context, network.training, network.held_out)
-    return "lookup/" + "-".join(map(str, counts))
 
 
 def load(network: Network, seed: int) -> sequences.Sequences:
@@ -158,32 +185,26 @@ def load(network: Network, seed: int) -> sequences.Sequences:
     Raises:
         Problem: the text is not there, or too short for its context.
     """
-    if network.data == "lookup":
-        return sequences.lookup(
-            clusters=network.clusters,
-            context=network.context,
-            training=network.training,
-            held_out=network.held_out,
-            seed=seed,
-        )
-    text = sequences.english(network.context)
-    least = min(len(split.inputs) for split in (text.train, text.validation, text.test))
-    if least < network.held_out:
-        raise Problem(
-            f"The text has only {least} windows of {network.context} bytes in a split, and "
-            f"{network.held_out} are to be held out: shorten the context, or hold out fewer."
-        )
-    return text
+    if network.data == "english":
+        return sequences.english(network.context, network.held_out)
+    return sequences.lookup(
+        clusters=network.clusters,
+        context=network.context,
+        training=network.training,
+        held_out=network.held_out,
+        seed=seed,
+    )
 
 
-def arrays(data: sequences.Sequences, network: Network) -> dict[str, tuple[np.ndarray, ...]]:
+def splits(network: Network, run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The three splits as the trainer takes them; of held-out data as many as are looked at."""
-    splits = {"train": (data.train.inputs, data.train.labels)}
+    found = run.dataset(network.dataset)
+    parts = {"train": (found.train.inputs, found.train.labels)}
     for name in ("validation", "test"):
-        windows = getattr(data, name)
+        windows = getattr(found, name)
         rows = held_out_rows(len(windows.inputs), network.held_out)
-        splits[name] = (windows.inputs[rows], windows.labels[rows])
-    return splits
+        parts[name] = (windows.inputs[rows], windows.labels[rows])
+    return parts
 
 
 def held_out_rows(available: int, wanted: int) -> np.ndarray:
@@ -191,267 +212,109 @@ def held_out_rows(available: int, wanted: int) -> np.ndarray:
     return np.arange(wanted, dtype=np.int64) * available // wanted
 
 
-def chance(data: sequences.Sequences) -> float:
-    """Cross-entropy, in nats, of a guess that knows how often each token comes and no more."""
-    counts = np.bincount(data.train.labels.ravel(), minlength=data.vocabulary)
-    share = counts[counts > 0] / counts.sum()
-    return float(-(share * np.log(share)).sum())
-
-
 # --- training ------------------------------------------------------------------------------------
 
-Extra = Callable[[Any, Mapping[str, Any]], Mapping[str, jax.Array]]
 
-
-def make_trainer(
+def trainer(
     sizes: Transformer,
     network: Network,
     *,
-    router_scale: float = 1.0,
-    stabiliser: str = "",
-    extra: Extra | None = None,
+    optimizer: Callable[[int], Callable[[PyTree], Any]] = optimizers.adam,
+    begin: Callable[[PyTree], PyTree] = lambda params: params,
 ) -> train.Trainer:
-    """Adam on cross-entropy and the router's losses; a lane has their coefficients beside its rate.
+    """Cross-entropy and the routers' losses, of which a lane has the coefficients beside its rate.
 
     Args:
-        sizes:        of the transformer.
-        network:      for the batch and the warm-up.
-        router_scale: of the router's first weights, against `jaxtrends.moe.make_layer`'s.
-        stabiliser:   a name of `STABILISERS`, or "".
-        extra:        (params, data) -> what `Trainer.test` measures besides.
+        sizes:     of the transformer.
+        network:   for the batch and the warm-up.
+        optimizer: steps of warm-up -> lane -> what descends.
+        begin:     the first parameters -> those that training begins with.
     """
     plain = transformer.transformer(sizes)
-
-    def init(key: jax.Array) -> models.Params:
-        return _scaled(plain.init(key), router_scale)
-
-    model = replace(plain, init=init) if router_scale != 1 else plain
-    watched = {
-        "cross_entropy": transformer.next_token_loss,
-        "squared_logsumexp": lambda outputs, labels: jnp.mean(
+    watched = transformer.watched(sizes)
+    if any(sizes.experts):
+        watched["squared_logsumexp"] = lambda outputs, labels: jnp.mean(
             jnp.stack([report.z for report in outputs[1]])
+        )
+    return train.supervised(
+        replace(plain, init=lambda key: begin(plain.init(key))),
+        train.PerLane(
+            lambda lane: transformer.language_loss(
+                lane["balance"], lane["z"], lane["group_balance"]
+            )
         ),
-        **transformer.router_metrics(),
-    }
-    metrics = watched if any(sizes.experts) else {"cross_entropy": watched["cross_entropy"]}
-    optimizer = STABILISERS[stabiliser](network.warm_up)
-
-    def of(lane: Any) -> train.Trainer:
-        return train.supervised(
-            model,
-            transformer.language_loss(lane["balance"], lane["z"], lane["group_balance"]),
-            metrics,
-            estimators.backprop,
-            optimizer,
-            network.batch,
-        )
-
-    def test(lane: Any, state: Any, data: Any) -> Mapping[str, jax.Array]:
-        found = of(lane).test(lane, state, data)
-        return {**found, **extra(state["params"], data)} if extra else found
-
-    return train.Trainer(
-        init=lambda lane, data: of(lane).init(lane, data),
-        step=lambda lane, state, data: of(lane).step(lane, state, data),
-        evaluate=lambda lane, state, data: of(lane).evaluate(lane, state, data),
-        test=test,
-        stacked=model.stacked,
+        watched,
+        estimators.backprop,
+        optimizer(network.warm_up),
+        network.batch,
     )
 
 
-def _scaled(params: models.Params, scale: float) -> models.Params:
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: leaf * scale if _ends_in(path, "router") else leaf, params
-    )
+Measure = Callable[[PyTree, Mapping[str, Any]], Mapping[str, jax.Array]]
+"""(params, data) -> metrics of the end."""
 
 
-def _ends_in(path: tuple[Any, ...], name: str) -> bool:
-    return path[-1].key == name
+def measuring(trained: train.Trainer, measure: Measure) -> train.Trainer:
+    """The trainer, whose test measures more."""
+
+    def test(lane: PyTree, state: PyTree, data: PyTree) -> Mapping[str, jax.Array]:
+        return {**trained.test(lane, state, data), **measure(state["params"], data)}
+
+    return replace(trained, test=test)
 
 
-def _clipped(warm_up: int) -> Callable[[Any], Any]:
-    """Adam whose update of each array, before the rate, has a root mean square of at most 0.1."""
-
-    def optimizer(lane: Any) -> Any:
-        import optax
-
-        return optax.chain(
-            optax.scale_by_adam(),
-            optax.clip_by_block_rms(0.1),
-            optax.scale_by_learning_rate(optimizers.warmed_up(lane["learning_rate"], warm_up)),
-        )
-
-    return optimizer
+def coefficients(network: Network, **changes: float) -> dict[str, float]:
+    """What the routers' losses are multiplied by: the numbers of a lane."""
+    return {"balance": network.balance, "z": network.z, "group_balance": 0.0, **changes}
 
 
-def _without_scales(warm_up: int) -> Callable[[Any], Any]:
-    """Adam that leaves the scales of the norms at one."""
-
-    def optimizer(lane: Any) -> Any:
-        import optax
-
-        return optax.chain(
-            optimizers.adam(warm_up)(lane),
-            optax.masked(
-                optax.set_to_zero(),
-                lambda params: jax.tree_util.tree_map_with_path(
-                    lambda path, _: _ends_in(path, "scale"), params
-                ),
-            ),
-        )
-
-    return optimizer
+def still(arm: Arm, network: Network) -> Arm:
+    """The arm's own program on networks that learn nothing: at a rate of zero."""
+    return replace(arm, rate=0.0, steps=network.log_every)
 
 
-STABILISERS: dict[str, Callable[[int], Callable[[Any], Any]]] = {
-    "": optimizers.adam,
-    "clipped updates": _clipped,
-    "no learned scales": _without_scales,
-}
-
-
-def lanes(
-    rates: Sequence[float],
-    seeds: Sequence[int],
-    coefficients: Mapping[str, float],
-    per_seed: Mapping[str, np.ndarray] | None = None,
-) -> dict[str, np.ndarray]:
-    """Lanes of every rate with every seed, rates outermost; ``per_seed`` has further numbers."""
-    count = len(rates) * len(seeds)
-    return {
-        **{name: np.tile(numbers, len(rates)) for name, numbers in (per_seed or {}).items()},
-        "learning_rate": np.repeat(np.asarray(rates, np.float32), len(seeds)),
-        "seed": np.tile(np.asarray(seeds, np.uint32), len(rates)),
-        **{name: np.full(count, number, np.float32) for name, number in coefficients.items()},
-    }
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way of training: its trainer and the numbers of its lanes."""
-
-    label: str
-    trainer: train.Trainer
-    balance: float
-    z: float
-    group_balance: float = 0.0
-
-    def coefficients(self) -> dict[str, float]:
-        """What the routers' losses are multiplied by."""
-        return {"balance": self.balance, "z": self.z, "group_balance": self.group_balance}
-
-
-def train_arm(
+def train_at(
     run: Run,
+    label: str,
     arm: Arm,
-    kind: str,
     network: Network,
     data: Any,
     rates: Sequence[float],
     seeds: Sequence[int],
     *,
-    test: bool,
-    per_seed: Mapping[str, np.ndarray] | None = None,
+    test: bool = True,
 ) -> dict[str, np.ndarray]:
     """Train an arm at every rate on every seed: metrics with leading axes (rates, seeds)."""
-    metrics = run.train(
-        f"{arm.label}, {kind}",
+    found = run.train(
+        label,
         arm.trainer,
-        lanes(rates, seeds, arm.coefficients(), per_seed),
+        tuning.lanes(rates, seeds, arm.numbers),
         data,
         steps=network.steps,
         log_every=network.log_every,
         test=test,
     )
     shape = (len(rates), len(seeds))
-    return {name: values.reshape(shape + values.shape[1:]) for name, values in metrics.items()}
+    return {name: values.reshape(shape + values.shape[1:]) for name, values in found.items()}
 
 
-def reporting_seeds(network: Network, config: Any) -> list[int]:
-    """The seeds that results are reported of."""
-    return [config.seed + lane for lane in range(network.seeds or config.seeds)]
+# --- a control that claims of two arms share -----------------------------------------------------
+
+EXCHANGED = "names exchanged"
 
 
-def tuning_seeds(network: Network, config: Any) -> list[int]:
-    """The seeds that rates are chosen on, none of them reported."""
-    return [config.seed + TUNING_SEED_OFFSET + lane for lane in range(network.tuning_seeds)]
+def exchanged(value: Quantity, part: int = 0) -> dict[str, tuple[Quantity, str]]:
+    """The control of a claim on pairs: the same numbers, their names exchanged on odd seeds.
 
-
-def final_loss(curve: np.ndarray) -> np.ndarray:
-    """Mean over the last tenth of the points (at least one); infinite where it is not finite."""
-    last = curve[..., -max(1, curve.shape[-1] // 10) :].astype(np.float64).mean(axis=-1)
-    return np.where(np.isfinite(last), last, np.inf)
-
-
-def choose_rate(rates: Sequence[float], losses: np.ndarray) -> dict[str, Any]:
-    """The tuned point: lowest mean loss over tuning seeds, (rates, seeds) -> what was chosen.
-
-    A rate at which any seed diverged cannot be chosen. ``edge`` says whether the choice lies on an
-    end of the grid.
+    Of a claim in several parts one is so exchanged, the first unless another is named.
     """
-    means = np.where(np.isfinite(losses).all(axis=1), losses.mean(axis=1), np.inf)
-    best = int(np.argmin(means))
-    edge = best in (0, len(rates) - 1) or not np.isfinite(means[best])
-    return {"rates": list(rates), "loss": losses, "rate": rates[best], "edge": edge}
 
+    def control(view: Any) -> tuple[np.ndarray, np.ndarray]:
+        found = value(view)
+        pair = list(found.values())[part] if isinstance(found, Mapping) else found
+        one, other = (np.asarray(sample) for sample in pair)
+        odd = np.arange(one.size) % 2 == 1
+        return np.where(odd, other, one), np.where(odd, one, other)
 
-def tuned(
-    run: Run, arm: Arm, network: Network, data: Any, config: Any
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Tune an arm's rate, then train it anew on the reporting seeds: the choice and the metrics.
-
-    Metrics have a leading axis of seeds.
-    """
-    tried = train_arm(
-        run, arm, "tuning", network, data, network.rates, tuning_seeds(network, config), test=False
-    )
-    chosen = choose_rate(network.rates, final_loss(tried["validation_cross_entropy"]))
-    seeds = reporting_seeds(network, config)
-    found = train_arm(run, arm, "reporting", network, data, [chosen["rate"]], seeds, test=True)
-    metrics = {name: values[0] for name, values in found.items()}
-    log(run, arm, network, seeds, chosen["rate"], metrics)
-    return chosen, metrics
-
-
-def untrained(
-    run: Run, arm: Arm, network: Network, data: Any, seeds: Sequence[int]
-) -> dict[str, np.ndarray]:
-    """What an arm measures of nets that learned nothing: its own program at a rate of zero.
-
-    Metrics have a leading axis of seeds.
-    """
-    still = replace(network, steps=network.log_every)
-    found = train_arm(run, arm, "untrained", still, data, [0.0], seeds, test=True)
-    return {name: values[0] for name, values in found.items()}
-
-
-def log(
-    run: Run,
-    arm: Arm,
-    network: Network,
-    seeds: Sequence[int],
-    rate: float,
-    metrics: Mapping[str, np.ndarray],
-) -> None:
-    """Hand reported lanes to the tracker."""
-    steps = np.arange(1, network.steps // network.log_every + 1) * network.log_every
-    told = {"learning_rate": rate, "steps": network.steps, **arm.coefficients()}
-    curves = {name: values for name, values in metrics.items() if values.ndim == 2}
-    curves = {name: values for name, values in curves.items() if values.shape[1] == steps.size}
-    run.log_lanes(arm.label, seeds, told, steps, curves)
-
-
-def final_test(metrics: Mapping[str, np.ndarray], name: str = "test_cross_entropy") -> np.ndarray:
-    """A final loss a seed, infinite where the lane is not finite: (seeds,) float64."""
-    return np.where(np.isfinite(metrics[name]), metrics[name], np.inf).astype(np.float64)
-
-
-def operations(network: Network, lanes: int, steps: int = 0) -> float:
-    """Floating-point operations of training so many lanes, places counted whether filled or not."""
-    tokens = network.batch * network.context * (steps or network.steps)
-    return lanes * tokens * transformer.training_operations(sizes_of(network), padded=True)
-
-
-def lanes_of(network: Network, seeds: int) -> int:
-    """Lanes that one tuned arm trains."""
-    return len(network.rates) * network.tuning_seeds + (network.seeds or seeds)
+    why = "on every second seed one arm stands for the other: what is left is what chance does"
+    return {EXCHANGED: (control, why)}

@@ -14,7 +14,7 @@ from experiments.moe_scaling import (
     layout,
     told,
 )
-from jaxtrends import experiment
+from jaxtrends import running
 from jaxtrends.claims import Paper
 from jaxtrends.comparison import Setting
 from jaxtrends.experiment import Experiment
@@ -68,4 +68,4 @@ def main(
     methods: Mapping[str, Callable[[Setting], Any]] | None = None,
 ) -> int:
     """Run the experiment, with layouts of the user's own beside the paper's: name -> arm."""
-    return experiment.main(EXPERIMENT, arguments, methods)
+    return running.main(EXPERIMENT, arguments, methods)

@@ -386,5 +386,4 @@ STUDY = Comparison(
     tables=(savings,),
     more=(LOSS, "validation_dropped", "steps_to_target"),
     timed=True,
-    seconds={"smoke": 75, "default": 437, "full": 1898, "large": 7.2e7},
 )

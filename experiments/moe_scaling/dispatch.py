@@ -223,6 +223,5 @@ STUDY = Study(
     "time of a layer that moves tokens by one-hot products, and by index",
     run,
     CLAIMS,
-    {"smoke": 4, "default": 31, "full": 58, "large": 36},
     timed=True,
 )

@@ -162,7 +162,7 @@ def made(arm: str, setting: Setting) -> Arm:
             "leaves": {"none": 0, "full": NEVER}.get(arm, part.leaves),
             "misled": int(arm == "untrained_teacher"),
         },
-        facts=language.facts(setting, mine),
+        facts=transformer.cost(mine, part.schedule.batch_size),
         rate_of="" if arm == "none" else "none",
         after="teacher",
     )
@@ -243,5 +243,4 @@ STUDY = Comparison(
         charts.marked(charts.difference(STUDENTS[1:], "none"), leaving),
     ),
     more=(LOSS, "loss_at_leave"),
-    seconds={"smoke": 50, "default": 333, "full": 237, "large": 2e7},
 )

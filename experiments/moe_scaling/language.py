@@ -145,11 +145,10 @@ def trainer(found: Transformer, schedule: Schedule) -> train.Trainer:
 
     Kept, so that tasks and studies with one network share what is compiled.
     """
-    routers = transformer.router_metrics() if any(found.experts) else {}
     return train.supervised(
         transformer.transformer(found),
         transformer.language_loss(schedule.balance, schedule.z),
-        {"cross_entropy": transformer.next_token_loss, **routers},
+        transformer.watched(found),
         estimators.backprop,
         optimizers.adam(schedule.warm_up),
         schedule.batch_size,
@@ -158,18 +157,9 @@ def trainer(found: Transformer, schedule: Schedule) -> train.Trainer:
 
 def arm(setting: Setting, found: Transformer, **more: Any) -> Arm:
     """An arm that trains a network; ``more`` is as of `Arm`."""
-    return Arm(trainer(found, setting.part.schedule), facts=facts(setting, found), **more)
-
-
-def facts(setting: Setting, found: Transformer) -> dict[str, Any]:
-    """Parameters, and operations of a training step: with ``padded``, empty places counted too."""
-    tokens = setting.part.schedule.batch_size * found.context
-    return {
-        "experts": " ".join(map(str, found.experts)),
-        "parameters": transformer.parameter_count(found),
-        "flops": tokens * transformer.training_operations(found),
-        "flops_padded": tokens * transformer.training_operations(found, padded=True),
-    }
+    schedule = setting.part.schedule
+    facts = transformer.cost(found, schedule.batch_size)
+    return Arm(trainer(found, schedule), facts=facts, **more)
 
 
 def floor(setting: Setting, run: Run) -> Mapping[str, Any]:
@@ -204,14 +194,7 @@ def load(config: Any, name: str, folder: Path | None) -> Sequences:
             seed=LOOKUP_SEED,
             names=2 if name == "two_names" else 1,
         )
-    found = sequences.english(texts.context)
-    fewest = min(len(found.validation.inputs), len(found.test.inputs))
-    if fewest < texts.held_out:
-        raise Problem(
-            f"The English text is too short: it has {fewest} windows of {texts.context} bytes to "
-            f"hold out, not {texts.held_out}. Lower --texts.context or --texts.held-out."
-        )
-    return found
+    return sequences.english(texts.context, texts.held_out)
 
 
 def loss(task: declare.TaskView, name: str) -> np.ndarray:

@@ -248,5 +248,4 @@ STUDY = Comparison(
     ),
     more=(LOSS, "validation_dropped"),
     own=True,
-    seconds={"smoke": 25, "default": 218, "full": 1273, "large": 4.3e7},
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.multiplexing import images, throughput, tokens
-from jaxtrends import data, experiment
+from jaxtrends import data, running
 from jaxtrends.claims import Answers, Paper
 from jaxtrends.experiment import Experiment, Study
 from jaxtrends.settings import Schedule, Settings
@@ -98,7 +98,6 @@ EXPERIMENT = Experiment(
             "products at the paper's size, and sequences a second over processes",
             throughput.run,
             throughput.CLAIMS,
-            {"smoke": 6, "full": 150},
             timed=True,
         ),
     },
@@ -139,4 +138,4 @@ def main(
     arguments: Sequence[str] | None = None, methods: Mapping[str, Callable[..., Any]] | None = None
 ) -> int:
     """Run the experiment, with arms of the user's own beside the paper's: name -> arm."""
-    return experiment.main(EXPERIMENT, arguments, methods)
+    return running.main(EXPERIMENT, arguments, methods)

@@ -579,5 +579,4 @@ STUDY = Comparison(
         ),
     ),
     own=True,
-    seconds={"smoke": 6, "default": 120, "full": 800},
 )

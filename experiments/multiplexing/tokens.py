@@ -509,5 +509,4 @@ STUDY = Comparison(
         charts.over("steps", metric="validation_retrieval", arms=("retrieval", "scratch")),
     ),
     own=True,
-    seconds={"smoke": 8, "default": 200, "full": 2500},
 )

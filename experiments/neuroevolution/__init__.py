@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments.neuroevolution import claims, cost, strategies, tasks
 from experiments.neuroevolution.trainers import Task, descent, search
-from jaxtrends import charts, experiment
+from jaxtrends import charts, running
 from jaxtrends.claims import Paper
 from jaxtrends.comparison import Arm, Comparison, Setting, splits
 from jaxtrends.errors import Problem
@@ -76,7 +76,7 @@ def arm(name: str, task: Task, part: Any, facts: Mapping[str, Any], population: 
         trainer = searcher("pgpe", task, population)
         made = Arm(trainer, {**plain, **spoilt}, steps=steps, rate_of="pgpe")
     else:
-        rate = 1.0 if name == "random_search" else 0.0  # which has none to tune
+        rate = 1.0 if name == "random_search" else None  # which has none to tune
         trainer = searcher(name, task, population)
         made = Arm(trainer, plain, grids={"sigma": part.sigmas}, rate=rate)
     unit = "episodes" if "episodes" in facts else "examples"
@@ -283,7 +283,6 @@ STUDIES = {
             charts.over("steps", metric="sigma", arms=("pgpe", "sep_cma_es"), y_scale="log"),
         ),
         own=True,
-        seconds={"smoke": 8, "default": 160, "full": 310},
     ),
     "populations": Comparison(
         about="generations and examples that PGPE takes, over its population",
@@ -295,7 +294,6 @@ STUDIES = {
         claims=claims.POPULATIONS,
         also=partial(claims.progress, target=claims.LOW_TARGET),
         figures=(charts.climb(on="steps_to_target", y_scale="log"),),
-        seconds={"smoke": 3, "full": 120},
     ),
     "widths": Comparison(
         about="how far PGPE is behind the gradient, over the width of the network",
@@ -307,7 +305,6 @@ STUDIES = {
         claims=claims.WIDTHS,
         also=partial(claims.progress, target=claims.LOW_TARGET),
         figures=(charts.climb(on="examples_to_target", y_scale="log"),),
-        seconds={"smoke": 3, "full": 150},
     ),
     "cart_pole": Comparison(
         about="evolution strategies on the cart-pole swing-up, at equal episodes",
@@ -319,13 +316,11 @@ STUDIES = {
         claims=claims.CART_POLE,
         figures=(charts.over("steps", title="Cart-pole swing-up"),),
         own=True,
-        seconds={"smoke": 5, "full": 300},
     ),
     "cost": Study(
         "time of one evaluation of a population: loops over members, vmap, a scan over vmap",
         cost.run,
         claims.COST,
-        {"smoke": 5, "default": 190, "full": 520},
         timed=True,
     ),
 }
@@ -429,4 +424,4 @@ def main(
 
     A method takes a setting and returns an `Arm`, or None for a task that it is not for.
     """
-    return experiment.main(EXPERIMENT, arguments, methods)
+    return running.main(EXPERIMENT, arguments, methods)
