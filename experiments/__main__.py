@@ -1,9 +1,10 @@
-"""``python -m experiments``: every experiment with its paper, presets and expected time."""
+"""``python -m experiments``: every experiment with its paper, its presets and what they take."""
 
 from __future__ import annotations
 
 import sys
 
+from jaxtrends import plan
 from jaxtrends.experiment import discover
 from jaxtrends.terminal import duration, end_with_reader, mend_streams
 
@@ -15,14 +16,12 @@ def main() -> int:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_edge=False)
-    for column in ("experiment", "paper", "presets (time on two CPU cores)"):
+    for column in ("experiment", "paper", "presets (time of the record, on two CPU cores)"):
         table.add_column(column, overflow="fold")
     for name, experiment in discover().items():
         paper = experiment.paper
-        presets = ", ".join(
-            f"{preset} ({duration(experiment.seconds(preset, experiment.studies_of(config)))})"
-            for preset, config in experiment.presets.items()
-        )
+        took = {preset: sum(plan.measured(name, preset).values()) for preset in experiment.presets}
+        presets = ", ".join(f"{p} ({duration(s)})" if s else p for p, s in took.items())
         table.add_row(name, f"{paper.title} (arXiv {paper.arxiv})", presets)
     Console(highlight=False).print(table)
     print(

@@ -81,6 +81,7 @@ class Arm:
              that learns something else.
     grids:   numbers of its lanes that are tuned beside the learning rate: name -> values.
     rate:    its learning rate, where it has none to tune; 0 for what stays untrained, a control.
+    grid:    what a study itself chose that rate from, as the values of an arm have it.
     """
 
     trainer: train.Trainer
@@ -94,6 +95,7 @@ class Arm:
     metric: str = ""
     grids: Mapping[str, Sequence[float]] = field(default_factory=dict)
     rate: float | None = None
+    grid: Mapping[str, Any] = field(default_factory=dict)
 
 
 def no_facts(setting: Setting, run: Run) -> Mapping[str, Any]:
@@ -167,12 +169,20 @@ class Comparison:
                 found[", ".join(filter(None, parts)) or "all"] = Setting(config, own, task, size)
         return found
 
-    def run(self, config: Any, run: Run) -> StudyResult:
-        """Tune, train and test every arm on every task."""
+    def run(
+        self, config: Any, run: Run, settings: Mapping[str, Setting] | None = None
+    ) -> StudyResult:
+        """Tune, train and test every arm on every task.
+
+        Args:
+            config:   the experiment's.
+            run:      the effects.
+            settings: the tasks by name, where a study finds out itself which there are.
+        """
         tasks: dict[str, Any] = {}
         curves: dict[str, np.ndarray] = {}
         seconds: dict[str, dict[str, list[float]]] = {}
-        settings = self.settings(config, run.study)
+        settings = settings or self.settings(config, run.study)
         if not settings:
             raise Problem(f"The study {run.study} has no task: name one with --{run.study}.tasks.")
         for name, setting in settings.items():
@@ -342,6 +352,7 @@ class _Lanes:
         apart = task["tuning_seeds"]
         if arm.rate is not None and not arm.grids:
             values |= {"learning_rate": arm.rate, "tuned": {}}
+            values |= {"grid": arm.grid} if arm.grid else {}
         elif arm.rate_of:
             values |= {
                 name: before[arm.rate_of].values[name] for name in ("learning_rate", "tuned")

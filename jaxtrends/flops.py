@@ -72,7 +72,10 @@ def _inner(params: Any) -> list[Any]:
 
 
 class Step(NamedTuple):
-    """A training step that was traced: its operations, and the shapes of a state and of metrics."""
+    """A training step that was traced: its operations, and the shapes of a state and of metrics.
+
+    The operations are not a number where `count` cannot tell them.
+    """
 
     operations: float
     state: Any
@@ -101,7 +104,10 @@ def _step(trainer: Any, structure: Any, leaves: tuple[Any, ...]) -> Step:
     shapes = [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
     lane, data = jax.tree.unflatten(structure, shapes)
     state = jax.eval_shape(trainer.init, lane, data)
-    operations, (_, metrics) = traced(trainer.step, lane, state, data)
+    try:
+        operations, (_, metrics) = traced(trainer.step, lane, state, data)
+    except ValueError:  # a loop of a user's own estimator, say
+        operations, (_, metrics) = math.nan, jax.eval_shape(trainer.step, lane, state, data)
     return Step(operations, state, metrics)
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -211,20 +212,25 @@ def of(
             loaded[name] = experiment.outline(config, name, data_dir)
         return loaded[name]
 
-    found = {}
+    found, planned = {}, _not_extended(config)
     for name in experiment.studies_of(config):
         run = DryRun(name, methods or {}, load, block)
-        with contextlib.suppress(Ended):
-            experiment.studies[name].run(_not_extended(config, name), run)
+        with contextlib.suppress(Ended), warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")  # they are about what was made up
+            experiment.studies[name].run(planned, run)
         found[name] = run.calls
     return found
 
 
-def _not_extended(config: Any, study: str) -> Any:
-    part = getattr(config, study, None)
-    if not isinstance(getattr(part, "schedule", None), Schedule):
-        return config
-    return replace(config, **{study: replace(part, schedule=replace(part.schedule, extensions=0))})
+def _not_extended(config: Any) -> Any:
+    """A config whose schedules extend no grid, however deep they lie."""
+    changed = {
+        field.name: _not_extended(value)
+        for field in fields(config)
+        if is_dataclass(value := getattr(config, field.name))
+    }
+    ends = {"extensions": 0} if isinstance(config, Schedule) else {}
+    return replace(config, **changed, **ends)
 
 
 # --- machines and times --------------------------------------------------------------------------

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from flax import nnx
 
 
-# Products of a token and a unit of width that would take as long as what is none, on a CPU core.
-PASSES_OF_A_LAYER = 4400
-PASSES_OF_A_MIXTURE = 1800
-
-
 @dataclass(frozen=True)
 class Transformer:
     """Sizes of a transformer.
@@ -211,19 +206,6 @@ def training_operations(sizes: Transformer, *, padded: bool = False) -> float:
         total += dense * served + 2 * width * experts if experts else dense
         total += dense if experts and sizes.mixture.residual else 0
     return 3 * total
-
-
-def training_effort(sizes: Transformer) -> float:
-    """Operations of training on one token, and as many more as would take the time of the rest.
-
-    For plans of time on a CPU, where in small networks what is no matrix product takes longer than
-    what is. A layer passes over its activations several times, and a mixture over those that it
-    routes; both grow with the width.
-    """
-    layers = len(sizes.experts)
-    mixtures = sum(experts > 0 for experts in sizes.experts)
-    passes = sizes.width * (PASSES_OF_A_LAYER * layers + PASSES_OF_A_MIXTURE * mixtures)
-    return training_operations(sizes, padded=True) + passes
 
 
 def parameter_count(sizes: Transformer) -> int:

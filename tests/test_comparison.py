@@ -11,7 +11,7 @@ import pytest
 from annotated_types import Gt, Lt, MultipleOf
 
 from jaxtrends import charts, claims, declare, flops, settings, sweep, train, tuning
-from jaxtrends.comparison import Arm
+from jaxtrends.comparison import Arm, Setting
 from jaxtrends.declare import tasks_of
 from jaxtrends.errors import Problem
 from jaxtrends.settings import TUNING_SEED_OFFSET
@@ -808,6 +808,27 @@ def test_an_arm_may_start_from_given_parameters_and_stay_there():
     assert not any(name.startswith(train.RAW) for name in still["metrics"])
 
 
+def test_a_study_may_find_out_its_tasks_and_rates_itself():
+    rates = {"slow": 0.01, "fast": 0.1}
+    grid = {"rates": tuple(rates.values()), "scores": [[1.0, 2.0], [0.5, 0.7]], "edge": True}
+
+    def arm(setting):
+        chosen = grid if setting.task == "fast" else {}
+        return Arm(toy.trainer(2), {"weight": 1.0}, rate=rates[setting.task], grid=chosen)
+
+    study = replace(toy.FIT, arms={"descent": arm}, figures=())
+    config, run = toy.Config(), PlainRun("fit")
+    tasks = {name: Setting(config, config.fit, name, 2) for name in rates}
+    result = study.run(config, run, tasks)
+    found = {name: arm_of(result, name, "descent") for name in rates}
+    assert {name: one["learning_rate"] for name, one in found.items()} == rates
+    assert (found["fast"]["metrics"]["test_error"] < found["slow"]["metrics"]["test_error"]).all()
+    assert "grid" not in found["slow"]
+    said = derived(lambda task: task["descent"]["test_error"]).evidence(result.values).undecided
+    assert said == {"fast": "descent is tuned to the edge of its grid"}
+    assert [name for name, _ in run.tables] == ["fast/tuning/descent"]
+
+
 def test_an_arm_that_needs_one_left_out_is_refused():
     with pytest.raises(Problem, match="Arm further of fit needs arm descent: name it as well"):
         made(fit=replace(toy.Fit(), arms=("further",), widths=(2,)))
@@ -852,3 +873,15 @@ def test_at_least_one_of_some_names_must_be_given():
         settings.check(kind(()))
     with pytest.raises(Problem, match="'even'"):
         settings.check(kind(("evn",)))
+
+
+def test_a_step_whose_operations_cannot_be_counted_is_trained_all_the_same():
+    def step(lane, state, data):
+        def body(x):
+            return x @ data
+
+        return jax.lax.while_loop(lambda x: x.sum() < lane["bound"], body, state), {}
+
+    made = train.Trainer(lambda lane, data: data, step, lambda *_: {}, lambda *_: {})
+    found = flops.of_step(made, {"bound": np.float32(1)}, np.ones((2, 2), np.float32))
+    assert np.isnan(found)

@@ -300,6 +300,23 @@ def test_a_low_router_precision_moves_a_logit_as_the_paper_says():
     assert found["bfloat16"] == pytest.approx(1 / 11, rel=0.01)
 
 
+def test_rounding_survives_compilation():
+    generator = np.random.default_rng(0)
+    inputs = jnp.asarray(generator.normal(size=(1, 64, 8)), jnp.float32)
+    params = {
+        "router": jnp.asarray(generator.normal(size=(8, 4)) * 3, jnp.float32),
+        "up": jnp.zeros((4, 8, 1), jnp.float32),
+        "down": jnp.zeros((4, 1, 8), jnp.float32),
+    }
+    largest = {}
+    for dtype in moe.ROUTER_DTYPES:
+        report = run_layer(params, inputs, Mixture(experts=4, router_dtype=dtype))[1]
+        largest[dtype] = report.largest_logit
+    rounded = {dtype: float(value.astype(jnp.bfloat16)) for dtype, value in largest.items()}
+    assert rounded["bfloat16"] == float(largest["bfloat16"])
+    assert rounded["float32"] != float(largest["float32"])
+
+
 def test_jitter_needs_a_key_and_changes_the_logits_only_then():
     mixture = Mixture(experts=6, jitter=0.1)
     params, inputs = layer_params(mixture), layer_inputs()

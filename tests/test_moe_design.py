@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import zlib
 
@@ -24,7 +23,7 @@ from experiments.moe_design import (
     specialisation,
     z_loss,
 )
-from jaxtrends import claims, moe, sequences, settings, sweep, train, transformer, tuning
+from jaxtrends import claims, sequences, settings, sweep, train, transformer, tuning
 from jaxtrends.comparison import Setting
 from jaxtrends.errors import Problem
 from tests.plain_run import PlainRun
@@ -163,24 +162,6 @@ def test_no_cost_is_an_equivalence(gap, spread, expected):
 def test_smaller_logits():
     assert verdict("S1d", pressed(10, 0, logits=0.5)) == "reproduced"
     assert verdict("S1d", pressed(10, 0, logits=2.0)) == "not reproduced"
-
-
-def test_rounding_survives_compilation():
-    generator = np.random.default_rng(0)
-    inputs = jnp.asarray(generator.normal(size=(1, 64, 8)), jnp.float32)
-    params = {
-        "router": jnp.asarray(generator.normal(size=(8, 4)) * 3, jnp.float32),
-        "up": jnp.zeros((4, 8, 1), jnp.float32),
-        "down": jnp.zeros((4, 1, 8), jnp.float32),
-    }
-    largest = {}
-    for dtype in moe.ROUTER_DTYPES:
-        mixture = moe.Mixture(experts=4, router_dtype=dtype)
-        layer = jax.jit(functools.partial(moe.mixture_layer, mixture=mixture))
-        largest[dtype] = layer(params, inputs)[1].largest_logit
-    rounded = {dtype: float(value.astype(jnp.bfloat16)) for dtype, value in largest.items()}
-    assert rounded["bfloat16"] == float(largest["bfloat16"])
-    assert rounded["float32"] != float(largest["float32"])
 
 
 def test_the_papers_example_of_rounding_through_the_layer():

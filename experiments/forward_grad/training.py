@@ -216,7 +216,7 @@ def train_network(name: str, task: Task, config: Any, run: Run) -> Trained:
     facts = {
         "dataset": dataset.name,
         "parameters": size,
-        "initial_loss": initial_loss(model, data, run.each(f"{name}, untrained", config.reporting)),
+        "initial_loss": initial_loss(model, data, config.reporting),
         **ends,
     }
     compared = Comparison(

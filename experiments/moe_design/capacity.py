@@ -22,7 +22,7 @@ from experiments.moe_design import language
 from jaxtrends import charts, declare, transformer, tuning
 from jaxtrends.comparison import Arm, Comparison, Setting
 from jaxtrends.declare import BELOW_ZERO, Quantity, TaskView
-from jaxtrends.settings import PositiveInt, Rising
+from jaxtrends.settings import Rising, Sizes
 from jaxtrends.study import Figure, Panel, Table
 from jaxtrends.train import Trainer
 from jaxtrends.transformer import Transformer
@@ -36,7 +36,7 @@ FEW_DROPPED = 0.01
 class Capacity(language.OneNetwork):
     """Which capacities, in training and in evaluation."""
 
-    tops: Annotated[tuple[PositiveInt, ...], Gt(0), Rising()] = (1, 2)
+    tops: Sizes = (1, 2)
     """Experts that each token chooses, a network each."""
     factors: Annotated[tuple[float, ...], Gt(0), Rising()] = (0.5, 1.0, 1.25, 2.0)
     """Capacity factors in training, rising; a network each."""

@@ -9,7 +9,7 @@ experts; and over a grid of batch sizes and rates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Annotated, Any
@@ -180,39 +180,33 @@ class Start:
 
 
 def pretrain(setting: Setting, run: Run, data: Any) -> dict[str, Start]:
-    """Pretrain both networks to one loss."""
+    """Pretrain both networks to one loss, on the reporting and on the tuning seeds."""
     part: Finetuning = setting.part
-    seeds, apart = setting.seeds, setting.tuning_seeds
-    every, chosen, curves = [*seeds, *apart], {}, {}
-
-    def trained(
-        model: str, kind: str, rates: Sequence[float], on: list[int], limits: Any, *, test: bool
-    ) -> dict[str, np.ndarray]:
-        network = part.pretrained(model)
-        numbers = {**language.coefficients(network), "limit": limits}
-        arm = Arm(pretrainer(network), numbers)
-        label = f"pretraining, {model}, {kind}"
-        return train_at(run, label, arm, network, data, rates, on, test=test)
-
-    for model in MODELS:
-        network = part.pretrained(model)
-        tried = trained(model, "tuning", network.rates, apart, network.steps, test=False)
-        scores = tuning.final(tried["validation_cross_entropy"])
-        best, edge = tuning.choose(network.rates, scores)
-        chosen[model] = {
-            "learning_rate": network.rates[best],
-            "grid": {"rates": network.rates, "scores": scores, "edge": edge},
-        }
-        found = trained(model, "whole", network.rates[best:][:1], every, network.steps, test=False)
+    every = [*setting.seeds, *setting.tuning_seeds]
+    networks = {model: part.pretrained(model) for model in MODELS}
+    arms, curves = {}, {}
+    for model, network in networks.items():
+        numbers = {**language.coefficients(network), "limit": network.steps}
+        label, arm = f"pretraining, {model}", Arm(pretrainer(network), numbers)
+        arms[model] = arm = language.tuned(
+            run, f"{label}, tuning", arm, network, data, setting.tuning_seeds
+        )
+        found = train_at(run, f"{label}, whole", arm, network, data, [arm.rate], every, test=False)
         curves[model] = found["validation_cross_entropy"][0]
     limits = stops(curves, part.network.log_every)
     started = {}
-    for model in MODELS:
-        rate = chosen[model]["learning_rate"]
-        found = trained(model, "to one loss", [rate], every, limits[model], test=True)
+    for model, network in networks.items():
+        arm, label = arms[model], f"pretraining, {model}, to one loss"
+        arm = replace(arm, numbers={**arm.numbers, "limit": limits[model]})
+        found = train_at(run, label, arm, network, data, [arm.rate], every)
         found = {name: values[0] for name, values in found.items()}
-        loss = found["validation_cross_entropy"][: len(seeds), -1].astype(np.float64)
-        values = {**chosen[model], "steps": limits[model][: len(seeds)], "loss": loss}
+        count = len(setting.seeds)
+        values = {
+            "learning_rate": arm.rate,
+            "grid": arm.grid,
+            "steps": limits[model][:count],
+            "loss": found["validation_cross_entropy"][:count, -1].astype(np.float64),
+        }
         started[model] = Start(values, dict(zip(every, train.kept(found), strict=True)))
     return started
 

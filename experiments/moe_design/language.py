@@ -298,6 +298,29 @@ def train_at(
     return {name: values.reshape(shape + values.shape[1:]) for name, values in found.items()}
 
 
+def tuned(
+    run: Run,
+    label: str,
+    arm: Arm,
+    network: Network,
+    data: Any,
+    seeds: Sequence[int],
+    score: Callable[[np.ndarray], np.ndarray] = tuning.final,
+) -> Arm:
+    """The arm at its best rate, with the grid that it was chosen from.
+
+    Args:
+        run, label, arm, network, data, seeds: as `train_at` takes them.
+        score: validation curves (rates, seeds, points) -> (rates, seeds), infinite where a run is
+               not to be chosen.
+    """
+    found = train_at(run, label, arm, network, data, network.rates, seeds, test=False)
+    scores = score(found["validation_cross_entropy"])
+    best, edge = tuning.choose(network.rates, scores)
+    grid = {"rates": network.rates, "scores": scores, "edge": edge}
+    return replace(arm, rate=network.rates[best], grid=grid)
+
+
 # --- a control that claims of two arms share -----------------------------------------------------
 
 EXCHANGED = "names exchanged"

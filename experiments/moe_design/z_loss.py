@@ -28,7 +28,7 @@ from experiments.moe_design import language
 from experiments.moe_design.language import LOSS, PyTree, exchanged
 from jaxtrends import charts, declare, moe, optimizers, stats, transformer, tuning
 from jaxtrends.claims import CONFIDENCE, Claim
-from jaxtrends.comparison import Arm, Setting
+from jaxtrends.comparison import Arm, Comparison, Setting
 from jaxtrends.declare import ABOVE_ZERO, Quantity, TaskView
 from jaxtrends.errors import Problem
 from jaxtrends.experiment import Study
@@ -221,9 +221,9 @@ def arms(part: ZLoss) -> dict[str, Arm]:
             )
             trainers[kind] = language.measuring(trained, rerouted(network))
         z = network.z if treatment.z else 0.0
-        made[name] = Arm(trainers[kind], language.coefficients(network, z=z))
-    placebo = language.coefficients(network, z=PLACEBO * network.z)
-    return {**made, "placebo": Arm(made[BASELINE].trainer, placebo)}
+        cost = transformer.cost(network.sizes(), network.batch)
+        made[name] = Arm(trainers[kind], language.coefficients(network, z=z), cost)
+    return made
 
 
 def scaled(params: PyTree, scale: float) -> PyTree:
@@ -277,113 +277,68 @@ def run(config: Any, run: Run) -> StudyResult:
     network, setting = part.network, Setting(config, part)
     data, source = language.splits(network, run), run.dataset(network.dataset)
     guess = chance(source.train.labels, source.vocabulary)
-    made, seeds = arms(part), setting.seeds
-    steps = np.arange(1, network.steps // network.log_every + 1) * network.log_every
     why = partial(reasons, chance=guess, evaluations=part.evaluations)
 
-    def outcome(
-        place: str, name: str, rate: float, metrics: Mapping[str, np.ndarray]
-    ) -> dict[str, Any]:
-        """What is kept of an arm's lanes at one rate, and logged."""
-        curve = metrics["validation_cross_entropy"]
-        shown = {metric: lanes for metric, lanes in metrics.items() if lanes.ndim == 2}
-        told = {"task": place, "learning_rate": rate, **made[name].numbers, "steps": network.steps}
-        run.log_lanes(f"{place}/{name}", seeds, told, steps, shown)
-        return {
-            "learning_rate": rate,
-            "steps": network.steps,
-            "why": why(curve),
-            "diverged": int((~np.isfinite(tuning.final(curve))).sum()),
-            "facts": transformer.cost(network.sizes(), network.batch),
-            "metrics": {
-                "failed": failed(why(curve)),
-                "validation_cross_entropy": tuning.final(curve),
-                LOSS: _finite(metrics[LOSS]),
-                "largest_logit": _finite(metrics["validation_largest_logit"]).max(axis=-1),
-                "squared_logsumexp": _finite(metrics["validation_squared_logsumexp"]).max(axis=-1),
-                "rerouted": metrics["test_rerouted"],
-            },
-        }
+    def score(losses: np.ndarray) -> np.ndarray:
+        """A rate at which a run failed is no rate to compare quality at."""
+        fails = np.asarray([failed(why(at)) for at in losses]) > 0
+        return np.where(fails, np.inf, tuning.final(losses))
 
-    tuned = {
-        name: _tuned(run, name, arm, setting, data, why)
-        for name, arm in made.items()
-        if name != "placebo"
-    }
-    best, in_reach = stress_rate(network.rates, tuned[BASELINE]["failed"])
-    stress = network.rates[best]
-    rates = {STRESSED: stress, **{f"{f:g} of it": stress * f for f in part.strata}}
-    places: dict[str, dict[str, Any]] = {place: {} for place in (*rates, CALM)}
-    curves: dict[str, np.ndarray] = {}
-    for name, arm in made.items():
-        pressed = rates if name in tuned else {STRESSED: stress}
-        found = language.train_at(
-            run, f"{name}, stressed", arm, network, data, list(pressed.values()), seeds
+    made = {
+        name: language.tuned(
+            run, f"{name}, tuning", arm, network, data, setting.tuning_seeds, score
         )
-        for number, (place, rate) in enumerate(pressed.items()):
-            metrics = {key: values[number] for key, values in found.items()}
-            places[place][name] = outcome(place, name, rate, metrics)
-        for metric in CURVES:
-            curves[f"{STRESSED}/{name}/{metric}"] = found[metric][0]
-        if name in tuned:
-            rate = tuned[name]["learning_rate"]
-            found = language.train_at(run, f"{name}, calm", arm, network, data, [rate], seeds)
-            metrics = {key: values[0] for key, values in found.items()}
-            places[CALM][name] = {**outcome(CALM, name, rate, metrics), **tuned[name]}
-    known = {"seeds": seeds, "tuning_seeds": setting.tuning_seeds, "log_every": network.log_every}
-    tasks = {
-        place: {
-            **{"task": place, "size": None, "rate": rates.get(place), **known},
-            **{"chance": guess, "in_reach": in_reach, "arms": found},
+        for name, arm in arms(part).items()
+    }
+    best, in_reach = stress_rate(network.rates, np.isinf(made[BASELINE].grid["scores"]))
+    made["placebo"] = replace(
+        made[BASELINE], numbers=language.coefficients(network, z=PLACEBO * network.z), grid={}
+    )
+    stress = network.rates[best]
+    rates = {STRESSED: stress, **{f"{f:g} of it": stress * f for f in part.strata}, CALM: None}
+
+    def at(setting: Setting, name: str) -> Arm | None:
+        """An arm at the rate of a task, or at its best; the placebo where it is a control."""
+        if name == "placebo" and setting.task != STRESSED:
+            return None
+        if setting.task == CALM:
+            return made[name]
+        return replace(made[name], rate=setting.size, grid={})
+
+    def outcome(task: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Which runs failed and why, and the largest that a run's logits ever were."""
+
+        def largest(name: str, metric: str) -> np.ndarray:
+            curve = curves[f"{name}/validation_{metric}"]
+            return np.where(np.isfinite(curve), curve, np.inf).astype(np.float64).max(axis=-1)
+
+        found = {name: why(curves[f"{name}/validation_cross_entropy"]) for name in task["arms"]}
+        metrics = {
+            name: {
+                "failed": failed(said),
+                "largest_logit": largest(name, "largest_logit"),
+                "squared_logsumexp": largest(name, "squared_logsumexp"),
+            }
+            for name, said in found.items()
         }
-        for place, found in places.items()
-    }
-    shown = charts.Shown("z_loss", "cross_entropy", "nats a token", "", tasks, curves)
-    stressed = replace(shown, tasks={STRESSED: tasks[STRESSED]})
-    return StudyResult(
-        values={
-            "round_off": round_off(128.5),
-            "no_round_off": round_off(129.0),  # a number that bfloat16 has
-            "tasks": tasks,
-        },
-        curves=curves,
-        tables=[failures(tasks), charts.outcomes(shown), charts.grids(shown)],
-        figures=[
-            stability_map(tasks),
-            charts.over(title="Training at the stressful rate")(stressed),
-            charts.over(metric=CURVES[1], y_scale="log", title="Logits at the stressful rate")(
-                stressed
-            ),
-        ],
+        return {"why": found, "arms": metrics}
+
+    compared = Comparison(
+        about="every arm at the stressful rate, and at its best",
+        arms={name: partial(at, name=name) for name in made},
+        metric="cross_entropy",
+        unit="nats a token",
+        data=lambda setting, run: data,
+        facts=lambda setting, run: {"chance": guess, "in_reach": in_reach},
+        size="learning rate",
+        also=outcome,
+        figures=(stability_map, at_stress(CURVES[0]), at_stress(CURVES[1], y_scale="log")),
+        tables=(failures,),
     )
-
-
-def _tuned(
-    run: Run,
-    name: str,
-    arm: Arm,
-    setting: Setting,
-    data: Any,
-    why: Callable[[np.ndarray], list[str]],
-) -> dict[str, Any]:
-    """An arm's best rate, and which of its tuning runs failed at each: no rate with one is best."""
-    network, seeds = setting.part.network, setting.tuning_seeds
-    found = language.train_at(
-        run, f"{name}, tuning", arm, network, data, network.rates, seeds, test=False
-    )
-    losses = found["validation_cross_entropy"]
-    failures = np.asarray([failed(why(at)) for at in losses])
-    scores = np.where(failures > 0, np.inf, tuning.final(losses))
-    best, edge = tuning.choose(network.rates, scores)
-    return {
-        "learning_rate": network.rates[best],
-        "failed": failures,
-        "grid": {"rates": network.rates, "scores": scores, "edge": edge},
-    }
-
-
-def _finite(values: np.ndarray) -> np.ndarray:
-    return np.where(np.isfinite(values), values, np.inf).astype(np.float64)
+    tasks = {place: Setting(config, network, place, rate) for place, rate in rates.items()}
+    found = compared.run(config, run, tasks)
+    gates = {"round_off": round_off(128.5), "no_round_off": round_off(129.0)}  # bfloat16 has 129
+    return replace(found, values={**found.values, **gates})
 
 
 # --- what is claimed -----------------------------------------------------------------------------
@@ -570,84 +525,81 @@ def wilson(failures: Sequence[float]) -> stats.Interval:
     return stats.proportion({"values": list(failures)}, CONFIDENCE)
 
 
-def failures(tasks: Mapping[str, Any]) -> Table:
+def failures(shown: charts.Shown) -> Table:
     """One row a rate and arm: failures of the reporting seeds, each rate a stratum."""
     rows = []
-    for place, task in tasks.items():
+    for place, task in shown.tasks.items():
         for name, arm in task["arms"].items():
-            metrics, share = arm["metrics"], wilson(arm["metrics"]["failed"])
-            count = {why: arm["why"].count(why) for why in ("not finite", "jump", "stuck")}
+            metrics, why = arm["metrics"], task["why"][name]
+            share = wilson(metrics["failed"])
+            count = {said: why.count(said) for said in ("not finite", "jump", "stuck")}
             rows.append(
                 {
                     "at": place,
                     "rate": arm["learning_rate"],
                     "arm": name,
-                    "unstable": f"{int(sum(metrics['failed']))} of {len(metrics['failed'])}",
+                    "unstable": f"{int(sum(metrics['failed']))} of {len(why)}",
                     "from (%)": 100 * share.low,
                     "to (%)": 100 * share.high,
-                    "how": ", ".join(f"{n} {why}" for why, n in count.items() if n),
-                    "largest logit": float(np.median(metrics["largest_logit"])),
-                    "z-loss before its coefficient": float(np.median(metrics["squared_logsumexp"])),
-                    "rerouted by bf16 (%)": 100 * float(np.mean(metrics["rerouted"])),
+                    "how": ", ".join(f"{n} {said}" for said, n in count.items() if n),
+                    "largest logit": charts.median(metrics["largest_logit"]),
+                    "z-loss before its coefficient": charts.median(metrics["squared_logsumexp"]),
+                    "rerouted by bf16 (%)": 100 * charts.median(metrics["test_rerouted"]),
                 }
             )
     return charts.table(
         "z-loss-failures",
         "Unstable runs",
         rows,
-        f"The stressful rate is {tasks[STRESSED]['rate']:g}, chosen on other seeds; calm is each "
-        "arm's best rate, at which no tuning run was unstable. Every other rate is a stratum of "
-        "its own, and no test pools them. Wilson's 95% intervals. Logits and z-loss are medians "
-        "over seeds of a run's largest value.",
+        "The stressful rate is chosen on other seeds; calm is each arm's best rate, at which no "
+        "tuning run was unstable. Every other rate is a stratum of its own, and no test pools "
+        "them. Wilson's 95% intervals; medians over seeds, of a run's largest logits and z-loss.",
     )
 
 
-def stability_map(tasks: Mapping[str, Any]) -> Figure:
+def stability_map(shown: charts.Shown) -> Figure:
     """Share of unstable runs against the learning rate, on tuning and on reporting seeds."""
 
-    def shares(
-        name: str, rates: Sequence[float], found: Sequence[Sequence[float]], style: str
-    ) -> Series:
-        intervals = [wilson(one) for one in found]
-        return Series(
-            name,
-            list(rates),
-            [one.estimate for one in intervals],
-            [one.low for one in intervals],
-            [one.high for one in intervals],
-            style=style,
-        )
+    def shares(name: str, rates: Sequence[float], found: Sequence[Any], style: str) -> Series:
+        each = [wilson(one) for one in found]
+        ends = ([one.low for one in each], [one.high for one in each])
+        return Series(name, rates, [one.estimate for one in each], *ends, style=style)
 
-    pressed = sorted(
-        (task for task in tasks.values() if task["rate"]), key=lambda task: task["rate"]
-    )
+    strata = [task for task in shown.tasks.values() if task["size"]]
+    pressed = sorted(strata, key=lambda task: task["size"])
     tried, reported = [], []
-    for name, arm in tasks[CALM]["arms"].items():
-        tried.append(shares(name, arm["grid"]["rates"], arm["failed"], "line"))
+    for name, arm in shown.tasks[CALM]["arms"].items():
+        fails = np.isinf(arm["grid"]["scores"]).astype(np.float64)
+        tried.append(shares(name, arm["grid"]["rates"], fails, "line"))
         found = [task["arms"][name]["metrics"]["failed"] for task in pressed]
-        reported.append(shares(name, [task["rate"] for task in pressed], found, "points"))
-    panels = [
-        Panel(
-            title,
-            "learning rate",
-            "share of unstable runs",
-            series,
-            x_scale="log",
-            threshold=TARGET_SHARE,
-            threshold_label="a third",
-            marks={"stressful rate": tasks[STRESSED]["rate"]},
-        )
-        for title, series in (("tuning seeds", tried), ("reporting seeds", reported))
-    ]
-    stressed = tasks[STRESSED]
+        reported.append(shares(name, [task["size"] for task in pressed], found, "points"))
+    stressed = shown.tasks[STRESSED]
     return Figure(
         "z-loss-stability",
         "Where training becomes unstable",
         "Share of unstable runs with Wilson's 95% intervals. The stressful rate is chosen on the "
         f"{len(stressed['tuning_seeds'])} tuning seeds; the {len(stressed['seeds'])} reporting "
         "seeds are others.",
-        panels,
+        [
+            Panel(
+                title,
+                "learning rate",
+                "share of unstable runs",
+                series,
+                x_scale="log",
+                threshold=TARGET_SHARE,
+                threshold_label="a third",
+                marks={"stressful rate": stressed["size"]},
+            )
+            for title, series in (("tuning seeds", tried), ("reporting seeds", reported))
+        ],
     )
+
+
+def at_stress(metric: str, **scale: str) -> charts.Chart:
+    """Curves at the stressful rate alone."""
+    chart = charts.over(metric=metric, title="Training at the stressful rate", **scale)
+    return lambda shown: chart(replace(shown, tasks={STRESSED: shown.tasks[STRESSED]}))
 
 
 STUDY = Study(
