@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -311,7 +312,8 @@ def explain(
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("study", "programs", "lanes", "blocks", "steps", "operations", "memory"):
-        table.add_column(column, justify="left" if column == "study" else "right")
+        study = column == "study"
+        table.add_column(column, justify="left" if study else "right", no_wrap=not study)
     table.add_column(f"{devices} x {machine.name}", justify="right")
     table.add_column("the record", justify="right")
     for name, planned in calls.items():
@@ -329,7 +331,7 @@ def explain(
         )
         for call in planned:
             table.add_row(
-                f"  {call.label}",
+                f"  {re.sub(', tuning .*', ', tuning', call.label)}",  # its grid takes much room
                 "",
                 str(call.lanes),
                 f"{call.blocks} x {call.block}",
@@ -354,5 +356,5 @@ def in_time(given: float) -> str:
     """Seconds as people say them, to two digits: "0.4 s", "3 min", "2.5 h", "12 days"."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if given >= 2 * size:
-            return f"{given / size:.2g} {unit}"
-    return f"{given:.2g} s"
+            return f"{float(f'{given / size:.2g}'):g} {unit}"
+    return f"{float(f'{given:.2g}'):g} s"

@@ -204,9 +204,9 @@ def train_network(name: str, task: Task, config: Any, run: Run) -> Trained:
         for method, estimator in estimators.items()
         if not config.methods or method in config.methods
     }
-    rates = {f"shared {rate:g}": rate for rate in task.shared_rates}
+    rates: dict[str, float | None] = {f"shared {rate:g}": rate for rate in task.shared_rates}
     ends = {SMALLEST: next(iter(rates)), LARGEST: [*rates][-1]} if rates else {}
-    rates |= {TUNED: 0.0} if task.grid else {}
+    rates |= {TUNED: None} if task.grid else {}
     arms = {
         f"{kind}/{method}": Arm(trainer, rate=rate)
         for method, trainer in trainers.items()
