@@ -53,7 +53,7 @@ def test_a_newer_export_is_read(tmp_path):
     """Other headings and order, more columns, blanks, every spelling, a BOM, CRLF."""
     path = write(
         tmp_path,
-        'Vision,"1,000,000",Old,1990-02-01,"a, b"',
+        'Vision,"1,000,000",Old,1/02/1990,"a, b"',
         ",,No compute,2011-01-01,",
         "",
         ",3e10,Undated,,",
@@ -83,7 +83,9 @@ def test_a_newer_export_is_read(tmp_path):
     ("row", "said"),
     [
         ("D,2015-02-30,1e20", ("row 5", "publication_date", "2015-02-30")),
-        ("D,01/02/2015,1e20", ("row 5", "publication_date", "write 2015-09-30")),
+        ("D,31/02/2015,1e20", ("row 5", "publication_date", "30/09/2015 (day first)")),
+        ("D,02/31/2015,1e20", ("row 5", "publication_date", "09/30/2015 (month first)")),
+        ("D,01/02/0201,1e20", ("row 5", "publication_date", "'01/02/0201'", "1900 to 2100")),
         ("D,soon,1e20", ("row 5", "publication_date", "'soon'")),
         ("D,20155,1e20", ("row 5", "publication_date")),
         ("D,0201-01-01,1e20", ("row 5", "publication_date", "1900 to 2100")),
@@ -108,6 +110,28 @@ def test_a_newer_export_is_read(tmp_path):
 def test_a_bad_row_is_refused_by_its_place(tmp_path, row, said):
     sentence = refusal(write(tmp_path, *ROWS, row))
     assert all(part in sentence for part in said), sentence
+
+
+@pytest.mark.parametrize(
+    ("dates", "first", "said"),
+    [
+        (("01/02/2010", "03/04/2012", "2014"), "2010-02-01", "01/02/2010 are read day first"),
+        (("01/02/2010", "24/03/2012", "2014"), "2010-02-01", "01/02/2010 are read day first"),
+        (("01/02/2010", "03/24/2012", "2014"), "2010-01-02", "01/02/2010 are read month first"),
+        (("24/03/2010", "25/03/2012", "2014"), "2010-03-24", ""),
+        (("03/03/2010", "2012-06-01", "2014"), "2010-03-03", ""),
+    ],
+)
+def test_which_of_day_and_month_stands_first_is_said_where_it_matters(tmp_path, dates, first, said):
+    found = systems.read(write(tmp_path, *[f"S{d},{d},1e{n}" for n, d in enumerate(dates)]))
+    assert systems.iso(found.dates[0]) == first
+    assert found.origin.endswith(f"; dates such as {said}." if said else "without compute.")
+
+
+def test_a_column_with_either_first_is_refused(tmp_path):
+    sentence = refusal(write(tmp_path, *ROWS, "D,24/03/2012,1e20", "E,03/24/2012,1e20"))
+    assert "row 6, column publication_date: 03/24/2012 has its month first" in sentence
+    assert "24/03/2012 in row 5 its day" in sentence
 
 
 @pytest.mark.parametrize(

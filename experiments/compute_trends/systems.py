@@ -45,6 +45,7 @@ HEADINGS = {  # column -> the headings that it may have, compared without case, 
     PUBLISHED: ("publicationdate", "date"),
     COMPUTE: ("trainingcomputeflop", "trainingcomputeflops", "trainingcompute"),
 }
+_SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})")
 _NUMBER = re.compile(r"[+-]?(\d+|\d{1,3}(,\d{3})+|(?=\.\d))(\.\d*)?([eE][+-]?\d+)?")
 
 
@@ -60,7 +61,8 @@ class Systems:
         without_date:    rows that were left out since they have compute and no date.
         version:         of the table.
         digest:          SHA-256 of the file's bytes, in hex.
-        origin:          one sentence on where the table is from and what was left out.
+        origin:          one sentence on where the table is from, what was left out, and how dates
+                         were read that could be read in two ways.
         licence:         of the data.
     """
 
@@ -125,19 +127,23 @@ def read(path: Path = PAPER) -> Systems:
     """Read a table of systems: CSV in UTF-8 with a heading, in any order and with any more columns.
 
     The columns are system, publication_date and training_compute_flop; the headings "Publication
-    date" or "Training compute (FLOP)" do as well. Dates are as `day` takes them, FLOP are written
-    1e21 or 1,000,000. Rows without compute or date are counted.
+    date" or "Training compute (FLOP)" do as well. Dates are as `day` takes them or dd/mm/yyyy, FLOP
+    are written 1e21 or 1,000,000. Rows without compute or date are counted. Dates with slashes are
+    mm/dd/yyyy if one of them can be nothing else; where any could be either, ``origin`` says how
+    they were read.
 
     Raises:
         Problem: the table cannot be used; the sentence names the row and the column. Row 1 is the
             heading, as in a spreadsheet.
     """
     content = _content(path)
+    table = _cells(path, content)
+    month_first, read_as = _order_of_dates(table)
     found: list[tuple[float, float, str]] = []
     seen: dict[tuple[str, float], str] = {}
     without_compute = without_date = 0
-    for where, cell in _cells(path, content):
-        flop, when = _flop(where, cell[COMPUTE]), _day(where, cell[PUBLISHED])
+    for where, cell in table:
+        flop, when = _flop(where, cell[COMPUTE]), _day(where, cell[PUBLISHED], month_first)
         if flop is None:
             without_compute += 1
         elif when is None:
@@ -169,7 +175,7 @@ def read(path: Path = PAPER) -> Systems:
         without_date=without_date,
         version="2022-03" if ours else path.name,
         digest=hashlib.sha256(content).hexdigest(),
-        origin=f"{source}: {len(found)} systems; left out: {left_out}.",
+        origin=f"{source}: {len(found)} systems; left out: {left_out}{read_as}.",
         licence="CC BY 4.0" if ours else "not known",
     )
     some = f" (left out: {left_out})" if without_compute or without_date else ""
@@ -290,12 +296,42 @@ def _flop(where: str, text: str) -> float | None:
     return value if text else None
 
 
-def _day(where: str, text: str) -> float | None:
+def _order_of_dates(table: list[tuple[str, dict[str, str]]]) -> tuple[bool, str]:
+    """Whether the month stands first in dates with slashes, and how to say so where it matters.
+
+    Raises:
+        Problem: some can only be read day first, and some only month first.
+    """
+    seen: dict[str, tuple[str, str]] = {}  # the first date of each kind
+    for where, cell in table:
+        if slashed := _SLASHED.fullmatch(cell[PUBLISHED]):
+            first, second = int(slashed[1]), int(slashed[2])
+            kind = "day" if first > 12 >= second else "month" if second > 12 >= first else "either"
+            if first != second:
+                seen.setdefault(kind, (where, cell[PUBLISHED]))
+    if "day" in seen and "month" in seen:
+        (where, text), (other, day_first) = seen["month"], seen["day"]
+        raise Problem(
+            f"{where}, column {PUBLISHED}: {text} has its month first, and {day_first} in "
+            f"{other.rpartition(', ')[2]} its day: write dates as 2015-09-30."
+        )
+    order = "month" if "month" in seen else "day"
+    either = seen.get("either")
+    return order == "month", f"; dates such as {either[1]} are read {order} first" if either else ""
+
+
+def _day(where: str, text: str, month_first: bool) -> float | None:
+    written = text
+    if slashed := _SLASHED.fullmatch(text):
+        first, second, of_year = slashed.groups()
+        month, of_month = (first, second) if month_first else (second, first)
+        written = f"{of_year}-{month:0>2}-{of_month:0>2}"
     try:
-        return day(text) if text else None
+        return day(written) if written else None
     except ValueError:
+        order = "09/30/2015 (month first)" if month_first else "30/09/2015 (day first)"
         raise Problem(
             f"{where}, column {PUBLISHED}: {text[:40]!r} is not a date from {YEARS[0]} to "
-            f"{YEARS[-1]}: write 2015-09-30, 2015-09 or 2015, or leave the cell blank where it is "
-            "not known."
+            f"{YEARS[-1]}: write 2015-09-30, {order}, 2015-09 or 2015, or leave the cell blank "
+            "where it is not known."
         ) from None
