@@ -44,13 +44,13 @@ from jaxtrends import (
 
 PARTS = Path(__file__).with_name("webpage_parts")
 
-MOST_PARTS = 48  # of a claim, drawn
-MOST_DRAWN = 560_000  # characters of drawings in one page; figures beyond are only named
+MOST_PARTS = 24  # of a claim, drawn
+MOST_DRAWN = 320_000  # characters of drawings in one page; figures beyond are only named
 FEW = 12  # so many records are all shown whole
 WHOLE = 4  # so many of more than that; the others in brief: claims and curves
-POINTS, LANES = 32, 10  # of a curve, with few records
-MOST_SINGLE = 52_000  # points of single lanes in one page, which would be most of a large one
-POINTS_OF_MANY = 30  # with many, or of a record in brief, and no single lanes
+POINTS, LANES = 24, 10  # of a curve, with few records
+MOST_SINGLE = 30_000  # points of single lanes in one page, which would be most of a large one
+POINTS_OF_MANY = 20  # with many, or of a record in brief, and no single lanes
 STALE = re.compile(r"<!--stale-->.*?<!--/stale-->\n?", re.DOTALL)
 
 
@@ -405,7 +405,7 @@ def _data(source: Source, view: Mapping[str, Any], points: int, lanes: int) -> d
 
 
 def _short(value: float) -> float | None:
-    return float(f"{value:.9g}") if math.isfinite(value) else None
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def _embedded(value: Any) -> str:
