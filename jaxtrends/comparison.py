@@ -435,9 +435,12 @@ class _Lanes:
             if name in (f"validation_{self.comparison.metric}", "training_loss"):
                 shown = tuning.final(values, better)
             shown = shown[:, 0] if shown.ndim == 2 and shown.shape[1] == 1 else shown
-            judged = better == "higher" and name.endswith(f"_{self.comparison.metric}")
             kept = whole.reshape(-1, *[1] * (shown.ndim - 1)) & np.isfinite(shown)
-            worst = self.comparison.worst if judged else np.inf
+            worst = np.inf
+            if better == "higher" and name.endswith(f"_{self.comparison.metric}"):
+                worst = self.comparison.worst
+            elif name.endswith("accuracy"):  # beside a loss
+                worst = 0.0
             outcome[name] = np.where(kept, shown.astype(np.float64), worst)
         return {"metrics": outcome, "diverged": int((~whole).sum())}
 

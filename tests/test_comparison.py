@@ -6,6 +6,7 @@ from datetime import date
 from typing import Annotated
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from annotated_types import Gt, Lt, MultipleOf
@@ -340,13 +341,18 @@ def test_an_arm_of_the_users_own_is_tuned_paired_judged_and_logged():
 
 
 def test_a_lane_that_diverged_has_the_worst_there_is():
+    def tested(lane, state, data):  # most guesses are right, of a net that is no net any more
+        return {**toy.trainer(2).test(lane, state, data), "test_accuracy": jnp.float32(0.9)}
+
     def explode(setting):
-        return replace(toy.descent()(setting), numbers={"weight": 1e30})
+        trainer = replace(toy.trainer(2), test=tested)
+        return replace(toy.descent()(setting), trainer=trainer, numbers={"weight": 1e30})
 
     result, _ = made(methods={"explode": explode}, fit=replace(toy.Fit(), widths=(2,)))
     arm = arm_of(result, "plain, 2", "explode")
     assert arm["diverged"] == 4
     assert np.isinf(arm["metrics"]["test_error"]).all()
+    assert (arm["metrics"]["test_accuracy"] == 0).all()
     assert arm["grid"]["edge"]
 
 
