@@ -44,13 +44,14 @@ from jaxtrends import (
 
 PARTS = Path(__file__).with_name("webpage_parts")
 
-MOST_PARTS = 24  # of a claim, drawn
-MOST_DRAWN = 320_000  # characters of drawings in one page; figures beyond are only named
+MOST_PARTS = 16  # of a claim, drawn
+MOST_ROWS = 16  # of a table
+MOST_DRAWN = 260_000  # characters of drawings in one page; figures beyond are only named
 FEW = 12  # so many records are all shown whole
 WHOLE = 4  # so many of more than that; the others in brief: claims and curves
-POINTS, LANES = 24, 10  # of a curve, with few records
-MOST_SINGLE = 30_000  # points of single lanes in one page, which would be most of a large one
-POINTS_OF_MANY = 20  # with many, or of a record in brief, and no single lanes
+POINTS, LANES = 20, 10  # of a curve, with few records
+MOST_SINGLE = 20_000  # points of single lanes in one page, which would be most of a large one
+POINTS_OF_MANY = 16  # with many, or of a record in brief, and no single lanes
 STALE = re.compile(r"<!--stale-->.*?<!--/stale-->\n?", re.DOTALL)
 
 
@@ -279,11 +280,13 @@ def _config_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _table(table: Mapping[str, Any]) -> dict[str, Any]:
+def _table(table: Mapping[str, Any], place: str) -> dict[str, Any]:
+    more = len(table["rows"]) - MOST_ROWS
     return {
         "title": report.sentence(table["title"]),
         "columns": table["columns"],
-        "rows": [[report.cell_text(cell) for cell in row] for row in table["rows"]],
+        "rows": [[report.cell_text(cell) for cell in row] for row in table["rows"][:MOST_ROWS]],
+        "more": f"{more} more rows stand with the record in {place}." if more > 0 else "",
         "right": report.columns_of_numbers(table) if table["rows"] else set(),
         "note": report.sentence(table["note"]) if table["note"] else "",
     }
@@ -330,7 +333,7 @@ def _view(source: Source, slug: str, label: str, *, brief: bool) -> dict[str, An
         "brief": brief,
         "not_run": done["results"]["not_run"],
         "counts": _counts(done),
-        "tables": [] if brief else [_table(table) for _, table in publish.study_tables(done)],
+        "tables": [] if brief else [_table(t, source.place) for _, t in publish.study_tables(done)],
         "device": publish.device_text(record.device(done)),
         "system": made["system"],
         "made": made["started"][:10],
@@ -389,23 +392,38 @@ def _drawn(sources: Sequence[Source], views: Sequence[dict[str, Any]]) -> str:
 def _data(source: Source, view: Mapping[str, Any], points: int, lanes: int) -> dict[str, Any]:
     """A record as the program compares and draws it."""
     side = differences.side_of(source.done, source.arrays, view["label"], {})
+    lists: list[list[Any]] = []  # of seeds and of steps, which many share
+
+    def shared(values: Any) -> int:
+        values = list(values)
+        if values not in lists:
+            lists.append(values)
+        return lists.index(values)
+
+    outcomes: dict[str, dict[str, Any]] = {}  # by all of their names but the last part
+    for name, values in side.outcomes.items():
+        group, _, last = name.rpartition("/")
+        numbers = [_short(value) for value in values.values()]
+        outcomes.setdefault(group, {})[last] = [shared(values), numbers]
+    packed = curves.pack(source.done, source.arrays, points, lanes)
     return {
         "slug": view["slug"],
         "label": view["label"],
         "experiment": view["experiment"],
         "config": side.config,
         "data": side.data,
-        "outcomes": {
-            name: {"seeds": list(values), "values": [_short(v) for v in values.values()]}
-            for name, values in side.outcomes.items()
-        },
+        "outcomes": outcomes,
         "claims": [[c["id"], c["statement"], c["verdict"], c["ours"]] for c in view["claims"]],
-        "curves": curves.pack(source.done, source.arrays, points, lanes),
+        "curves": [
+            {**curve, "steps": shared(curve["steps"]), "seeds": shared(curve["seeds"])}
+            for curve in packed
+        ],
+        "lists": lists,
     }
 
 
 def _short(value: float) -> float | None:
-    return float(f"{value:.6g}") if math.isfinite(value) else None
+    return float(f"{value:.8g}") if math.isfinite(value) else None
 
 
 def _embedded(value: Any) -> str:

@@ -409,8 +409,9 @@ def test_with_many_records_a_page_keeps_less_of_each(drawn):
     many = webpage.page([source(made, arrays, drawn=drawn)] * (webpage.FEW + 1))
     assert len(many) < webpage.FEW / 2 * len(few)
     block = json.loads(Page(many).scripts[0])
-    assert {len(curve["seeds"]) for curve in block["curves"]} == {0}
-    assert {len(curve["steps"]) for curve in block["curves"]} == {webpage.POINTS_OF_MANY}
+    lists = block["lists"]
+    assert {len(lists[curve["seeds"]]) for curve in block["curves"]} == {0}
+    assert {len(lists[curve["steps"]]) for curve in block["curves"]} == {webpage.POINTS_OF_MANY}
     elements = Page(many).elements
     ids = [a["id"] for _, a in elements if a.get("id")]
     assert len(ids) == len(set(ids))

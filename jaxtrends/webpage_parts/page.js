@@ -158,8 +158,21 @@
 
   const blocks = new Map(all("script.data").map((block) => [block.dataset.slug, block]));
   const records = new Map();
+
+  /** A record with what its outcomes and curves share, names and lists of seeds and steps, in each. */
+  function unshared(record) {
+    record.outcomes = Object.fromEntries(Object.entries(record.outcomes).flatMap(([group, found]) =>
+      Object.entries(found).map(([last, [seeds, values]]) =>
+        [group ? `${group}/${last}` : last, { seeds: record.lists[seeds], values }])));
+    for (const curve of record.curves) {
+      curve.seeds = record.lists[curve.seeds];
+      curve.steps = record.lists[curve.steps];
+    }
+    return record;
+  }
+
   function recordOf(slug) {
-    if (!records.has(slug)) records.set(slug, JSON.parse(blocks.get(slug).textContent));
+    if (!records.has(slug)) records.set(slug, unshared(JSON.parse(blocks.get(slug).textContent)));
     return records.get(slug);
   }
 
