@@ -315,8 +315,8 @@ def climb(
                 words += f", {kind}" if kind else ""
                 rule = {"threshold": 0.0, "threshold_label": "no difference"}
                 label = f"difference of {label}"
-                series = [apart] if len(apart.x) else []
-                panels.append(Panel(words, shown.size, label, series, x_scale, **rule))
+                if len(apart.x):
+                    panels.append(Panel(words, shown.size, label, [apart], x_scale, **rule))
             if relative_to in names:
                 others = [arm for arm in drawn if arm != relative_to]
                 ratios = [_climbing(rungs, what, arm, relative_to, np.divide) for arm in others]

@@ -1,7 +1,7 @@
 """A run's folder: who holds it, what run it belongs to, and the finished parts of each study.
 
     run.json                what is run: experiment, preset, config
-    studies/<study>/        code.json, blocks.json, blocks/, checkpoints/, metrics/,
+    studies/<study>/        code.json, blocks.json, seconds.json, blocks/, checkpoints/, metrics/,
                             then result.json, curves.npz
     record.json, curves.npz, figures/, wandb/
 
@@ -293,6 +293,23 @@ class StudyDirectory:
             Problem: it cannot be written.
         """
         _write_sealed(self.path / "blocks.json", {**self.block_sizes(), label: lanes})
+
+    def spent(self) -> float:
+        """Seconds that runs before this one worked on the study; damaged, it is removed."""
+        file = self.path / "seconds.json"
+        try:
+            return float(_unsealed(file)) if file.exists() else 0.0
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            self._remove(file, _damaged(file, error))
+            return 0.0
+
+    def keep_spent(self, seconds: float) -> None:
+        """Note how long the study has been worked on, for a run that goes on.
+
+        Raises:
+            Problem: it cannot be written.
+        """
+        _write_sealed(self.path / "seconds.json", seconds)
 
     def _block(self, label: str, block: int) -> Path:
         return self.path / "blocks" / f"{file_name(label)}-{block}.npz"

@@ -7,7 +7,6 @@ import math
 import os
 import resource
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -507,7 +506,6 @@ def _beside(ready: _Ready) -> None:
 
 def _run_study(ready: _Ready, name: str, effects: StudyRun, place: StudyDirectory) -> None:
     """Run a study and keep what it found in its folder."""
-    started = time.monotonic()
     found = ready.experiment.studies[name].run(ready.config, effects)
     curves = {key: np.asarray(values) for key, values in found.curves.items()}
     result = {
@@ -523,7 +521,7 @@ def _run_study(ready: _Ready, name: str, effects: StudyRun, place: StudyDirector
             "figures": found.measured_figures,
         },
         "code": {**_origin(ready, name), "blocks": effects.blocks},
-        "seconds": time.monotonic() - started,
+        "seconds": effects.seconds,
         "peak_memory_bytes": _peak_memory(),
     }
     place.finish(result, curves)

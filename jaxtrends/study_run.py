@@ -117,6 +117,20 @@ class StudyRun:
         self._block, self._in_flight = wiring.block, wiring.in_flight
         self._known = dict(known_blocks or {})
         self._needed: dict[Any, float] = {}
+        self._before, self._started, self._noted = folder.spent(), time.monotonic(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long the study has been worked on, in runs that were stopped too."""
+        return self._before + time.monotonic() - self._started
+
+    def _note_seconds(self) -> None:
+        """Keep them now and then; what a run that was killed did after that is not counted."""
+        if self._processes.first and (
+            self._stop.due or self.seconds - self._noted > CHECKPOINT_SECONDS
+        ):
+            self._noted = self.seconds
+            self._folder.keep_spent(self._noted)
 
     def dataset(self, name: str) -> Any:
         """Load a data set, once a process."""
@@ -245,6 +259,7 @@ class StudyRun:
             text = f"{self._name}, {label}"
             self._terminal.update(text, segment.done, segment.total, "steps")
             saver.save(snapshots, due=self._stop.due)
+            self._note_seconds()
             if self._stop.due:
                 saver.close()
                 self._stop.check()

@@ -90,6 +90,19 @@ def test_blocks_of_another_size_are_no_part_of_a_call(tmp_path):
     assert any("of other lanes" in sentence for sentence in said)
 
 
+def test_the_seconds_of_a_study_count_those_of_runs_that_were_stopped(tmp_path, monkeypatch):
+    _, place = study(tmp_path)
+    assert place.spent() == 0
+    place.keep_spent(1000.0)
+    monkeypatch.setattr(GO_ON, "due", True)
+    again, _ = study(tmp_path)
+    trained(again)
+    assert again.seconds >= place.spent() > 1000
+    (tmp_path / "seconds.json").write_text("{")
+    with pytest.warns(UserWarning, match="seconds.json is damaged"):
+        assert place.spent() == 0
+
+
 # --- whole runs ----------------------------------------------------------------------------------
 
 
