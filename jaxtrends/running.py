@@ -151,13 +151,15 @@ def _explain(
     shown = record.preset_in_words(options.preset, changed, tuple(methods))
     terminal.say(f"{experiment.name}, preset {shown}: nothing is run.")
     terminal.console.print(plan.explain(calls, taken, machine, count))
-    terminal.say(
-        "Operations are matrix products and convolutions, counted on the programs, as if no grid "
-        "had to be extended; memory is that of a block without its activations; "
-        f"{machine.name}s are assumed to reach {machine.speed:.2g} operations a second."
-    )
     every = [call for found in calls.values() for call in found]
-    said = f"In all {plan.operations(every):.3g} operations"
+    said = "No lanes are trained"
+    if every:
+        said = f"In all {plan.operations(every):.3g} operations"
+        terminal.say(
+            "Operations are matrix products and convolutions, counted on the programs, as if no "
+            "grid had to be extended; memory is that of a block without its activations; "
+            f"{machine.name}s are assumed to reach {machine.speed:.2g} operations a second."
+        )
     if taken:
         said += (
             f"; the committed record of the preset took {duration(sum(taken.values()))} for "
