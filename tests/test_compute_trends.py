@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from experiments import compute_trends
 from experiments.compute_trends import EXPERIMENT, BootstrapConfig, main, systems
 from jaxtrends import record, recording
+from jaxtrends.claims import Answers
 from jaxtrends.errors import Problem
 from jaxtrends.study import StudyResult
 from tests.compute_trends_run import Run
@@ -161,3 +163,20 @@ def test_rules_and_resamples_of_ones_own_are_told():
 def test_what_cannot_be_run_is_refused_by_its_flag(flag, value, said, capsys):
     assert main([flag, *value.split()]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_answer_holds_the_records_own_numbers_and_leaves_out_what_did_not_run():
+    path = Path(__file__).resolve().parents[1] / "results/compute_trends/default/record.json"
+    done = json.loads(path.read_text(encoding="utf-8"))
+    entries = {entry["claim"]["id"]: entry for entry in done["results"]["claims"]}
+    said = compute_trends.answer(Answers(list(entries.values())))
+    for id in ("C2", "C3", "C5"):
+        verdict = entries[id]["verdict"]
+        months = verdict["parts"][verdict["headline"]]["estimate"]
+        assert f"{months:.1f} months ({id}: {verdict['verdict']})" in said
+    verdict = entries["C6a"]["verdict"]
+    found = verdict["parts"][verdict["headline"]]
+    assert f"In {found['estimate']:.1%} [{found['low']:.1%}, {found['high']:.1%}] of" in said
+    assert f"(C6a: {verdict['verdict']})" in said
+    assert compute_trends.answer(Answers([entries["C6a"]])) in said
+    assert compute_trends.answer(Answers([])) == ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,3 +137,28 @@ def test_methods_of_ones_own_have_names_of_their_own():
         forward_grad.check(config)
     with pytest.raises(Problem, match="give yours another name"):
         forward_grad.check(config, ("backprop",))
+
+
+def test_the_answer_holds_the_records_own_numbers_and_leaves_out_what_did_not_run():
+    path = Path(__file__).resolve().parents[1] / "results/forward_grad/full/record.json"
+    done = json.loads(path.read_text(encoding="utf-8"))
+    entries = {
+        entry["claim"]["id"]: entry
+        for part in ("results", "measurements")
+        for entry in done[part]["claims"]
+    }
+    said = forward_grad.answer(claims.Answers(list(entries.values())))
+    told = (("F4c", "2f", "on mlp", "mlp"), ("F4c", "2f", "on figure4", "figure4"))
+    told += (("F5a", "2f", "with Gaussian tangents", "gaussian"),)
+    told += (("F5a", "2f", "with random signs", "signs"),)
+    told += (("F7a", "1f", "on mlp", "mlp"), ("F7a", "1f", "on figure4", "figure4"))
+    for id, digits, words, part in told:
+        found = entries[id]["verdict"]["parts"][part]
+        assert f"{found['estimate']:.{digits}} [{found['low']:.{digits}}, " in said
+        assert f"{found['high']:.{digits}}] {words}" in said
+    bias = entries["F1a"]["verdict"]
+    assert f"error is {bias['parts'][bias['headline']]['estimate']:.2%} [" in said
+    for id in ("F1a", "F4c", "F5a", "F7a"):
+        assert f"({id}: {entries[id]['verdict']['verdict']})" in said
+    assert forward_grad.answer(claims.Answers([entries["F5a"]])).count(": ") == 2
+    assert forward_grad.answer(claims.Answers([])) == ""

@@ -407,6 +407,7 @@ CLAIMS = (
         fails={"one trend": (typical("one trend"), "a typical data set of one trend is not slow")},
         passes={"flat": (typical("flat"), "large-scale systems that do not grow at all are slow")},
         doubt=untrusted,
+        headline=True,
     ),
     declare.fact(
         "C6b",

@@ -185,7 +185,14 @@ def furthest(off: Mapping[str, float]) -> float:
 
 
 def _doubling(
-    id: str, statement: str, printed: float, key: str, trap: str, why: str, where: str
+    id: str,
+    statement: str,
+    printed: float,
+    key: str,
+    trap: str,
+    why: str,
+    where: str,
+    headline: bool = False,
 ) -> Claim:
     """The doubling time of one row of the paper's systems; the control is another reading's."""
 
@@ -205,6 +212,7 @@ def _doubling(
         region=(printed - 0.05, printed + 0.05),
         reason="what rounds to the printed digits",
         fails={trap: (lambda values: values["traps"][trap]["doubling"], why)},
+        headline=headline,
     )
 
 
@@ -259,6 +267,7 @@ CLAIMS = (
         "months of 30.44 days",
         "calendar months give 21.0",
         "Tables 2 and 3",
+        headline=True,
     ),
     _doubling(
         "C3",
@@ -268,6 +277,7 @@ CLAIMS = (
         "low outliers kept",
         "the five low outliers flatten the trend",
         "Table 3",
+        headline=True,
     ),
     _doubling(
         "C4",

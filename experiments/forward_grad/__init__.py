@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from experiments.forward_grad import cost, estimators, scaling, test_functions, training
-from experiments.forward_grad.training import METHODS, TASKS, Task, Training
+from experiments.forward_grad.training import METHODS, PAPER_TASKS, TASKS, Task, Training
 from jaxtrends import running, settings
-from jaxtrends.claims import Paper
+from jaxtrends.claims import Answers, Paper
 from jaxtrends.data import DATASETS
 from jaxtrends.errors import Problem, choose
 from jaxtrends.experiment import Experiment, Study
@@ -169,6 +170,41 @@ def departures(config: Config, data: Mapping[str, Any]) -> tuple[str, ...]:
     return (*said, f"{theirs}{here}.")
 
 
+def answer(found: Answers) -> str:
+    """The paper's headlines and its critic's, as far as this run has them."""
+
+    def each(id: str, spec: str, parts: Mapping[str, str]) -> str:
+        """The numbers of a claim's parts, those that ran, and the claim's verdict."""
+        numbers = []
+        for part, words in parts.items():
+            with contextlib.suppress(KeyError):
+                numbers.append(f"{found[id, part]:{spec}} {words}")
+        return f"{' and '.join(numbers)} ({id}: {found[id].verdict})"
+
+    networks = {task: f"on {task}" for task in PAPER_TASKS}
+    tangents = {"gaussian": "with Gaussian tangents", "signs": "with random signs"}
+    phrases = (
+        lambda: (
+            f"where it is least favourable, the mean error is {found['F1a']:.2%} of the "
+            f"gradient's length (F1a: {found['F1a'].verdict})"
+        ),
+        lambda: (
+            "at the largest learning rate shared by both, their training loss over backprop's is "
+            + each("F4c", ".2f", networks)
+        ),
+        lambda: "the time of one gradient over backprop's is " + each("F5a", ".2f", tangents),
+        lambda: (
+            "with the rate tuned for each, their training loss over backprop's is "
+            + each("F7a", ".1f", networks)
+        ),
+    )
+    said = []
+    for phrase in phrases:
+        with contextlib.suppress(KeyError):  # a run without this study
+            said.append(phrase())
+    return f"Forward gradients against backprop: {'; '.join(said)}." if said else ""
+
+
 # --- the paper -----------------------------------------------------------------------------------
 
 EXPERIMENT = Experiment(
@@ -219,6 +255,7 @@ EXPERIMENT = Experiment(
             timed=True,
         ),
     },
+    answer=answer,
     scale=scale,
     rigging="A shared learning rate that suits one side decides the comparison by itself, so the "
     "paper's shared rates and rates tuned for each method on one common grid stand side by side; "

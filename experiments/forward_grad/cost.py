@@ -429,6 +429,7 @@ CLAIMS = (
         known="figure",
         about="measurements",
         source="paper",
+        headline=True,
     ),
     declare.fact(
         "F5b",

@@ -352,6 +352,7 @@ CLAIMS = (
         known="abstract",
         statistic="mean",
         source="paper",
+        headline=True,
     ),
     declare.fact(
         "F1b",

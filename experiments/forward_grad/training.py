@@ -393,6 +393,7 @@ CLAIMS = (
         reported="final validation loss about 0.5 against about 0.88, at learning rate 2e-4",
         where="Figure 4, lower row",
         known="figure",
+        headline=True,
     ),
     declare.derive(
         "F5c",
