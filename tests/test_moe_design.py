@@ -15,6 +15,7 @@ from sklearn.metrics import normalized_mutual_info_score
 
 from experiments.moe_design import (
     EXPERIMENT,
+    answer,
     balance,
     capacity,
     finetuning,
@@ -23,7 +24,7 @@ from experiments.moe_design import (
     specialisation,
     z_loss,
 )
-from jaxtrends import claims, sequences, settings, sweep, train, transformer, tuning
+from jaxtrends import claims, record, sequences, settings, sweep, train, transformer, tuning
 from jaxtrends.comparison import Setting
 from jaxtrends.errors import Problem
 from tests.plain_run import PlainRun
@@ -595,3 +596,24 @@ def test_the_large_preset_fits_its_gpu_and_lowers_for_accelerators():
 def test_what_cannot_be_run_is_refused(path, value, words):
     with pytest.raises(Problem, match=words):
         settings.check(replaced(PRESETS["default"], path, value))
+
+
+def test_the_answer_holds_the_numbers_of_the_record_and_what_it_lacks_is_left_out():
+    found = record.read(record.ROOT / "results" / "moe_design" / "full")
+    entries = {entry["claim"]["id"]: entry for entry in record.entries(found)}
+
+    def said(*ids):
+        return answer(claims.Answers([entries[id] for id in ids]))
+
+    whole = said(*entries)
+    for id, spec in {"S1a": ".2f", "S1c": ".3f", "S3a": ".3f"}.items():
+        verdict = entries[id]["verdict"]
+        shown = verdict["parts"][verdict["headline"]]
+        estimate, low, high = (
+            format(float(shown[name]), spec) for name in ("estimate", "low", "high")
+        )
+        assert CLAIMS[id].headline
+        assert f"{estimate} [{low}, {high}]" in whole
+        assert f"({id}: {verdict['verdict']}; least favourable: {verdict['headline']})" in whole
+        assert said(id) in whole
+    assert said("S2") == ""

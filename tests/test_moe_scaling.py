@@ -12,7 +12,7 @@ import pytest
 
 from experiments import moe_scaling
 from experiments.moe_scaling import compute_to_quality, dispatch, distillation, language, layout
-from jaxtrends import claims, settings, transformer
+from jaxtrends import claims, record, settings, transformer
 from jaxtrends.errors import Problem
 from tests.plain_run import PlainRun
 
@@ -484,3 +484,27 @@ def test_the_large_preset_lowers_for_accelerators(platform):
     exported = jax.export.export(jax.jit(trainer.step), platforms=[platform])(lane, state, data)
     assert exported.platforms == (platform,)
     assert exported.out_avals[-1].shape == ()
+
+
+def test_the_answer_holds_the_numbers_of_the_record_and_what_it_lacks_is_left_out():
+    found = record.read(record.ROOT / "results" / "moe_scaling" / "full")
+    entries = {entry["claim"]["id"]: entry for entry in record.entries(found)}
+
+    def said(*ids):
+        return moe_scaling.answer(claims.Answers([entries[id] for id in ids]))
+
+    whole = said(*entries)
+    for id, part in (("D1a", "lookup"), ("D1d", "english")):
+        shown = entries[id]["verdict"]["parts"][part]
+        numbers = "{:.2f} [{:.2f}, {:.2f}]".format(
+            *(float(shown[name]) for name in ("estimate", "low", "high"))
+        )
+        assert numbers in whole
+    for id in ("D1a", "D1b", "D1d"):
+        assert CLAIMS[id].headline
+        assert f"{id}: {entries[id]['verdict']['verdict']}" in whole
+    alone = said("D1a")
+    assert "lookup" in alone
+    assert not any(words in alone for words in ("English", "five"))
+    assert "lookup" not in said("D1d")
+    assert said("D2") == ""

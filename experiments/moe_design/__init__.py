@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from experiments.moe_design import balance, capacity, config, finetuning, specialisation, z_loss
 from jaxtrends import running
-from jaxtrends.claims import Paper
+from jaxtrends.claims import Answers, Paper
 from jaxtrends.experiment import Experiment
+
+
+def answer(found: Answers) -> str:
+    """The advice on the z-loss and on capacity, as far as this run has tried it."""
+
+    def why(id: str) -> str:
+        return f"({id}: {found[id].verdict}; least favourable: {found[id].part})"
+
+    sentences = []
+    with contextlib.suppress(KeyError):
+        sentences.append(
+            "At a learning rate sought to fail a third of the runs, where just one of two runs "
+            "with and without the router's z-loss is unstable, it is the one with it in a share of "
+            f"{found['S1a']:.2f} {why('S1a')}."
+        )
+    with contextlib.suppress(KeyError):
+        sentences.append(
+            "Where training is stable, the z-loss changes the test loss by "
+            f"{found['S1c']:.3f} nats {why('S1c')}."
+        )
+    with contextlib.suppress(KeyError):
+        sentences.append(
+            "The next larger capacity factor changes the test loss by "
+            f"{found['S3a']:.3f} nats {why('S3a')}."
+        )
+    return " ".join(sentences)
+
 
 EXPERIMENT = Experiment(
     name="moe_design",
@@ -60,6 +88,7 @@ EXPERIMENT = Experiment(
     ),
     datasets=config.datasets,
     load=config.load,
+    answer=answer,
     spread=config.spread,
 )
 

@@ -187,6 +187,7 @@ CLAIMS = (
         reported="top-1 from 1.0 to 1.25: +0.011; top-2 from 1.25 to 2.0: +0.009 (negative "
         "log-perplexity)",
         where="Table 8",
+        headline=True,
     ),
     declare.derive(
         "S3b",

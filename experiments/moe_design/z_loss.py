@@ -436,6 +436,7 @@ CLAIMS = (
         "with z-loss fails",
         reported="4 of 6 runs stable without it, 3 of 3 with it",
         where="Table 4",
+        headline=True,
     ),
     fewer(
         "S1b",
@@ -460,6 +461,7 @@ CLAIMS = (
         tasks=(CALM,),
         reported="negative log-perplexity -1.741 with it, -1.755 without it",
         where="Table 4",
+        headline=True,
     ),
     declare.derive(
         "S1d",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,9 +16,30 @@ from experiments.moe_scaling import (
     told,
 )
 from jaxtrends import running
-from jaxtrends.claims import Paper
+from jaxtrends.claims import Answers, Paper
 from jaxtrends.comparison import Setting
 from jaxtrends.experiment import Experiment
+
+
+def answer(found: Answers) -> str:
+    """The compute saved on each task, as far as this run has it."""
+    factors = []
+    with contextlib.suppress(KeyError):
+        lookup, five = found["D1a"], ""
+        with contextlib.suppress(KeyError):  # its control is a task of its own
+            five = f"; a factor of five or more, D1b: {found['D1b'].verdict}"
+        factors.append(f"{lookup:.2f} on the lookup task (D1a: {lookup.verdict}{five})")
+    with contextlib.suppress(KeyError):
+        english = found["D1d"]
+        factors.append(f"{english:.2f} on English text as bytes (D1d: {english.verdict})")
+    if not factors:
+        return ""
+    return (
+        "To reach the loss of the larger dense network, the cheaper dense one takes this many "
+        f"times the training compute of 16 experts: {', and '.join(factors)}. Where the experts "
+        "do not reach it, the factor is 0."
+    )
+
 
 EXPERIMENT = Experiment(
     name="moe_scaling",
@@ -59,6 +81,7 @@ EXPERIMENT = Experiment(
     departures=told.departures,
     datasets=config.datasets,
     load=language.load,
+    answer=answer,
     spread=config.spread,
 )
 

@@ -221,6 +221,7 @@ CLAIMS = (
         "D1a",
         "A mixture of experts reaches the loss of a larger dense network with less training "
         "compute, on the lookup task, which favours memory.",
+        headline=True,
         **TABLE_3,
     ),
     ratio(
@@ -233,6 +234,7 @@ CLAIMS = (
                 "as much",
             )
         },
+        headline=True,
         **FIVE,
     ),
     ratio(
@@ -249,6 +251,7 @@ CLAIMS = (
         "A mixture of experts reaches the loss of a larger dense network with less training "
         "compute, on English text as bytes.",
         tasks=("english",),
+        headline=True,
         **TABLE_3,
     ),
     ratio(
