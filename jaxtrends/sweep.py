@@ -21,9 +21,9 @@ import numpy as np
 
 from jaxtrends.train import Trainer
 
-PROGRAMS = 32
-"""Trainers whose compiled programs are kept. Each is mapped into memory in some hundred pieces, of
-which Linux allows a process 65,530: a run of a hundred programs ended there."""
+PROGRAMS = 12
+"""Trainers whose compiled programs are kept. Those of one are mapped into memory in up to two
+thousand pieces, of which Linux allows a process 65,530: a run of a hundred programs ended there."""
 
 PyTree = Any
 Metrics = dict[str, np.ndarray]
