@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -163,7 +163,8 @@ class Comparison:
         part = getattr(config, study)
         found = {}
         for task in getattr(part, "tasks", ("",)):
-            own = getattr(part, task, part) if task else part
+            own = getattr(part, task, None) if task else None
+            own = own if is_dataclass(own) else part  # a mere number may have a task's name
             for size in getattr(part, self.ladder) if self.ladder else (None,):
                 parts = [task, "" if size is None else f"{size:g}"]
                 found[", ".join(filter(None, parts)) or "all"] = Setting(config, own, task, size)

@@ -94,7 +94,7 @@ def step(trainer: Any, lane: Any, data: Any) -> Step:
         data:    as the trainer takes it.
     """
     leaves, structure = jax.tree.flatten((lane, data))
-    return _step(trainer, structure, tuple((np.shape(leaf), _kind(leaf)) for leaf in leaves))
+    return _step(trainer, structure, tuple((np.shape(leaf), kind(leaf)) for leaf in leaves))
 
 
 def of_step(trainer: Any, lane: Any, data: Any) -> float:
@@ -111,5 +111,6 @@ def _step(trainer: Any, structure: Any, leaves: tuple[Any, ...]) -> Step:
     return Step(operations, state, metrics)
 
 
-def _kind(leaf: Any) -> np.dtype:
+def kind(leaf: Any) -> np.dtype:
+    """The dtype of an array, of a number or of a `jax.ShapeDtypeStruct`."""
     return np.dtype(leaf.dtype) if hasattr(leaf, "dtype") else np.asarray(leaf).dtype

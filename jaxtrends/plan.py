@@ -2,7 +2,7 @@
 
 Each study runs as it is, with a run that answers it with made-up metrics of the right shapes.
 Operations are counted on the jaxpr, memory is that of the arrays which a block keeps, and seconds
-follow from an assumed machine: see `Machine`. Nothing is compiled.
+follow from an assumed machine: see `Machine`. No program that trains is compiled.
 """
 
 from __future__ import annotations
@@ -130,10 +130,10 @@ class DryRun:
         from jaxtrends import flops
 
         def shape(leaf: Any) -> Any:
-            return jax.ShapeDtypeStruct(np.shape(leaf), _kind(leaf))
+            return jax.ShapeDtypeStruct(np.shape(leaf), flops.kind(leaf))
 
         def shape_of_one(leaf: Any) -> Any:
-            return jax.ShapeDtypeStruct(np.shape(leaf)[1:], _kind(leaf))
+            return jax.ShapeDtypeStruct(np.shape(leaf)[1:], flops.kind(leaf))
 
         lane, arrays = jax.tree.map(shape_of_one, lanes), jax.tree.map(shape, data)
         leaves, structure = jax.tree.flatten((lane, arrays))
@@ -179,10 +179,6 @@ class DryRun:
 
     def log_table(self, *_: Any) -> None:
         """Nothing is logged."""
-
-
-def _kind(leaf: Any) -> np.dtype:
-    return leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
 
 
 def of(

@@ -136,7 +136,7 @@ def _explain(
     methods: Mapping[str, Callable[..., Any]],
     terminal: Terminal,
 ) -> None:
-    """Print what a run would do; nothing is compiled, trained or written."""
+    """Print what a run would do; nothing is trained or written."""
     from jaxtrends import plan
 
     found = backend.use(_device_count(options))
