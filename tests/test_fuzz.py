@@ -12,7 +12,6 @@ import typing
 
 import pytest
 
-from experiments.compute_trends import systems
 from jaxtrends import command, experiment, flags, in_turn, plan, record, running
 from jaxtrends.distributed import Processes
 from jaxtrends.errors import Problem
@@ -20,7 +19,6 @@ from jaxtrends.terminal import Quiet
 
 EXPERIMENTS = experiment.discover()
 IN_TURN = in_turn.chosen(sorted(EXPERIMENTS))
-DATA = {systems.DATASET: systems.read()}  # no other experiment's sentences need any
 WORDS = ("", "x", "mlp", "training", "digits", "../../x", "/etc/passwd", "nan", "💥", "a" * 500)
 WHOLES = (0, 1, -1, 2, 3, 7, 64, 1000, -(2**31), 2**31, 2**32, 2**63, 10**30)
 REALS = (0.0, 1.0, -1.0, 0.5, 1e-3, 1e-300, 1e300, float("nan"), float("inf"), -float("inf"))
@@ -78,6 +76,16 @@ def configs(found, count):
         yield config
 
 
+class Read(dict):
+    """The data sets that a sentence asks for: some are made, of the size that the config says."""
+
+    def __init__(self, outline):
+        self.outline = outline
+
+    def __missing__(self, name):
+        return self.outline(name)
+
+
 def refusal(found, config):
     """The sentence that refuses a config; "" where it can be run."""
     try:
@@ -86,8 +94,9 @@ def refusal(found, config):
         found.datasets(config)
     except Problem as problem:
         return str(problem)
+    read = Read(lambda name: found.outline(config, name, None))
     for said in (found.scale, found.rigging, found.departures):
-        sentences = said(config, DATA) if callable(said) else said
+        sentences = said(config, read) if callable(said) else said
         for sentence in [sentences] if isinstance(sentences, str) else sentences:
             assert sentence.endswith(".")
             assert "None" not in sentence
