@@ -88,16 +88,19 @@ class Read(dict):
 
 def refusal(found, config):
     """The sentence that refuses a config; "" where it can be run."""
+    read = Read(lambda name: found.outline(config, name, None))
     try:
         found.studies_of(config)
         found.check(config, ())
         found.datasets(config)
+        told = [
+            said(config, read) if callable(said) else said
+            for said in (found.scale, found.rigging, found.departures)
+        ]
     except Problem as problem:
         return str(problem)
-    read = Read(lambda name: found.outline(config, name, None))
-    for said in (found.scale, found.rigging, found.departures):
-        sentences = said(config, read) if callable(said) else said
-        for sentence in [sentences] if isinstance(sentences, str) else sentences:
+    for said in told:
+        for sentence in [said] if isinstance(said, str) else said:
             assert sentence.endswith(".")
             assert "None" not in sentence
     return ""
