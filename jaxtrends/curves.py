@@ -31,6 +31,21 @@ class Name(NamedTuple):
     method: str
     metric: str
 
+    @property
+    def task(self) -> str:
+        """What a comparison calls the first part of the group; "" without a group."""
+        return self.group.partition("/")[0]
+
+    @property
+    def arm(self) -> str:
+        """What a comparison calls the rest of the group and the method: ``tuned/backprop``."""
+        return "/".join(filter(None, (self.group.partition("/")[2], self.method)))
+
+
+def is_curve(array: np.ndarray) -> bool:
+    """Whether an array of a curves.npz is (lanes, points); others are samples, say."""
+    return np.ndim(array) == 2 and np.shape(array)[1] > 1
+
 
 def parse(name: str) -> Name:
     """Take a curve's name apart."""
@@ -62,7 +77,7 @@ def _group(done: Mapping[str, Any], name: Name) -> Mapping[str, Any]:
     values = done["results"]["studies"].get(name.study, {}).get("values")
     if not name.group:
         return values if isinstance(values, dict) else {}
-    first = name.group.partition("/")[0]
+    first = name.task
     return _find(values, first) or _find(values, first.rpartition(" ")[2]) or {}
 
 
@@ -85,6 +100,14 @@ def seeds(done: Mapping[str, Any], name: Name, lanes: int) -> list[int]:
     return found if isinstance(found, list) and len(found) == lanes else list(range(lanes))
 
 
+def learning_rate(done: Mapping[str, Any], name: Name) -> float:
+    """The learning rate of a curve's arm as its task's values tell it; nan where they do not."""
+    arms = _group(done, name).get("arms")
+    arm = arms.get(name.arm) if isinstance(arms, Mapping) else None
+    rate = arm.get("learning_rate") if isinstance(arm, Mapping) else None
+    return float(rate) if isinstance(rate, (int, float)) else math.nan
+
+
 def cost_of_step(done: Mapping[str, Any], name: Name, quantity: str) -> float | None:
     """The cost of one training step of one lane by the record, or None where it does not tell.
 
@@ -99,7 +122,7 @@ def cost_of_step(done: Mapping[str, Any], name: Name, quantity: str) -> float | 
         values = done[part]["studies"].get(name.study, {}).get("values", {})
         found = values.get(quantity) if isinstance(values, Mapping) else None
         groups = found if isinstance(found, Mapping) else {}
-        found = groups.get(name.group) or groups.get(name.group.partition("/")[0])
+        found = groups.get(name.group) or groups.get(name.task)
         found = found.get(name.method) if isinstance(found, Mapping) else None
         samples = [found] if isinstance(found, (int, float)) else found
         if samples and all(isinstance(sample, (int, float)) for sample in samples):
@@ -183,8 +206,8 @@ def _packed(
     done: Mapping[str, Any], arrays: Mapping[str, np.ndarray], points: int, lanes: int
 ) -> Iterator[dict[str, Any]]:
     for key, array in arrays.items():
-        if np.ndim(array) != 2 or np.shape(array)[1] < 2:
-            continue  # no curve
+        if not is_curve(array):
+            continue
         values = np.asarray(array, np.float64)
         name, count = parse(key), values.shape[0]
         kept = thin(values.shape[1], points)

@@ -193,7 +193,7 @@ def of(
     As if no grid had to be extended, which only the runs themselves can tell.
 
     Args:
-        experiment: a `jaxtrends.experiment.Experiment`.
+        experiment: a `jaxtrends.design.Design`.
         config:     its settings.
         methods:    of the user's own.
         data_dir:   where prepared data sets lie.
