@@ -42,11 +42,6 @@ class Name(NamedTuple):
         return "/".join(filter(None, (self.group.partition("/")[2], self.method)))
 
 
-def is_curve(array: np.ndarray) -> bool:
-    """Whether an array of a curves.npz is (lanes, points); others are samples, say."""
-    return np.ndim(array) == 2 and np.shape(array)[1] > 1
-
-
 def parse(name: str) -> Name:
     """Take a curve's name apart."""
     study, *rest = name.split("/")
@@ -97,7 +92,12 @@ def steps(done: Mapping[str, Any], name: Name, points: int) -> np.ndarray | None
 def seeds(done: Mapping[str, Any], name: Name, lanes: int) -> list[int]:
     """The seed of each lane as the group's values tell it; else the lanes' numbers."""
     found = _group(done, name).get("seeds")
-    return found if isinstance(found, list) and len(found) == lanes else list(range(lanes))
+    told = isinstance(found, list) and len(found) == lanes and all(map(_is_seed, found))
+    return found if told else list(range(lanes))
+
+
+def _is_seed(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < 2**32
 
 
 def learning_rate(done: Mapping[str, Any], name: Name) -> float:
@@ -206,8 +206,8 @@ def _packed(
     done: Mapping[str, Any], arrays: Mapping[str, np.ndarray], points: int, lanes: int
 ) -> Iterator[dict[str, Any]]:
     for key, array in arrays.items():
-        if not is_curve(array):
-            continue
+        if np.ndim(array) != 2 or np.shape(array)[1] < 2:
+            continue  # no curve
         values = np.asarray(array, np.float64)
         name, count = parse(key), values.shape[0]
         kept = thin(values.shape[1], points)

@@ -16,12 +16,19 @@ from jaxtrends import curves as naming
 if TYPE_CHECKING:
     import pandas as pd
 
-INTERVAL = ("estimate", "low", "high")
-SAMPLES = ("claim", "part", "arm", "seed", "value")
-CURVES = {  # column -> its type
-    **dict.fromkeys(("study", "task", "arm"), "str"),
-    **{"learning_rate": "float64", "seed": "int64", "metric": "str", "point": "int64"},
-    **dict.fromkeys(("step", "value"), "float64"),
+TEXT, NUMBER, WHOLE = "str", "float64", "int64"
+
+# Column -> its type.
+CLAIMS = {
+    **{"claim": TEXT, "verdict": TEXT, "estimate": NUMBER, "low": NUMBER, "high": NUMBER},
+    **{"n": "Int64", "part": TEXT, "note": TEXT, "statement": TEXT, "reported": TEXT},
+    **{"where": TEXT, "source": TEXT, "headline": "bool", "study": TEXT, "about": TEXT},
+    **{"quantity": TEXT, "statistic": TEXT, "region_low": NUMBER, "region_high": NUMBER},
+}
+SAMPLES = {"claim": TEXT, "part": TEXT, "arm": TEXT, "seed": WHOLE, "value": NUMBER}
+CURVES = {
+    **{"study": TEXT, "task": TEXT, "arm": TEXT, "learning_rate": NUMBER, "seed": WHOLE},
+    **{"metric": TEXT, "point": WHOLE, "step": NUMBER, "value": NUMBER},
 }
 
 
@@ -31,35 +38,35 @@ def claims(entries: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     Args:
         entries: as in `jaxtrends.record.entries`.
     """
-    import pandas as pd
+    return _table([_of_claim(entry) for entry in entries], CLAIMS)
 
-    rows = []
-    for entry in entries:
-        claim, verdict = entry["claim"], entry["verdict"]
-        decisive = verdict["parts"].get(verdict["headline"], {})
-        low, high = claim["region"]
-        rows.append(
-            {
-                "claim": claim["id"],
-                "verdict": verdict["verdict"],
-                **{name: _number(decisive.get(name)) for name in INTERVAL},
-                "n": decisive.get("n"),
-                "part": verdict["headline"],
-                "note": verdict["note"],
-                "statement": claim["statement"],
-                "reported": claim["reported"],
-                **{name: claim[name] for name in ("where", "source", "study", "about")},
-                "headline": claim.get("headline", False),
-                **{name: claim[name] for name in ("quantity", "statistic")},
-                "region_low": _number(low),
-                "region_high": _number(high),
-            }
-        )
-    return pd.DataFrame(rows).astype({"n": "Int64"} if rows else {})
+
+def _of_claim(entry: Mapping[str, Any]) -> dict[str, Any]:
+    claim, verdict = entry["claim"], entry["verdict"]
+    decisive = verdict["parts"].get(verdict["headline"], {})
+    low, high = claim["region"]
+    return {
+        **claim,
+        "claim": claim["id"],
+        "verdict": verdict["verdict"],
+        **{name: _number(decisive.get(name)) for name in ("estimate", "low", "high")},
+        "n": decisive.get("n"),
+        "part": verdict["headline"],
+        "note": verdict["note"],
+        "headline": claim.get("headline", False),
+        "region_low": _number(low),
+        "region_high": _number(high),
+    }
 
 
 def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
+
+
+def _table(rows: Any, columns: Mapping[str, str]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=list(columns)).astype(dict(columns))
 
 
 def samples(entries: Sequence[Mapping[str, Any]], first: int) -> pd.DataFrame:
@@ -72,8 +79,6 @@ def samples(entries: Sequence[Mapping[str, Any]], first: int) -> pd.DataFrame:
         entries: as in `jaxtrends.record.entries`.
         first:   the first seed.
     """
-    import pandas as pd
-
     rows = [
         (entry["claim"]["id"], part, arm, first + place, float(value))
         for entry in entries
@@ -81,7 +86,7 @@ def samples(entries: Sequence[Mapping[str, Any]], first: int) -> pd.DataFrame:
         for arm, values in sample.items()
         for place, value in enumerate(values)
     ]
-    return pd.DataFrame(rows, columns=list(SAMPLES))
+    return _table(rows, SAMPLES)
 
 
 def curves(done: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
@@ -94,12 +99,10 @@ def curves(done: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> pd.Data
         done:   the record.
         arrays: name -> (lanes, points), as in its curves.npz; others (a sample, say) are no curves.
     """
-    import pandas as pd
-
-    parts = [_of_curve(done, naming.parse(n), a) for n, a in arrays.items() if naming.is_curve(a)]
-    if not parts:
-        return pd.DataFrame(columns=list(CURVES)).astype(CURVES)
-    return pd.DataFrame({name: np.concatenate([part[name] for part in parts]) for name in CURVES})
+    found = {n: a for n, a in arrays.items() if a.ndim == 2 and a.dtype.kind in "fiu"}
+    parts = [_of_curve(done, naming.parse(name), array) for name, array in found.items()]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in CURVES if parts}
+    return _table(joined, CURVES)
 
 
 def _of_curve(

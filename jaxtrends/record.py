@@ -471,7 +471,8 @@ class Record(dict):
         seed. The samples of a claim about times have a number a round, counted in the same way.
         """
         first = self["results"]["config"].get("seed", 0)
-        return frames.samples(entries(self), first if isinstance(first, int) else 0)
+        known = isinstance(first, int) and 0 <= first < 2**32
+        return frames.samples(entries(self), first if known else 0)
 
     def curves(self) -> pd.DataFrame:
         """A row a point: ``study, task, arm, learning_rate, seed, metric, point, step, value``.
