@@ -61,7 +61,5 @@ def _module(words: Sequence[str]) -> str:
         raise Problem(f"Say jaxtrends run {shlex.join(words)}.")
     choose("command", command, ["run", "--help", "--version"])
     if not rest or rest[0].startswith("-"):
-        raise Problem(
-            f"Say which experiment, as in jaxtrends run NAME: there are {', '.join(names())}."
-        )
+        raise Problem(f"Say jaxtrends run NAME, with one of {', '.join(names())}.")
     return f"experiments.{choose('experiment', rest[0], names())}"
