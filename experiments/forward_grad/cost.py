@@ -130,7 +130,7 @@ def timed(network: Network) -> tuple[str, ...]:
 
 
 def _projected(loss: Any, params: Any, tangent: Any, key: jax.Array) -> tuple[Any, Any]:
-    """The result of jvp from backprop's gradient, as one public port simulates forward gradients."""
+    """The result of jvp from backprop's gradient, as one public port computes forward gradients."""
     value, gradient = estimators.backprop(loss, params, key)
     products = jax.tree.map(lambda g, v: jnp.sum(g * v), gradient, tangent)
     return value, sum(jax.tree.leaves(products), start=jnp.zeros_like(value))
@@ -273,7 +273,7 @@ def networks(cost: Cost) -> list[Network]:
 
 
 def rung(network: Network, batch: int, programs: Mapping[str, Any]) -> dict[str, Any]:
-    """A network at a batch size, as a rung of its width's ladder; compiled programs are its arms."""
+    """A network at a batch size, a rung of its width's ladder; its arms are compiled programs."""
     return {
         "task": f"width {network.width}, batch {batch}",
         "size": network.depth,

@@ -51,7 +51,7 @@ EPSILONS = {  # sizes of the differences, two a decade
 
 @dataclass(frozen=True)
 class Cell:
-    """One estimator: k tangents of one distribution in d dimensions, with slopes clipped if asked."""
+    """One estimator: k tangents of one distribution in d dimensions; ``clip`` bounds the slopes."""
 
     law: str
     dimension: int
