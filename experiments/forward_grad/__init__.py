@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from experiments.forward_grad import cost, estimators, scaling, test_functions, training
-from experiments.forward_grad.training import METHODS, PAPER_TASKS, TASKS, Task, Training
+from experiments.forward_grad.training import METHODS, TASKS, Task, Training
 from jaxtrends import running, settings
 from jaxtrends.claims import Answers, Paper
 from jaxtrends.data import DATASETS
