@@ -355,19 +355,24 @@ class Answers:
                 found = verdict["parts"][shown]
                 said = verdict["verdict"] if part is None else found["verdict"]
                 ends = (float(found[name]) for name in ("estimate", "low", "high"))
-                return Answer(said, *ends, part=shown)
+                note = verdict["note"] if said == INCONCLUSIVE else ""
+                return Answer(said, *ends, part=shown, note=note)
         raise KeyError(id)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A verdict, and the estimate with its 95% interval; ``part`` is "" where there is one."""
+    """A verdict, and the estimate with its 95% interval; ``part`` is "" where there is one.
+
+    ``note`` says why an inconclusive claim was left open, beside its interval.
+    """
 
     verdict: str
     estimate: float
     low: float
     high: float
     part: str = ""
+    note: str = ""
 
     @property
     def word(self) -> str:
