@@ -87,6 +87,14 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"\](?=\()", r"\\]", text).replace("\n", " ")
 
 
+def inline_code(text: str) -> str:
+    """Plain text as Markdown's code within a line, whatever backticks it holds."""
+    text = text.replace("\n", " ")
+    ticks = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{ticks}{space}{text}{space}{ticks}"
+
+
 LATEX = {
     **{"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "^": r"\^{}", "~": r"\~{}"},
     **{character: "\\" + character for character in "&%$#_"},

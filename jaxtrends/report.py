@@ -1,4 +1,4 @@
-"""Tables of a record, from the record alone, and which figures it has."""
+"""Tables of a record, from the record alone, how its claims came out, and which figures it has."""
 
 from __future__ import annotations
 
@@ -39,6 +39,32 @@ STYLES = {
     claims.NOT_TESTABLE: "dim",
 }
 
+# --- how the claims came out -------------------------------------------------------------------
+
+
+def counts(done: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
+    """Verdict -> claims with it: those of the paper and its critics, and those derived by us."""
+    of_the_paper = dict.fromkeys(claims.VERDICTS, 0)
+    derived = dict.fromkeys(claims.VERDICTS, 0)
+    for entry in record.entries(done):
+        counted = derived if entry["claim"]["source"] == "derived" else of_the_paper
+        counted[entry["verdict"]["verdict"]] += 1
+    return tuple({v: n for v, n in found.items() if n} for found in (of_the_paper, derived))
+
+
+def in_words(counted: Mapping[str, int]) -> str:
+    """Verdicts and how many claims have each: "5 reproduced, 1 inconclusive"."""
+    return ", ".join(f"{count} {verdict}" for verdict, count in counted.items())
+
+
+def verdict_counts(done: Mapping[str, Any]) -> str:
+    """How a record's claims came out: "Paper and critics: 5 reproduced. Derived by us: 1 …"."""
+    named = zip(("Paper and critics", "Derived by us"), counts(done), strict=True)
+    said = [f"{name}: {in_words(found)}." for name, found in named if found]
+    missing = len(done["results"]["not_run"])
+    return " ".join([*said, *([f"Not run: {missing}."] if missing else [])])
+
+
 # --- a claim as a row --------------------------------------------------------------------------
 
 
@@ -72,20 +98,25 @@ def entries(done: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(record.entries(done), key=lambda entry: _natural(entry["claim"]["id"]))
 
 
-def _criterion(claim: Mapping[str, Any]) -> str:
-    quantity = claim["quantity"].removesuffix(" [1]")  # a pure number needs no unit
+def quantity_of(claim: Mapping[str, Any]) -> str:
+    """What a claim measures, with its unit; a pure number needs none."""
+    return claim["quantity"].removesuffix(" [1]")
+
+
+def region_of(claim: Mapping[str, Any]) -> str:
+    """Where the whole interval must lie for a claim to be reproduced: "above 5"."""
     low, high = (float(bound) for bound in claim["region"])
     if math.isinf(low):
-        return f"{quantity}: below {format_number(high, 6)}"
+        return f"below {format_number(high, 6)}"
     if math.isinf(high):
-        return f"{quantity}: above {format_number(low, 6)}"
-    return f"{quantity}: between {format_number(low, 6)} and {format_number(high, 6)}"
+        return f"above {format_number(low, 6)}"
+    return f"between {format_number(low, 6)} and {format_number(high, 6)}"
 
 
-def _reported(claim: Mapping[str, Any], *, how: bool) -> str:
-    """The figure of the paper, or of a critic who is named as one, where it stands and how known.
+def reported(claim: Mapping[str, Any], *, how: bool = False) -> str:
+    """The figure of the paper, or of a critic who is named as one, and where it stands.
 
-    Nothing where there is none.
+    Nothing where there is none. With ``how``, how we know it is said too.
     """
     if not claim["reported"]:
         return ""
@@ -100,8 +131,17 @@ def interval_of(finding: Mapping[str, Any]) -> str:
     return format_interval(*(float(finding[end]) for end in ("estimate", "low", "high")))
 
 
-def _headline(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def shown_part(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The finding that stands for a claim of a record: that of its least favourable part."""
     return entry["verdict"]["parts"].get(entry["verdict"]["headline"])
+
+
+def number_of(entry: Mapping[str, Any]) -> str:
+    """What we found for a claim, without its part's name: "1.56 [1.32, 1.86]"; "" for nothing."""
+    found = shown_part(entry)
+    if found is None:
+        return ""
+    return interval_of(found) + " (exact)" * (entry["claim"]["kind"] == "exact")
 
 
 def _diverged(samples: Mapping[str, Sequence[Any]]) -> int:
@@ -134,7 +174,7 @@ def doubts_of(entry: Mapping[str, Any]) -> str:
 
 def row_of(entry: Mapping[str, Any]) -> Row:
     """What tables say of a claim of a record."""
-    claim, verdict, found = entry["claim"], entry["verdict"], _headline(entry)
+    claim, verdict, found = entry["claim"], entry["verdict"], shown_part(entry)
     ours, n, detectable = "", "", ""
     if found is not None:
         ours, n = interval_of(found), str(found["n"])
@@ -150,8 +190,8 @@ def row_of(entry: Mapping[str, Any]) -> Row:
     return Row(
         claim["id"],
         claim["statement"],
-        _reported(claim, how=True),
-        _criterion(claim),
+        reported(claim, how=True),
+        f"{quantity_of(claim)}: {region_of(claim)}",
         ours,
         f"{verdict['verdict']} ({why})" if why else verdict["verdict"] + detectable,
         n.strip(),
@@ -160,7 +200,7 @@ def row_of(entry: Mapping[str, Any]) -> Row:
 
 def _short(entry: Mapping[str, Any]) -> tuple[str, ...]:
     row = row_of(entry)
-    return (row.id, row.claim, _reported(entry["claim"], how=False), row.ours, row.verdict)
+    return (row.id, row.claim, reported(entry["claim"]), row.ours, row.verdict)
 
 
 def sentence(text: str) -> str:
@@ -185,7 +225,7 @@ def _control(control: Mapping[str, Any], found: Mapping[str, Any]) -> str:
 
 def _note(entry: Mapping[str, Any]) -> str:
     """All that a claim's row has no room for, in sentences."""
-    claim, verdict, found = entry["claim"], entry["verdict"], _headline(entry)
+    claim, verdict, found = entry["claim"], entry["verdict"], shown_part(entry)
     said = [f"Claimed by {CLAIMED[claim['source']]}."]
     if verdict["note"] and verdict["verdict"] != claims.INVALID:  # the controls below say it
         said.append(sentence(verdict["note"]))
@@ -202,45 +242,40 @@ def _note(entry: Mapping[str, Any]) -> str:
     return " ".join(said)
 
 
-def verdict_counts(done: Mapping[str, Any]) -> str:
-    """How a record's claims came out, in words: "5 reproduced, 1 inconclusive, 2 not run"."""
-    found = [entry["verdict"]["verdict"] for entry in record.entries(done)]
-    counts = {verdict: found.count(verdict) for verdict in claims.VERDICTS}
-    counts["not run"] = len(done["results"]["not_run"])
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-
-
 # --- formats -----------------------------------------------------------------------------------
 
 
-def claims_markdown(done: Mapping[str, Any]) -> str:
-    """The claims of a record as one Markdown table, without notes."""
-    rows = [row_of(entry) for entry in entries(done)]
-    return markdown_table(COLUMNS, rows, {len(COLUMNS) - 1})
+def claims_markdown(shown: Sequence[Mapping[str, Any]]) -> str:
+    """Claims of a record (its `entries`) as one Markdown table, without notes."""
+    return markdown_table(COLUMNS, [row_of(entry) for entry in shown], {len(COLUMNS) - 1})
 
 
-def short_markdown(done: Mapping[str, Any]) -> str:
-    """The claims of a record as a narrow Markdown table: what a terminal shows, too."""
-    rows = [_short(entry) for entry in entries(done)]
-    return markdown_table(SHORT_COLUMNS, rows, set())
+def short_markdown(shown: Sequence[Mapping[str, Any]]) -> str:
+    """Claims of a record as a narrow Markdown table, without what would have been accepted."""
+    return markdown_table(SHORT_COLUMNS, [_short(entry) for entry in shown], set())
 
 
-def notes_markdown(done: Mapping[str, Any]) -> str:
-    """What the table of claims has no room for, a claim a line, and what was not run."""
-    lines = [
-        f"- **{entry['claim']['id']}.** {escape_markdown(_note(entry))}\n"
-        for entry in entries(done)
-    ]
-    lines += [
-        f"- **{claim['id']}.** Not run: {escape_markdown(sentence(claim['statement']))} "
+def notes_markdown(shown: Sequence[Mapping[str, Any]]) -> str:
+    """What the table of claims has no room for, a claim a line."""
+    return "".join(
+        f"- **{escape_markdown(entry['claim']['id'])}.** {escape_markdown(_note(entry))}\n"
+        for entry in shown
+    )
+
+
+def not_run_markdown(done: Mapping[str, Any]) -> str:
+    """The claims that a record lacks, a claim a line, each with the reason."""
+    return "".join(
+        f"- **{escape_markdown(claim['id'])}.** Not run: "
+        f"{escape_markdown(sentence(claim['statement']))} "
         f"{escape_markdown(sentence(claim['reason']))}\n"
         for claim in done["results"]["not_run"]
-    ]
-    return "".join(lines)
+    )
 
 
 def _claims_markdown(done: Mapping[str, Any]) -> str:
-    return f"{claims_markdown(done)}\n{notes_markdown(done)}"
+    shown = entries(done)
+    return f"{claims_markdown(shown)}\n{notes_markdown(shown)}{not_run_markdown(done)}"
 
 
 def _claims_csv(done: Mapping[str, Any]) -> str:
@@ -252,7 +287,7 @@ def _claims_csv(done: Mapping[str, Any]) -> str:
     writer = csv.DictWriter(out, fields, lineterminator="\n", restval="")
     writer.writeheader()
     for entry in entries(done):
-        claim, verdict, found = entry["claim"], entry["verdict"], _headline(entry) or {}
+        claim, verdict, found = entry["claim"], entry["verdict"], shown_part(entry) or {}
         numbers = ("estimate", "low", "high", "scale", "n", "minimum_detectable_effect")
         part = entry["evidence"]["parts"].get(verdict["headline"], {})
         writer.writerow(
@@ -459,6 +494,19 @@ def figures_of(done: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def drawn_of(done: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All figures that are drawn of a record: that of its headline, then its `figures_of`.
+
+    Raises:
+        ValueError: two figures have one name, and so would be one file.
+    """
+    headline = done.get("figure")
+    found = figures_of(done)
+    if headline and headline["name"].casefold() in {f["name"].casefold() for f in found}:
+        raise ValueError(f"two figures have the same name: {headline['name']}")
+    return [headline, *found] if headline else found
+
+
 def terminal_table(done: Mapping[str, Any]) -> Any:
     """The claims of a record for a terminal of 100 columns or more: a rich table.
 
@@ -471,7 +519,7 @@ def terminal_table(done: Mapping[str, Any]) -> Any:
         title=f"{record.title(done)}: claims",
         title_justify="left",
         title_style="bold",
-        caption=verdict_counts(done),
+        caption=Text(verdict_counts(done), no_wrap=False),
         caption_justify="left",
         box=None,
         pad_edge=False,

