@@ -519,7 +519,7 @@ def terminal_table(done: Mapping[str, Any]) -> Any:
         title=f"{record.title(done)}: claims",
         title_justify="left",
         title_style="bold",
-        caption=Text(verdict_counts(done), no_wrap=False),
+        caption=Text(verdict_counts(done), no_wrap=False, overflow="fold"),
         caption_justify="left",
         box=None,
         pad_edge=False,
