@@ -191,7 +191,7 @@ def _cite(done: Mapping[str, Any]) -> str:
 def _brief(done: Mapping[str, Any], stale: Mapping[str, Sequence[str]]) -> str:
     """A record that another one answers for, on its paper's page."""
     pieces = [
-        f'<a id="{publish.anchor(done)}"></a>\n\n### {md(_named(done).capitalize())}\n',
+        f'<a id="{publish.anchor(done)}"></a>\n\n### {_title(done)}\n',
         _stale(done, stale),
         md(done.get("answer", "")),
         report.verdict_counts(done),
@@ -202,6 +202,11 @@ def _brief(done: Mapping[str, Any], stale: Mapping[str, Sequence[str]]) -> str:
         _again(done),
     ]
     return "\n\n".join(piece.rstrip("\n") for piece in pieces if piece) + "\n"
+
+
+def _title(done: Mapping[str, Any]) -> str:
+    name = md(_named(done))
+    return name[:1].upper() + name[1:]
 
 
 def _folded_not_run(done: Mapping[str, Any]) -> str:

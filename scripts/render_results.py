@@ -29,8 +29,17 @@ RESULTS = record.ROOT / "results"
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 
-def expected_texts(results: Path, records: Sequence[Mapping[str, Any]]) -> dict[Path, str]:
-    """Every text that the records give, by its path.
+def texts_of_each(results: Path, records: Sequence[Mapping[str, Any]]) -> dict[Path, str]:
+    """The texts beside each record, by their paths."""
+    return {
+        results / publish.folder(done) / name: text
+        for done in records
+        for name, text in publish.texts(done).items()
+    }
+
+
+def texts_of_all(results: Path, records: Sequence[Mapping[str, Any]]) -> dict[Path, str]:
+    """The texts that are made of several records, by their paths.
 
     The project's README is one of them, if it has the two marks between which a summary goes.
     """
@@ -43,9 +52,6 @@ def expected_texts(results: Path, records: Sequence[Mapping[str, Any]]) -> dict[
     for experiment in {done["experiment"]: 0 for done in publish.in_order(records)}:
         mine = [done for done in records if done["experiment"] == experiment]
         texts[results / experiment / "README.md"] = paper_page.page(mine, stale)
-    for done in records:
-        for name, text in publish.texts(done).items():
-            texts[results / publish.folder(done) / name] = text
     readme = results.parent / "README.md"
     if readme.is_file():
         text = readme.read_text(encoding="utf-8")
@@ -77,7 +83,8 @@ def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
     figures = (results / publish.folder(done) / "figures" for done in records)
     for place in [results, *sorted(folders), *figures]:
         _refuse_links(results, place)
-    for path, text in expected_texts(results, records).items():
+    texts = texts_of_each(results, records) | texts_of_all(results, records)
+    for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
     with PlotQueue() as plots:
         for done in records:
@@ -121,13 +128,23 @@ def _drawn_from(path: Path) -> str:
     return plotting.drawn_from(path) if path.is_file() else ""
 
 
-def faults(results: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is wrong with the committed results, a sentence each."""
-    found = []
-    for path, text in expected_texts(results, records).items():
+def faults(
+    results: Path, records: Sequence[Mapping[str, Any]], damaged: Sequence[str] = ()
+) -> list[str]:
+    """What is wrong with the committed results, a sentence each.
+
+    Args:
+        results: the folder of the records.
+        records: those that can be read.
+        damaged: what is wrong with the others. Where there are any, texts of several records are
+            not looked at: they cannot be right.
+    """
+    found = list(damaged)
+    texts = texts_of_each(results, records)
+    for path, text in (texts if damaged else texts | texts_of_all(results, records)).items():
         if not path.is_file():
             found.append(f"{path} is missing")
-        elif publish.without_stale_marks(path.read_text(encoding="utf-8")) != (
+        elif publish.without_stale_marks(path.read_text(encoding="utf-8", errors="replace")) != (
             publish.without_stale_marks(text)
         ):
             found.append(f"{path} is not what the records give")
@@ -235,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"warning: {place} is stale: {', '.join(studies)} changed behaviour since.")
         if not options.check:
             render(options.results, records)
-        found = [*(fault.removesuffix(".") for fault in damaged), *faults(options.results, records)]
+        found = faults(options.results, records, [fault.removesuffix(".") for fault in damaged])
     except Problem as problem:
         print(f"error: {showable(str(problem))}", file=sys.stderr)
         return 2
