@@ -27,7 +27,7 @@ gives none that could be verified. Of a claim of several parts the least favoura
 FIRST = ("forward_grad", "moe_scaling", "multiplexing", "neuroevolution", "compute_trends")
 SHOWN = 3
 
-COLUMNS = ("Paper", "Headline claim", "Reported", "Ours [95 % interval]", "Verdict", "Caveat")
+COLUMNS = ("Paper and its headline claim", "Reported", "Ours [95% interval]", "Verdict", "Caveat")
 
 
 def answering(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -55,21 +55,30 @@ def table(records: Sequence[Mapping[str, Any]], up: str) -> str:
 
 
 def _row(done: Mapping[str, Any], up: str) -> list[str]:
-    paper = f"[{md(short_title(done['paper']['title']))}]({up}{done['experiment']}/README.md)"
-    paper += f" ({md(done['experiment'])})"
+    paper = _link(done, up) + f" <sub>{md(done['experiment'])}</sub>"
     caveat = md(done.get("caveat", ""))
     lead, *others = headlines.of(done) or [None]
     if lead is None:
-        return [paper, "none is marked in this record", "", "", md(report.verdict_counts(done)), ""]
-    number, parts = md(report.number_of(lead)), len(lead["verdict"]["parts"])
-    ours = f"**{number}**" if number else ""
-    if number:
-        ours += f" {md(report.quantity_of(lead['claim']))}"
-        ours += f" (least favourable of {parts})" if parts > 1 else ""
-    verdict = f"**{lead['verdict']['verdict']}**{_more(others)}"
-    claim = lead["claim"]
-    said = md(report.reported(claim)) or "no figure"
-    return [paper, md(report.sentence(claim["statement"])), said, ours, verdict, caveat]
+        return [f"{paper}<br>no claim is marked as a headline", "", "", _counts(done), caveat]
+    claim, parts = lead["claim"], len(lead["verdict"]["parts"])
+    number = md(report.number_of(lead)).replace(" ", "\N{NO-BREAK SPACE}")
+    measured = md(report.quantity_of(claim))
+    measured += f" (least favourable of {parts})" if parts > 1 else ""
+    return [
+        f"{paper}<br>{md(report.sentence(claim['statement']))}",
+        md(report.reported(claim)) or "no figure",
+        f"**{number}**<br><sub>{measured}</sub>" if number else "",
+        f"**{lead['verdict']['verdict']}**{_more(others)}",
+        caveat,
+    ]
+
+
+def _link(done: Mapping[str, Any], up: str) -> str:
+    return f"[{md(short_title(done['paper']['title']))}]({up}{done['experiment']}/README.md)"
+
+
+def _counts(done: Mapping[str, Any]) -> str:
+    return md(report.verdict_counts(done))
 
 
 def _more(others: Sequence[Mapping[str, Any]]) -> str:
@@ -108,15 +117,27 @@ def missing(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def summary(records: Sequence[Mapping[str, Any]]) -> str:
-    """What the project's README shows of the results: a row a paper, and some headline figures."""
+    """What the project's README shows of the results.
+
+    The answer of the main job, a row a paper, totals, papers to come, and some headline figures.
+    """
     found = answering(records)
     pieces = [
+        _answer(found),
         table(found, "results/") if found else "None yet.\n",
         f"{totals(found)}\n" if found else "",
         missing(found),
         *_pictures(found),
     ]
     return "\n".join(piece for piece in pieces if piece)
+
+
+def _answer(records: Sequence[Mapping[str, Any]]) -> str:
+    """The answer of the main job, in its record's words; "" where there is none."""
+    main = next((done for done in records if done["experiment"] == FIRST[0]), None)
+    if main is None or not main.get("answer"):
+        return ""
+    return f"**{_link(main, 'results/')}?** {md(main['answer'])}\n"
 
 
 def _pictures(records: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -23,7 +23,7 @@ def without_headlines(done):
 
 
 def cells(row):
-    return [cell.strip() for cell in row.strip("|").split(" | ")]
+    return [cell.strip().replace("\N{NO-BREAK SPACE}", " ") for cell in row.strip("|").split(" | ")]
 
 
 def rows(text):
@@ -38,13 +38,13 @@ def test_the_newsletters_papers_name_every_experiment_once():
 
 def test_a_row_says_what_was_claimed_what_came_out_and_what_limits_it():
     (row,) = rows(overview.table([example()], "results/"))
-    paper, claim, reported, ours, verdict, caveat = cells(row)
-    assert paper == (
-        "[Slopes without Hills &amp; Other Shortcuts](results/slopes/README.md) (slopes)"
+    claim, reported, ours, verdict, caveat = cells(row)
+    assert claim == (
+        "[Slopes without Hills &amp; Other Shortcuts](results/slopes/README.md) "
+        "<sub>slopes</sub><br>A step takes little more than half the time."
     )
-    assert claim == "A step takes little more than half the time."
     assert reported == "0.586, 0.598 (Figure 4)"
-    assert ours == "**1.0180 [1.0116, 1.0245]** time of a step, shortcut / long way"
+    assert ours == ("**1.0180 [1.0116, 1.0245]**<br><sub>time of a step, shortcut / long way</sub>")
     assert verdict == "**not reproduced**; 1 more headline: inconclusive"
     assert caveat == "made-up numbers"
 
@@ -52,9 +52,9 @@ def test_a_row_says_what_was_claimed_what_came_out_and_what_limits_it():
 def test_a_family_shows_that_its_least_favourable_part_is_meant():
     done = example() | {"lead": "T2"}
     next(e for e in record.entries(done) if e["claim"]["id"] == "T2")["claim"]["headline"] = True
-    _, _, reported, ours, verdict, _ = cells(rows(overview.table([done], ""))[0])
+    _, reported, ours, verdict, _ = cells(rows(overview.table([done], ""))[0])
     assert reported == "no figure"
-    assert ours.endswith("** measured variance / law (least favourable of 4)")
+    assert ours.endswith("<sub>measured variance / law (least favourable of 4)</sub>")
     assert verdict.endswith("; 2 more headlines: inconclusive, not reproduced")
 
 
@@ -73,14 +73,14 @@ def test_how_further_headlines_came_out_is_told_in_few_words(others, said):
 
 def test_a_record_without_a_headline_has_a_row_with_its_totals():
     (row,) = rows(overview.table([without_headlines(example())], ""))
-    assert cells(row)[1] == "none is marked in this record"
-    assert cells(row)[4].startswith("Paper and critics: 1 reproduced")
+    assert cells(row)[0].endswith("<br>no claim is marked as a headline")
+    assert cells(row)[3].startswith("Paper and critics: 1 reproduced")
 
 
 def test_a_claim_that_is_not_testable_has_no_number():
     done = example() | {"lead": "T10"}
     next(e for e in record.entries(done) if e["claim"]["id"] == "T10")["claim"]["headline"] = True
-    _, _, _, ours, verdict, _ = cells(rows(overview.table([done], ""))[0])
+    _, _, ours, verdict, _ = cells(rows(overview.table([done], ""))[0])
     assert ours == ""
     assert verdict.startswith("**not testable here**")
 
@@ -111,6 +111,21 @@ def test_papers_without_a_record_stand_in_one_line():
         "(https://arxiv.org/abs/2201.03916), [GLIDE](https://arxiv.org/abs/2112.10741).\n"
     )
     assert overview.missing([of(name) for name in NAMES]) == ""
+
+
+def test_readme_begins_with_the_answer_of_the_main_job_in_its_own_words():
+    text = overview.summary([of("autorl"), of("forward_grad", answer="No: 1.5 [1.2, 1.8] times.")])
+    first, _, rest = text.partition("\n\n")
+    assert first.endswith("](results/forward_grad/README.md)?** No: 1.5 [1.2, 1.8] times.")
+    assert rest.startswith("| Paper and its headline claim |")
+    for other in ([of("autorl")], [of("forward_grad", answer="")], [without_answer()]):
+        assert overview.summary(other).startswith("| Paper and its headline claim |")
+
+
+def without_answer():
+    done = of("forward_grad")
+    del done["answer"]
+    return done
 
 
 def test_readme_shows_the_headline_figures_of_the_first_three_that_have_one():

@@ -54,7 +54,7 @@ def test_the_page_says_all_that_a_reader_must_know(made):
         "2 min in all (estimators 42 s, training 42 s, cost 42 s), 0.7 GiB",
         "By tuning one method only; both get the same grid.",
         "- Batch 64 instead of 100.\n",
-        "Networks of 10^5 parameters instead of 10^7.",
+        "Networks of 10⁵ parameters instead of 10⁷.",
         "`python -m experiments.slopes --preset default`",
         "`python -m scripts.verify results/slopes/default`",
         "commit `c0ffeec0ffee` on 1 × cpu (Abacus 3, 2 cores)",

@@ -62,9 +62,9 @@ def test_readme_begins_with_what_it_is_then_the_two_commands_then_the_answers():
     assert about < run < README.index("\nmake test") < results < figures
     assert README[:results].count("\n") < 25  # the first screen shows the first rows
     first = next(line for line in README.splitlines() if line.startswith("| ["))
-    assert "(forward_grad)" in first
+    assert "<sub>forward_grad</sub>" in first
     assert re.search(r"\*\*(not reproduced|reproduced|inconclusive)\*\*", first)
-    assert re.search(r"\*\*\d\S* \[.*\]\*\*", first)
+    assert re.search(r"\*\*\d\S*\s\[.*\]\*\*", first)
 
 
 @pytest.mark.parametrize("path", LINKED, ids=lambda path: path.relative_to(ROOT).as_posix())

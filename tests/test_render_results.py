@@ -172,8 +172,8 @@ def test_the_projects_readme_gets_a_summary_between_its_marks(results, capsys):
     assert check(results) == 1
     assert render_results.main(["--results", str(results)]) == 0
     text = readme.read_text()
-    assert text.startswith("# Us\n\n<!-- results -->\n\n| Paper | Headline claim |")
-    assert "](results/slopes/README.md) (slopes) | A step takes little more than half" in text
+    assert text.startswith("# Us\n\n<!-- results -->\n\n| Paper and its headline claim |")
+    assert "](results/slopes/README.md) <sub>slopes</sub><br>A step takes little" in text
     assert text.endswith("\n<!-- end of results -->\n\nThe end.\n")
     assert "old" not in text.splitlines()
     assert check(results) == 0
@@ -279,7 +279,7 @@ def test_a_record_without_a_headline_is_named_and_no_fault(results, capsys):
     edit(results / "slopes" / "default" / "record.json", unmark)
     assert render_results.main(["--results", str(results)]) == 0
     assert "warning: slopes/default has no headline" in capsys.readouterr().out
-    assert "| none is marked in this record |" in (results / "README.md").read_text()
+    assert "no claim is marked as a headline |" in (results / "README.md").read_text()
     assert check(results) == 0
 
 

@@ -161,6 +161,7 @@ def test_latex_leaves_nothing_special_behind(text):
         ("~0.75, `code`, $5", r"\~0.75, \`code\`, \$5"),
         ("0.5 [0.4, 0.6] and [a](b)", r"0.5 [0.4, 0.6] and [a\](b)"),
         ("AT&T\nnext", "AT&amp;T next"),
+        ("3 x 10^6, 10^-3, x^2, 2^a", "3 x 10⁶, 10⁻³, x^2, 2^a"),
     ],
 )
 def test_markdown(text, markdown):
