@@ -11,7 +11,7 @@ from jaxtrends.claims import NOT_TESTABLE
 from jaxtrends.errors import Problem
 from jaxtrends.formats import escape_latex
 
-COLUMNS = ("Paper", "Claim", "Reported", "Ours [95 % interval]", "Verdict")
+COLUMNS = ("Paper", "Claim", "Reported", "Ours [95% interval]", "Verdict")
 WIDTHS = (0.15, 0.27, 0.17, 0.22, 0.1)
 
 
@@ -67,7 +67,7 @@ def _sentence(done: Mapping[str, Any], entry: Mapping[str, Any], escape: Any) ->
     if found is None or verdict["verdict"] == NOT_TESTABLE:
         return escape(f"{text}.")
     parts = len(verdict["parts"])
-    how = ["exact" if claim["kind"] == "exact" else "95 % interval"]
+    how = ["exact" if claim["kind"] == "exact" else "95% interval"]
     if parts > 1:
         how.append(f"at {verdict['headline']}, the least favourable of {parts}")
     how.append(f"accepted: {report.region_of(claim)}")
@@ -89,7 +89,7 @@ def headlines_latex(records: Sequence[Mapping[str, Any]]) -> str:
     wide = "".join(rf">{{\raggedright\arraybackslash}}p{{{w}\linewidth}}" for w in WIDTHS)
     head = " & ".join(map(escape_latex, COLUMNS))
     caption = (
-        "Headline claims of papers, rerun at small scale by jaxtrends. A 95 % interval that lies "
+        "Headline claims of papers, rerun at small scale by jaxtrends. A 95% interval that lies "
         "wholly in the region declared before the run is reproduced, wholly outside not "
         "reproduced, otherwise inconclusive; of a claim of several parts the least favourable one "
         "is shown."

@@ -14,9 +14,9 @@ INDEX = """\
 
 Made from the records in the folders below by `python -m scripts.render_results`; edit nothing here.
 
-A claim is declared before the run: what is measured, and the region in which its 95 % interval must
+A claim is declared before the run: what is measured, and the region in which its 95% interval must
 lie. Wholly inside, the claim is *reproduced*; wholly outside, *not reproduced*; otherwise
-*inconclusive*, with the effect that a study of this size finds with a power of 80 %. *Partly
+*inconclusive*, with the effect that a study of this size finds with a power of 80%. *Partly
 reproduced*: some of a claim's parts are and others are not. *Invalid*: a control came out wrong.
 *Reported* is the figure of the paper, or of a critic where it says so; it is empty where the source
 gives none that could be verified. Of a claim of several parts the least favourable one is shown.
@@ -66,7 +66,7 @@ def _row(done: Mapping[str, Any], up: str) -> list[str]:
     measured += f" (least favourable of {parts})" if parts > 1 else ""
     return [
         f"{paper}<br>{md(report.sentence(claim['statement']))}",
-        md(report.reported(claim)) or "no figure",
+        md(report.reported(claim)) or "none given",
         f"**{number}**<br><sub>{measured}</sub>" if number else "",
         f"**{lead['verdict']['verdict']}**{_more(others)}",
         caveat,

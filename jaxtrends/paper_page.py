@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxtrends import citing, headlines, publish, record, report
+from jaxtrends import citing, headlines, publish, record, report, tables
 from jaxtrends.formats import escape_markdown as md
 from jaxtrends.formats import inline_code
 
@@ -27,6 +27,7 @@ def page(records: Sequence[Mapping[str, Any]], stale: Mapping[str, Sequence[str]
     done, *others = publish.in_order(records)
     pieces = [
         f"# {md(done['experiment'])}: {md(done['paper']['title'])}\n",
+        "<!-- Made by python -m scripts.render_results: edit nothing here. -->\n",
         f"{publish.cited(done['paper'])}. {md(done['about'])} [All papers](../README.md)\n",
         _stale(done, stale),
         _answer(done),
@@ -75,7 +76,7 @@ def _answer(done: Mapping[str, Any]) -> str:
 
 def _headlines(done: Mapping[str, Any]) -> str:
     found = headlines.of(done)
-    return report.short_markdown(found) if found else "No claim of this record is a headline."
+    return tables.short_markdown(found) if found else "No claim of this record is a headline."
 
 
 def _claims(done: Mapping[str, Any], source: str) -> str:
@@ -83,14 +84,14 @@ def _claims(done: Mapping[str, Any], source: str) -> str:
     if not found:
         return ""
     return (
-        f"## {SOURCES[source]}\n\n{report.claims_markdown(found)}\n"
+        f"## {SOURCES[source]}\n\n{tables.claims_markdown(found)}\n"
         "<details><summary>Notes on each claim: intervals, regions, controls</summary>\n\n"
-        f"{report.notes_markdown(found)}\n</details>\n"
+        f"{tables.notes_markdown(found)}\n</details>\n"
     )
 
 
 def _not_run(done: Mapping[str, Any]) -> str:
-    lines = report.not_run_markdown(done)
+    lines = tables.not_run_markdown(done)
     return f"## Not run in this record\n\n{lines}" if lines else ""
 
 
@@ -113,7 +114,10 @@ def _picture(done: Mapping[str, Any], figure: Mapping[str, Any]) -> str:
 
 def _figures(done: Mapping[str, Any]) -> str:
     drawn = [_picture(done, figure) for figure in report.figures_of(done)]
-    return "\n".join(["## Figures\n", *drawn]) if drawn else ""
+    if not drawn:
+        return ""
+    fold = f"<details><summary>{len(drawn)} figure{'s' * (len(drawn) > 1)}</summary>\n"
+    return "\n".join(["## Figures\n", fold, *drawn, "</details>\n"])
 
 
 def _departures(done: Mapping[str, Any]) -> str:
@@ -149,8 +153,8 @@ def _cost(done: Mapping[str, Any]) -> str:
 
 def _data(done: Mapping[str, Any]) -> str:
     sets = (
-        f"{md(name)} {md(data['version'])} ({md(data['origin'])}; {md(data['licence'])}; "
-        f"SHA-256 `{data['digest'][:16]}…`)"
+        f"{md(name)} {md(data['version'])} ({md(data['origin'].rstrip('.'))}; "
+        f"{md(data['licence'])}; SHA-256 `{data['digest'][:16]}…`)"
         for name, data in done["results"]["data"].items()
     )
     return ", ".join(sets) or "none but what it makes itself"
@@ -172,7 +176,7 @@ def _origin(done: Mapping[str, Any]) -> str:
         text += f". {'The study' if len(studies) == 1 else 'The studies'} {', '.join(studies)}: "
         text += where
     if made.get("retold"):
-        text += f". In the words of commit `{made['retold'][:12]}`"
+        text += f". Worded as of commit `{made['retold'][:12]}`"
     return text
 
 
@@ -210,5 +214,5 @@ def _title(done: Mapping[str, Any]) -> str:
 
 
 def _folded_not_run(done: Mapping[str, Any]) -> str:
-    lines = report.not_run_markdown(done)
+    lines = tables.not_run_markdown(done)
     return f"<details><summary>Not run</summary>\n\n{lines}\n</details>" if lines else ""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtrends import golden, record, report
+from jaxtrends import golden, record, report, tables
 from jaxtrends.errors import Problem
 from jaxtrends.formats import escape_latex, markdown_table
 from jaxtrends.formats import escape_markdown as md
@@ -115,7 +115,7 @@ def _parts(entry: Mapping[str, Any]) -> str:
         ]
         for name, found in entry["verdict"]["parts"].items()
     ]
-    columns = ("Part", "Ours [95 % interval]", "Verdict", "Holm p", "n")
+    columns = ("Part", "Ours [95% interval]", "Verdict", "Holm p", "n")
     title = f"### {entry['claim']['id']}: {md(entry['claim']['statement'])}\n\n"
     return title + markdown_table(columns, rows, {3, 4})
 
@@ -129,24 +129,24 @@ def study_tables(done: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]
 def tables_markdown(done: Mapping[str, Any]) -> str:
     """The page table.md beside a record: claims, all parts of families, the studies' tables."""
     families = [entry for entry in report.entries(done) if len(entry["verdict"]["parts"]) > 1]
-    tables = study_tables(done)
+    own = study_tables(done)
     pieces = [
         f"# {record.title(done)}\n",
         f"{md(done['scale'])} Paper: {cited(done['paper'])}.\n",
         "## Claims\n",
-        report.claims_table(done, "markdown"),
+        tables.claims_table(done, "markdown"),
         *(["## Claims of several parts\n"] if families else []),
         *(_parts(entry) for entry in families),
-        *(["## Tables of the studies\n"] if tables else []),
-        *(report.study_table(table, "markdown") for _, table in tables),
+        *(["## Tables of the studies\n"] if own else []),
+        *(tables.study_table(table, "markdown") for _, table in own),
     ]
     return "\n".join(pieces)
 
 
 def tables_latex(done: Mapping[str, Any]) -> str:
     """The file table.tex beside a record: the claims, and the studies' tables."""
-    tables = [report.study_table(table, "latex") for _, table in study_tables(done)]
-    return "\n".join([report.claims_table(done, "latex"), *tables])
+    own = [tables.study_table(table, "latex") for _, table in study_tables(done)]
+    return "\n".join([tables.claims_table(done, "latex"), *own])
 
 
 def _suite(done: Mapping[str, Any] | None) -> str:
@@ -204,7 +204,7 @@ def texts(done: Mapping[str, Any]) -> dict[str, str]:
     """The files of text beside a record: name -> content."""
     return {
         "table.md": tables_markdown(done),
-        "table.csv": report.claims_table(done, "csv"),
+        "table.csv": tables.claims_table(done, "csv"),
         "table.tex": tables_latex(done),
     }
 

@@ -23,7 +23,7 @@ def test_a_sentence_has_claim_source_verdict_number_region_and_commit():
     assert citing.sentence(example()) == (
         "Rerun by jaxtrends (slopes, preset default, commit c0ffeec0ffee), the claim “A step takes "
         "little more than half the time” (Doe and Roe, 2022; reported: 0.586, 0.598, Figure 4) is "
-        "not reproduced: time of a step, shortcut / long way = 1.0180 [1.0116, 1.0245] (95 % "
+        "not reproduced: time of a step, shortcut / long way = 1.0180 [1.0116, 1.0245] (95% "
         "interval; accepted: below 0.8)."
     )
 

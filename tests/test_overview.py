@@ -53,7 +53,7 @@ def test_a_family_shows_that_its_least_favourable_part_is_meant():
     done = example() | {"lead": "T2"}
     next(e for e in record.entries(done) if e["claim"]["id"] == "T2")["claim"]["headline"] = True
     _, reported, ours, verdict, _ = cells(rows(overview.table([done], ""))[0])
-    assert reported == "no figure"
+    assert reported == "none given"
     assert ours.endswith("<sub>measured variance / law (least favourable of 4)</sub>")
     assert verdict.endswith("; 2 more headlines: inconclusive, not reproduced")
 

@@ -135,7 +135,7 @@ def test_a_study_made_elsewhere_and_words_of_another_commit_are_told():
     made["provenance"]["retold"] = "cafe" * 10
     text = paper_page.page([made], {})
     assert "The study cost: commit `beefbeefbeef` on" in text
-    assert "In the words of commit `cafecafecafe`" in text
+    assert "Worded as of commit `cafecafecafe`" in text
 
 
 def test_backticks_end_no_code():
