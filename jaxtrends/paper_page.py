@@ -66,7 +66,7 @@ def _answer(done: Mapping[str, Any]) -> str:
     pieces = [
         f'<a id="{publish.anchor(done)}"></a>\n\n## The answer\n',
         md(done.get("answer", "")),
-        f"What limits it most: {md(done['caveat'])}." if done.get("caveat") else "",
+        f"Caveat: {md(done['caveat'])}." if done.get("caveat") else "",
         _headlines(done),
         _picture(done, done["figure"]) if done.get("figure") else "",
         f"{named} Scale: {md(done['scale'])}\n",

@@ -47,7 +47,7 @@ def test_the_page_says_all_that_a_reader_must_know(made):
     for part in (
         "# slopes: Slopes without Hills &amp; Other Shortcuts\n",
         "No: a step took 0.94 [0.92, 0.96] of the time; the losses are undecided.\n",
-        "What limits it most: made-up numbers.",
+        "Caveat: made-up numbers.",
         "Paper and critics: 1 reproduced, 1 not reproduced, 1 inconclusive. Derived by us: 3 repro",
         "![Loss against iterations and time](default/figures/loss.svg)",
         "**Loss against iterations and time.** Bands: 95 % of seeds. ([PNG](default/figures/loss",
