@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from experiments import compute_trends
-from jaxtrends import publish, record, report
+from jaxtrends import citing, overview, paper_page, publish, record, report
 from jaxtrends.errors import Problem
 from jaxtrends.formats import UNSHOWABLE, showable
 from jaxtrends.rundir import RunDirectory
@@ -195,7 +195,9 @@ def test_a_changed_record_is_refused_or_read_and_never_a_traceback(run, tmp_path
             outcomes[2] += 1
             continue
         publish.texts(read)
-        publish.index_page([read], {})
+        overview.index([read])
+        paper_page.page([read], {})
+        citing.headlines_latex([read])
         report.terminal_table(read)
         for main, arguments in commands(folder, tmp_path)[: 3 + (number % 4 == 0)]:
             outcomes[main(arguments)] += 1
