@@ -54,6 +54,27 @@ def make_tracking(directory: Path, mode="offline", said=None):
     )
 
 
+CLAIMS = [
+    {
+        **{"claim": "F1", "statement": "It is exact.", "reported": ""},
+        **{"estimate": np.float64(1 / 3), "low": "-inf", "high": 0.5, "verdict": "reproduced"},
+    },
+    {
+        **{"claim": "F2", "statement": "It is fast.", "reported": "1.28 (Table 3)"},
+        **{"estimate": 1.5, "low": 1.25, "high": 2.0, "verdict": "not reproduced"},
+    },
+    {
+        **{"claim": "F3", "statement": "It is small.", "reported": ""},
+        **{"estimate": None, "low": None, "high": None, "verdict": "not testable here"},
+    },
+]
+RECORD = {
+    **{"experiment": "forward_grad", "preset": "full", "changed": {}, "own_methods": []},
+    **{"lead": "F2", "caveat": "small networks"},
+    "provenance": {"commit": "abc", "code": {"cost": {"device": {"platform": "gpu"}}}},
+}
+
+
 # --- the pure parts -----------------------------------------------------------------------------
 
 
@@ -223,7 +244,7 @@ def test_disabled_writes_nothing_and_starts_nothing(tmp_path, monkeypatch):
     with Tracker(make_tracking(tmp_path / "run", "disabled", said)) as tracker:
         tracker.lanes([make_lane()])
         tracker.table("training", "tuning", [{"rate": 0.1}])
-        tracker.record({}, tmp_path / "record.json", [])
+        tracker.record(RECORD, tmp_path / "record.json", [], "")
         assert tracker.close() == ""
     assert (said, list(tmp_path.iterdir()), "wandb" in sys.modules) == ([], [], False)
 
@@ -245,10 +266,6 @@ LANES = [
     make_lane("backprop", 3, lane=0, points=7),
     make_lane("forward", 3, lane=1, points=1000, loss=np.random.default_rng(0).random(1000)),
 ]
-CLAIMS = [
-    {"claim": "F1", "estimate": np.float64(1 / 3), "verdict": "reproduced"},
-    {"claim": "F2", "estimate": None, "verdict": "inconclusive"},
-]
 
 
 @pytest.fixture(scope="module")
@@ -259,11 +276,7 @@ def offline(tmp_path_factory):
     said, before = [], set(Path(os.environ["HOME"]).rglob("*wandb*"))
     with Tracker(make_tracking(directory, said=said)) as tracker:
         tracker.lanes(LANES)
-        tracker.record(
-            {"experiment": "forward_grad", "provenance": {"commit": "abc"}},
-            directory / "record.json",
-            CLAIMS,
-        )
+        tracker.record(RECORD, directory / "record.json", CLAIMS, "One held; one may.")
     assert said == []
     assert set(Path(os.environ["HOME"]).rglob("*wandb*")) == before
     runs = sorted((directory / "wandb").glob("offline-run-*"))
@@ -303,23 +316,56 @@ def test_a_lane_reads_back_as_it_was(offline, lane):
 
 
 def test_the_claims_and_the_record_read_back(offline):
-    folder, found = offline["claims"]
+    folder, found = offline["forward_grad, preset full, GPU"]
     assert found["run"][0]["job_type"] == "claims"
     assert found["run"][0]["config"]["update"] == {
         "_wandb": {},
         "experiment": "forward_grad",
-        "commit": "abc",
+        "preset": "full",
+        **RECORD["provenance"],
     }
     (path,) = (folder / "files" / "media" / "table").glob("*.json")
-    assert json.loads(path.read_text()) == {
-        "columns": ["claim", "estimate", "verdict"],
-        "data": [["F1", 1 / 3, "reproduced"], ["F2", None, "inconclusive"]],
-    }
+    table = json.loads(path.read_text())
+    assert table["columns"] == list(CLAIMS[0])
+    assert [row[0] for row in table["data"]] == ["F1", "F2", "F3"]
+    assert table["data"][1] == list(CLAIMS[1].values())
     (artifact,) = [a for a in found["artifact"] if a["type"] == "record"]
     assert artifact["name"] == "forward_grad-1a2b3c4d-record"
     (entry,) = artifact["manifest"]["contents"]
     assert Path(entry["local_path"]).read_text() == '{"schema": 1}'
     assert entry["path"] == "record.json"
+
+
+def test_a_runs_summary_is_a_row_of_a_table_of_results(offline):
+    _, found = offline["forward_grad, preset full, GPU"]
+    summary = {}
+    for part in found["summary"]:
+        summary |= part["update"]
+    ours = {
+        name: value
+        for name, value in summary.items()
+        if re.match(r"answer|caveat|headline/|claims/", name)
+    }
+    assert ours == {
+        "answer": "One held; one may.",
+        "caveat": "small networks",
+        "headline/claim": "F2",
+        "headline/statement": "It is fast.",
+        "headline/reported": "1.28 (Table 3)",
+        "headline/estimate": 1.5,
+        "headline/low": 1.25,
+        "headline/high": 2,
+        "headline/verdict": "not reproduced",
+        "claims/F1/estimate": 1 / 3,
+        "claims/F1/low": "-Infinity",  # as W&B writes it down
+        "claims/F1/high": 0.5,
+        "claims/F1/verdict": "reproduced",
+        "claims/F2/estimate": 1.5,
+        "claims/F2/low": 1.25,
+        "claims/F2/high": 2,
+        "claims/F2/verdict": "not reproduced",
+        "claims/F3/verdict": "not testable here",
+    }
 
 
 # --- online -------------------------------------------------------------------------------------
@@ -627,7 +673,7 @@ def test_what_goes_wrong_in_wandb_is_one_warning_and_a_hang_is_bounded(tmp_path,
     monkeypatch.undo()
     said.clear()
     with Tracker(make_tracking(tmp_path, said=said)) as tracker:
-        tracker.record({}, tmp_path / "missing.json", CLAIMS)
+        tracker.record(RECORD, tmp_path / "missing.json", CLAIMS, "")
         tracker.lanes([make_lane()])
     assert len(said) == 1
     assert "missing.json" in said[0]
