@@ -30,14 +30,6 @@ KNOWN = {
     "abstract": "in the abstract",
 }
 CLAIMED = {"paper": "the paper", "critic": "its critics", "derived": "this suite"}
-STYLES = {
-    claims.REPRODUCED: "green",
-    claims.NOT_REPRODUCED: "red",
-    claims.PARTLY_REPRODUCED: "yellow",
-    claims.INCONCLUSIVE: "yellow",
-    claims.INVALID: "bold magenta",
-    claims.NOT_TESTABLE: "dim",
-}
 
 # --- a claim as a row --------------------------------------------------------------------------
 
@@ -158,7 +150,8 @@ def row_of(entry: Mapping[str, Any]) -> Row:
     )
 
 
-def _short(entry: Mapping[str, Any]) -> tuple[str, ...]:
+def short(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """A claim's id, statement, reported figure, our interval and verdict: a narrow table's row."""
     row = row_of(entry)
     return (row.id, row.claim, _reported(entry["claim"], how=False), row.ours, row.verdict)
 
@@ -221,7 +214,7 @@ def claims_markdown(done: Mapping[str, Any]) -> str:
 
 def short_markdown(done: Mapping[str, Any]) -> str:
     """The claims of a record as a narrow Markdown table: what a terminal shows, too."""
-    rows = [_short(entry) for entry in entries(done)]
+    rows = [short(entry) for entry in entries(done)]
     return markdown_table(SHORT_COLUMNS, rows, set())
 
 
@@ -457,35 +450,3 @@ def figures_of(done: Mapping[str, Any]) -> list[dict[str, Any]]:
     if len({name.casefold() for name in names}) < len(names):
         raise ValueError(f"two figures have the same name: {sorted(names)}")
     return found
-
-
-def terminal_table(done: Mapping[str, Any]) -> Any:
-    """The claims of a record for a terminal of 100 columns or more: a rich table.
-
-    Verdicts are words, with a colour besides.
-    """
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(
-        title=f"{record.title(done)}: claims",
-        title_justify="left",
-        title_style="bold",
-        caption=verdict_counts(done),
-        caption_justify="left",
-        box=None,
-        pad_edge=False,
-        expand=True,
-    )
-    # Each column says for itself that it may wrap, whatever the console's habit is.
-    for name, share in zip(SHORT_COLUMNS, (0, 30, 20, 24, 18), strict=True):
-        shown.add_column(name, ratio=share or None, no_wrap=not share, overflow="fold")
-    for entry in entries(done):
-        *cells, verdict = _short(entry)
-        style = STYLES[entry["verdict"]["verdict"]]
-        shown.add_row(*(Text(cell) for cell in cells), Text(verdict, style))
-    for claim in done["results"]["not_run"]:
-        if claim["study"] not in done["results"]["studies"]:
-            continue  # the user chose the studies
-        shown.add_row(Text(claim["id"]), Text(sentence(f"not run: {claim['reason']}"), "dim"))
-    return shown

@@ -30,6 +30,7 @@ SIBLINGS = {
     "checkpoint": {"private"},
     "claims": {"stats"},
     "differences": {"curves", "record", "stats"},
+    "conclusion": {"claims", "headlines", "report"},
     "comparison": {
         *("charts", "claims", "declare", "flops", "settings", "study", "train", "tuning"),
     },
@@ -49,7 +50,7 @@ SIBLINGS = {
     "in_turn": {"record"},
     "moe": {"mesh"},
     "record": {"claims", "formats", "stats"},
-    "plan": {"flops", "record", "settings", "sweep"},
+    "plan": {"flops", "record", "settings", "sweep", "terminal"},
     "plot_queue": {"plotting", "record"},
     "plotting": {"fonts", "label_placement", "record", "study"},
     "publish": {"golden", "record", "report", "formats"},
@@ -64,6 +65,7 @@ SIBLINGS = {
         *("claims", "curves", "differences", "inline_svg", "forest_plot"),
         *("formats", "golden", "publish", "record", "report"),
     },
+    "terminal": {"progress"},
     "timing": {"backend", "sweep"},
     "transformer": {"losses", "mesh", "models", "moe"},
 }

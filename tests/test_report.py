@@ -296,36 +296,6 @@ def test_an_unknown_format_is_a_mistake_with_a_hint(made):
         report.claims_table(made, "latx")
 
 
-# --- on a terminal -----------------------------------------------------------------------------
-
-
-def printed(made, width, **options):
-    from rich.console import Console
-
-    out = io.StringIO()
-    Console(file=out, width=width, highlight=False, **options).print(report.terminal_table(made))
-    return out.getvalue()
-
-
-@pytest.mark.parametrize("soft_wrap", [False, True])
-def test_the_terminals_table_fits_and_needs_no_colour(made, soft_wrap):
-    text = printed(made, 100, soft_wrap=soft_wrap)
-    assert max(len(line) for line in text.splitlines()) <= 100
-    assert "\x1b" not in text
-    words = " ".join(text.split())
-    for part in ("not reproduced", "invalid", "1.0180 [1.0116, 1.0245]", "critics: 0.332"):
-        assert part in words
-    assert re.search(r"^T10 +On 100 layers", text, re.MULTILINE)
-    assert report.verdict_counts(made) in words
-    assert "4 reproduced, 1 not reproduced, 1 inconclusive, 1 invalid" in words
-
-
-def test_verdicts_have_colours_besides(made):
-    text = printed(made, 100, force_terminal=True, color_system="standard")
-    assert "\x1b[32mreproduced" in text
-    assert "\x1b[31mnot reproduced" in text
-
-
 # --- tables of studies -------------------------------------------------------------------------
 
 TABLE = {
