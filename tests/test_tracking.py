@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import json
 import os
 import re
@@ -11,9 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -27,6 +24,7 @@ from jaxtrends.errors import Problem
 from jaxtrends.study import thin
 from jaxtrends.tracking import LaneHistory, Tracker, Tracking
 from tests import free_port
+from tests.wandb_server import Protocol, Refusing, serving
 
 KEY = "0123456789" * 4
 
@@ -380,82 +378,19 @@ def silent_server():
         yield server.getsockname()[1]
 
 
-class Protocol(BaseHTTPRequestHandler):
-    """As much of W&B's server as ``wandb sync`` needs, keeping what it is sent."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def do_PUT(self):
-        self.read()
-        self.answer({})
-
-    def do_POST(self):
-        body = self.read()
-        if not self.path.endswith("graphql"):
-            self.server.streams.append((self.path, body))
-            return self.answer({})
-        query = json.loads(body)
-        given = query.get("variables") or {}
-        port = self.server.server_port
-        answers = {
-            "Viewer": {"viewer": {"id": "u", "entity": "me", "username": "me", "flags": "{}"}},
-            "UpsertBucket": {
-                "upsertBucket": {
-                    "bucket": {
-                        "id": "r",
-                        "name": given.get("name"),
-                        "displayName": given.get("displayName"),
-                        "project": {"id": "p", "name": "jaxtrends", "entity": {"name": "me"}},
-                    },
-                    "inserted": True,
-                }
-            },
-            "CreateRunFiles": {
-                "createRunFiles": {
-                    "runID": "r",
-                    "uploadHeaders": [],
-                    "files": [
-                        {"name": name, "uploadUrl": f"http://127.0.0.1:{port}/{name}"}
-                        for name in given.get("files", [])
-                    ],
-                }
-            },
-        }
-        self.answer({"data": answers.get(query.get("operationName"), {})})
-
-    def read(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
-
-    def answer(self, content):
-        body = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
 def test_online_runs_arrive_at_the_server(tmp_path, monkeypatch):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Protocol)
-    server.daemon_threads, server.streams = True, []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setenv("WANDB_BASE_URL", address)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_RUN_ID", "one-for-all")  # would mix the lanes into one run
     monkeypatch.setattr(tracking, "LOGIN_SECONDS", 300.0)  # whatever else the machine does
     said = []
     with Tracker(make_tracking(tmp_path, "offline", said)) as tracker:
         tracker.lanes([make_lane(seed=0)])  # written by a process that did not upload it
-    tracker = Tracker(make_tracking(tmp_path, "online", said))
-    tracker.lanes([make_lane(seed=1)])
-    assert tracker.close() == f"{address}/me/jaxtrends"
-    server.shutdown()
-    server.server_close()
+    with serving(Protocol) as server:
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        tracker = Tracker(make_tracking(tmp_path, "online", said))
+        tracker.lanes([make_lane(seed=1)])
+        assert tracker.close() == f"{address}/me/jaxtrends"
     assert said == []
     losses = {}
     for path, body in server.streams:
@@ -490,28 +425,6 @@ def test_a_server_out_of_reach_costs_a_bounded_wait_and_one_warning(tmp_path, mo
     assert len(said) == 1
     assert "did not answer within 3 s" in said[0]
     assert "wandb sync" in said[0]
-
-
-class Refusing(Protocol):
-    """It answers whatever it is asked with one status."""
-
-    def do_POST(self):
-        self.read()
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-
-@contextlib.contextmanager
-def serving(handler, status=200):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads, server.streams, server.status = True, [], status
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])  # a wrong key, a refusal, a broken server
