@@ -589,7 +589,8 @@ def _conclude(finished: Finished, terminal: Terminal, command: Command, *, every
     terminal.say(f"Record:  {path / 'record.json'}")
     if (path / "figures").exists():
         terminal.say(f"Figures: {path / 'figures'}")
-    terminal.say(f"Page:    python -m scripts.page {paths.quoted(path)}")
+    python = sys.orig_argv[0] if sys.orig_argv else "python"
+    terminal.say(f"Page:    {python} -m scripts.page {paths.quoted(path)}")
     wandb = path / "wandb"
     if wandb.exists():
         terminal.say(f"W&B:     {wandb} (to upload: wandb sync {paths.quoted(wandb)}/offline-*)")
