@@ -45,10 +45,16 @@ def claims_that_matter(done: Mapping[str, Any]) -> list[dict[str, Any]]:
     return headlines.of(done) or of_the_paper or every
 
 
-def table(entries: Sequence[Mapping[str, Any]], missing: Sequence[Mapping[str, Any]] = ()) -> Table:
+def table(
+    entries: Sequence[Mapping[str, Any]],
+    missing: Sequence[Mapping[str, Any]] = (),
+    *,
+    reasons: bool,
+) -> Table:
     """Claims of a record for a terminal, and those that did not run with the reason.
 
-    Verdicts are words, with a colour besides.
+    Verdicts are words, with a colour besides; where ``reasons`` are asked for, with what keeps a
+    claim from deciding.
     """
     from rich.table import Table
     from rich.text import Text
@@ -59,8 +65,8 @@ def table(entries: Sequence[Mapping[str, Any]], missing: Sequence[Mapping[str, A
         shown.add_column(name, ratio=share or None, no_wrap=not share, overflow="fold")
     for entry in entries:
         *cells, verdict = report.short(entry)
-        style = STYLES[entry["verdict"]["verdict"]]
-        shown.add_row(*map(Text, cells), Text(verdict, style))
+        word = entry["verdict"]["verdict"]
+        shown.add_row(*map(Text, cells), Text(verdict if reasons else word, STYLES[word]))
     for claim in missing:
         why = report.sentence(f"not run: {claim['reason']}")
         shown.add_row(Text(claim["id"]), Text(why, "dim"))
@@ -73,7 +79,7 @@ def show(done: Mapping[str, Any], console: Console, *, every: bool, command: str
     Args:
         done:    its record.
         console: where to.
-        every:   whether all claims are shown, those too that did not run.
+        every:   whether all claims are shown, those too that did not run, and why one is undecided.
         command: what to type for all of them.
     """
     from rich.text import Text
@@ -90,7 +96,7 @@ def show(done: Mapping[str, Any], console: Console, *, every: bool, command: str
     if said := answer(done):
         console.print(Text(said, "bold"), width=width, soft_wrap=False)
         console.print()
-    console.print(table(entries, missing))
+    console.print(table(entries, missing, reasons=every))
     console.print()
     console.print(Text(headlines.counts_in_words(done)), width=width, soft_wrap=False)
     count = len(report.entries(done))

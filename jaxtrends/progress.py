@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-TRUST = 0.1  # of the whole run: how long it takes for this machine's pace to count for half
+TRUST = 0.2  # of the whole run: after so much of it this machine's pace counts for half
 
 
 class Progress:

@@ -250,6 +250,7 @@ def run(
                 name: _made(ready, name, folder, stop, tracker, plots, (blocks or {}).get(name))
                 for name in ready.code
             }
+        terminal.wait("judging, drawing")
         results = {name: result for name, (result, _) in made.items()}
         curves = {
             f"{name}/{curve}": values
@@ -258,13 +259,13 @@ def run(
         }
         done, unjudged = _recorded(ready, results, curves, command, started)
         recording.write(done, curves, path)
-        terminal.clear()
         rows = recording.claim_rows(done)
         tracker.record(done, path / "record.json", rows, conclusion.answer(done))
         if ready.tracking == "online":
             terminal.say("Uploading to W&B …")
         address = tracker.close()
         plots.finish()
+        terminal.clear()
     except (Interrupted, Lost):
         terminal.clear()
         terminal.say("To go on with this run:\n  " + command.to_resume(path))
@@ -406,18 +407,14 @@ def _announce(ready: _Ready, path: Path) -> None:
     say = ready.wiring.terminal.say
     changed = experiment.changes(preset, ready.config)
     shown = record.preset_in_words(preset, changed, ready.own)
-    count, data = len(ready.code), ", ".join(ready.data.loaded)
+    studies, data = len(ready.code), ", ".join(ready.data.loaded)
     say(
-        f"{experiment.name}, preset {shown}: {count} {'study' if count == 1 else 'studies'}"
-        f"{f' on {data}' if data else ''}, with {hardware['count']} x {hardware['kind']}, "
-        f"{hardware['cores']} cores."
+        f"{experiment.name}, preset {shown}: {studies} {'study' if studies == 1 else 'studies'}"
+        f"{f' on {data}' if data else ''}."
     )
-    known = _expected(ready)
-    if known:
-        say(
-            f"About {in_time(sum(known.values()))} on two idle CPU cores. Ctrl-C saves and stops; "
-            "--resume goes on."
-        )
+    here = f"ere {hardware['count']} x {hardware['kind']}, {hardware['cores']} cores."
+    known = sum(_expected(ready).values())
+    say(f"About {in_time(known)} on two idle CPU cores; h{here}" if known else f"H{here}")
     say(f"Output: {path}")
 
 
@@ -593,7 +590,7 @@ def _conclude(finished: Finished, terminal: Terminal, command: Command, *, every
     terminal.say(f"Page:    {python} -m scripts.page {paths.quoted(path)}")
     wandb = path / "wandb"
     if wandb.exists():
-        terminal.say(f"W&B:     {wandb} (to upload: wandb sync {paths.quoted(wandb)}/offline-*)")
+        terminal.say(f"W&B:     wandb sync {paths.quoted(wandb)}/offline-* (to upload)")
     reason = record.publishable(done)
     if reason and done["preset"] != "smoke":  # whose answer says what it is worth
         terminal.say(f"Not to be published: {reason}.")

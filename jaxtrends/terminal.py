@@ -34,6 +34,10 @@ def in_time(given: float) -> str:
     return f"{float(f'{given:.2g}'):g} s"
 
 
+def _guessed(seconds: float) -> str:
+    return in_time(max(1, round(seconds)))
+
+
 def mend_streams() -> None:
     r"""Make the standard streams fit for whatever is said: call it before anything is printed.
 
@@ -110,7 +114,7 @@ class Terminal:
         """Say that the study is done, how long it took and how long the run will take yet."""
         self._progress.end(seconds)
         left = self._progress.left() if self._progress.number < self._progress.count else None
-        rest = "" if left is None else f"; about {in_time(round(left))} left"
+        rest = "" if left is None else f"; about {_guessed(left)} left"
         self.say(f"{self._place()} {study}: done in {duration(seconds)}{rest}.")
         self._spoken, self._silence = time.monotonic(), SILENCE
         self._part, self._part_left = "", 0.0
@@ -128,7 +132,7 @@ class Terminal:
         rate = (done - self._first) / max(now - self._started, 1e-9)
         self._part_left = (total - done) / rate if rate > 0 else 0.0
         amount = f"{rate:,.0f} {unit}/s" if unit and rate >= 1 else ""
-        left = f"{in_time(round(self._part_left))} left" if rate > 0 else ""
+        left = f"{_guessed(self._part_left)} left" if rate > 0 else ""
         if self._bars is not None:
             self._bars.update(
                 self._bars.task_ids[1], completed=done, total=total, rate=amount, left=left
@@ -137,9 +141,14 @@ class Terminal:
         elif now - self._spoken >= self._silence and rate > 0:
             self._spoken, self._silence = now, min(2 * self._silence, LONGEST_SILENCE)
             run = self._progress.left(self._part_left)
-            whole = "" if run is None else f"the run about {in_time(round(run))}"
+            whole = "" if run is None else f"the run about {_guessed(run)}"
             rest = ", ".join(filter(None, (f"{done / max(total, 1):.0%}", amount, left, whole)))
             self.say(f"{self._place()} {self._progress.study}, {part}: {rest}")
+
+    def wait(self, what: str) -> None:
+        """Show that something comes to its end, nobody knows when."""
+        self._part = what
+        self._show(reset=True)
 
     def _show(self, *, reset: bool = False) -> None:
         """Draw the bars as things stand, where there is a terminal."""
@@ -155,7 +164,7 @@ class Terminal:
             run,
             description=f"study {self._progress.number} of {self._progress.count}",
             completed=self._progress.share(self._part_left),
-            left="" if left is None else f"{in_time(round(left))} left",
+            left=f"{_guessed(left)} left" if left else "",
         )
         if reset:
             self._bars.reset(part, total=None, rate="", left="")

@@ -45,8 +45,9 @@ def test_a_run_ends_with_verdicts_and_says_where_all_lies(whole):
 def test_a_run_says_a_line_a_study_where_no_terminal_is(whole):
     _, out = whole
     told, _, ending = out.partition("\n\n")
-    opening, output, *studies = told.splitlines()
-    assert re.fullmatch(r"toy, preset default: 2 studies on digits, with .* cores\.", opening)
+    opening, machine, output, *studies = told.splitlines()
+    assert opening == "toy, preset default: 2 studies on digits."
+    assert re.fullmatch(r"Here \d+ x cpu, \d+ cores\.", machine)
     assert output.startswith("Output: ")
     assert [line.partition(": done in ")[0] for line in studies] == ["1/2 training", "2/2 counting"]
     assert "\x1b" not in out
