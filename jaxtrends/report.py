@@ -22,14 +22,6 @@ KNOWN = {
     "abstract": "in the abstract",
 }
 CLAIMED = {"paper": "the paper", "critic": "its critics", "derived": "this suite"}
-STYLES = {
-    claims.REPRODUCED: "green",
-    claims.NOT_REPRODUCED: "red",
-    claims.PARTLY_REPRODUCED: "yellow",
-    claims.INCONCLUSIVE: "yellow",
-    claims.INVALID: "bold magenta",
-    claims.NOT_TESTABLE: "dim",
-}
 
 # --- how the claims came out -------------------------------------------------------------------
 
@@ -278,35 +270,3 @@ def drawn_of(done: Mapping[str, Any]) -> list[dict[str, Any]]:
     if headline and headline["name"].casefold() in {f["name"].casefold() for f in found}:
         raise ValueError(f"two figures have the same name: {headline['name']}")
     return [headline, *found] if headline else found
-
-
-def terminal_table(done: Mapping[str, Any]) -> Any:
-    """The claims of a record for a terminal of 100 columns or more: a rich table.
-
-    Verdicts are words, with a colour besides.
-    """
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(
-        title=f"{record.title(done)}: claims",
-        title_justify="left",
-        title_style="bold",
-        caption=Text(verdict_counts(done), no_wrap=False, overflow="fold"),
-        caption_justify="left",
-        box=None,
-        pad_edge=False,
-        expand=True,
-    )
-    # Each column says for itself that it may wrap, whatever the console's habit is.
-    for name, share in zip(SHORT_COLUMNS, (0, 30, 20, 24, 18), strict=True):
-        shown.add_column(name, ratio=share or None, no_wrap=not share, overflow="fold")
-    for entry in entries(done):
-        *cells, verdict = short_row(entry)
-        style = STYLES[entry["verdict"]["verdict"]]
-        shown.add_row(*(Text(cell) for cell in cells), Text(verdict, style))
-    for claim in done["results"]["not_run"]:
-        if claim["study"] not in done["results"]["studies"]:
-            continue  # the user chose the studies
-        shown.add_row(Text(claim["id"]), Text(sentence(f"not run: {claim['reason']}"), "dim"))
-    return shown

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import io
 import math
-import re
 
 import numpy as np
 import pytest
@@ -27,36 +25,6 @@ def without(text, *parts):
     for part in parts:
         text = text.replace(part, "")
     return text
-
-
-# --- on a terminal -----------------------------------------------------------------------------
-
-
-def printed(made, width, **options):
-    from rich.console import Console
-
-    out = io.StringIO()
-    Console(file=out, width=width, highlight=False, **options).print(report.terminal_table(made))
-    return out.getvalue()
-
-
-@pytest.mark.parametrize("soft_wrap", [False, True])
-def test_the_terminals_table_fits_and_needs_no_colour(made, soft_wrap):
-    text = printed(made, 100, soft_wrap=soft_wrap)
-    assert max(len(line) for line in text.splitlines()) <= 100
-    assert "\x1b" not in text
-    words = " ".join(text.split())
-    for part in ("not reproduced", "invalid", "1.0180 [1.0116, 1.0245]", "critics: 0.332"):
-        assert part in words
-    assert re.search(r"^T10 +On 100 layers", text, re.MULTILINE)
-    assert report.verdict_counts(made) in words
-    assert "Derived by us: 3 reproduced, 1 invalid, 1 not testable here. Not run: 1." in words
-
-
-def test_verdicts_have_colours_besides(made):
-    text = printed(made, 100, force_terminal=True, color_system="standard")
-    assert "\x1b[32mreproduced" in text
-    assert "\x1b[31mnot reproduced" in text
 
 
 # --- figures -----------------------------------------------------------------------------------
