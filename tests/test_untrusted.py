@@ -120,7 +120,7 @@ def test_what_is_no_file_is_refused_and_nobody_waits_for_it(run, tmp_path, capsy
         path.mkdir()
     said = refused_by_all(run[0], tmp_path, capsys)
     assert ["is no file" in sentence for sentence in said] == [True, True, False, True]
-    assert "is no run" in said[2]  # W&B's runs would do for that command
+    assert "is not a run" in said[2]  # W&B's runs would do for that command
 
 
 @pytest.mark.parametrize(
