@@ -587,7 +587,7 @@ def _conclude(finished: Finished, terminal: Terminal, command: Command, *, every
     if (path / "figures").exists():
         terminal.say(f"Figures: {path / 'figures'}")
     python = sys.orig_argv[0] if sys.orig_argv else "python"
-    terminal.say(f"Page:    {python} -m scripts.page {paths.quoted(path)}")
+    terminal.say(f"Page:    {python} -m scripts.webpage {paths.quoted(path)}")
     wandb = path / "wandb"
     if wandb.exists():
         terminal.say(f"W&B:     wandb sync {paths.quoted(wandb)}/offline-* (to upload)")
