@@ -16,7 +16,7 @@ from jaxtrends.errors import Problem
 from jaxtrends.experiment import discover
 from jaxtrends.formats import showable
 from jaxtrends.plan import Machine
-from jaxtrends.terminal import end_with_reader, mend_streams
+from jaxtrends.terminal import end_with_reader, in_time, mend_streams
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "scale.md"
 BEGIN, END = "<!-- computed by scripts/cost_table.py -->", "<!-- end of the computed table -->"
@@ -39,7 +39,7 @@ def rows(presets: Sequence[str] = PRESETS) -> Iterator[Sequence[str]]:
                     f"{plan.operations(calls):.1e}",
                     plan.in_bytes(largest),
                     *(
-                        plan.in_time(plan.seconds(calls, machine))
+                        in_time(plan.seconds(calls, machine))
                         if largest < machine.memory
                         else "does not fit"
                         for machine in ACCELERATORS
