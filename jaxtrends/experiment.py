@@ -51,6 +51,9 @@ class Experiment:
 
     presets:    name -> config, a frozen dataclass with a field ``studies`` of names (none: all).
     answer:     the claims as they came out -> a sentence that answers the headline claims.
+    lead:       id of the headline claim for which people cite the paper; it stands for the paper
+                where there is room for one.
+    caveat:     what most limits the answer, in a few words.
     check:      (config, names of the user's own methods) -> None; raises Problem for a config
                 that cannot be run. `jaxtrends.settings.check` by default.
     datasets:   config -> names of the data sets it needs, loaded before anything is run.
@@ -83,6 +86,8 @@ class Experiment:
     rigging: str | Telling[str]
     departures: tuple[str, ...] | Telling[tuple[str, ...]]
     answer: Callable[[claims.Answers], str] = lambda found: ""
+    lead: str = ""
+    caveat: str = ""
     check: Callable[[Any, tuple[str, ...]], None] = lambda config, methods: settings.check(config)
     datasets: Callable[[Any], Sequence[str]] = lambda config: ()
     load: Callable[[Any, str, Path | None], Any] = _of_the_library

@@ -22,6 +22,7 @@ def record_of(
     made: Mapping[str, Mapping[str, Any]],
     loaded: Mapping[str, Any],
     own: Sequence[str],
+    curves: Mapping[str, np.ndarray],
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Results and measurements of the studies, their claims judged; and what could not be judged.
 
@@ -30,11 +31,6 @@ def record_of(
     """
     operations = experiment.operations(config, own)
     judged, not_run, unjudged = _judged(experiment, config, made, loaded, own)
-    answer = ""
-    try:
-        answer = _answer(experiment, judged)
-    except Exception as error:
-        unjudged["The answer"] = f"{type(error).__name__}: {record.first_line(error)}"
     done = {
         "schema": record.SCHEMA_VERSION,
         "experiment": experiment.name,
@@ -43,10 +39,8 @@ def record_of(
         "own_methods": list(own),
         "paper": experiment.paper,
         "about": experiment.about,
-        "answer": answer,
-        "scale": _told(experiment.scale, config, loaded),
-        "rigging": _told(experiment.rigging, config, loaded),
-        "departures": list(_told(experiment.departures, config, loaded)),
+        "answer": "",
+        **descriptions(experiment, config, loaded),
         "results": {
             "config": config,
             "config_digest": record.digest(config),
@@ -76,7 +70,41 @@ def record_of(
             "seconds": sum(result["seconds"] for result in made.values()),
         },
     }
+    try:
+        done |= headline_of(experiment, record.plain(done), curves)
+    except Exception as error:
+        unjudged["The answer"] = f"{type(error).__name__}: {record.first_line(error)}"
     return done, unjudged
+
+
+def headline_of(
+    experiment: Experiment, done: Mapping[str, Any], curves: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """What stands in front of a record: its answer, and the claim that leads.
+
+    Args:
+        experiment: the one that made it.
+        done:       the record as plain data; its provenance may be missing.
+        curves:     beside the record, ``study/name`` -> array.
+    """
+    try:
+        answer = experiment.answer(claims.Answers(record.entries(done)))
+    except KeyError:  # this run lacks a claim that the sentence needs
+        answer = ""
+    return {"answer": answer, "lead": experiment.lead, "caveat": experiment.caveat}
+
+
+def descriptions(experiment: Experiment, config: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Scale, rigging and departures of a run with such a config on such data sets."""
+
+    def told(said: Any) -> Any:
+        return said(config, data) if callable(said) else said
+
+    return {
+        "scale": told(experiment.scale),
+        "rigging": told(experiment.rigging),
+        "departures": list(told(experiment.departures)),
+    }
 
 
 def _judged(
@@ -114,24 +142,11 @@ def _judged(
     return judged, not_run, unjudged
 
 
-def _told(said: Any, config: Any, data: Mapping[str, Any]) -> Any:
-    """A sentence, or what a function of the config and of the data makes of it."""
-    return said(config, data) if callable(said) else said
-
-
 def _of_own(study: Any, name: str, own: Sequence[str]) -> Sequence[Claim]:
     """Claims about arms of the user's own, where the study lets them join in."""
     if not (own and isinstance(study, Comparison) and study.own):
         return ()
     return [replace(claim, study=name) for claim in study.claims_of(own)]
-
-
-def _answer(experiment: Experiment, judged: Mapping[str, Sequence[Any]]) -> str:
-    """The experiment's answer; none where this run lacks a claim that the sentence needs."""
-    try:
-        return experiment.answer(claims.Answers([*judged["results"], *judged["measurements"]]))
-    except KeyError:
-        return ""
 
 
 def _with_operations(results: Mapping[str, Any], operations: Any) -> Mapping[str, Any]:
@@ -166,12 +181,9 @@ def _not_testable(claim: Claim, why: str) -> dict[str, Any]:
     return record.claim_entry(claim, evidence, claims.judge(claim, evidence))
 
 
-def write(
-    done: Mapping[str, Any], curves: Mapping[str, Mapping[str, np.ndarray]], path: Path
-) -> None:
-    """Write a record and its curves, those by study and name, into a run's folder."""
-    named = {f"{s}/{name}": values for s, found in curves.items() for name, values in found.items()}
-    record.write_arrays(path / "curves.npz", named)
+def write(done: Mapping[str, Any], curves: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write a record and its curves, ``study/name`` -> array, into a run's folder."""
+    record.write_arrays(path / "curves.npz", curves)
     record.write_json(path / "record.json", done)
 
 

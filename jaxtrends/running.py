@@ -248,8 +248,13 @@ def run(
                 for name in ready.code
             }
         results = {name: result for name, (result, _) in made.items()}
-        done, unjudged = _recorded(ready, results, command, started)
-        recording.write(done, {name: study.curves() for name, (_, study) in made.items()}, path)
+        curves = {
+            f"{name}/{curve}": values
+            for name, (_, study) in made.items()
+            for curve, values in study.curves().items()
+        }
+        done, unjudged = _recorded(ready, results, curves, command, started)
+        recording.write(done, curves, path)
         tracker.record(done, path / "record.json", recording.claim_rows(done))
         if ready.tracking == "online":
             terminal.say("Uploading to W&B …")
@@ -469,11 +474,21 @@ def _origin(ready: _Ready, name: str) -> dict[str, Any]:
 
 
 def _recorded(
-    ready: _Ready, made: Mapping[str, Mapping[str, Any]], command: Command, started: str
+    ready: _Ready,
+    made: Mapping[str, Mapping[str, Any]],
+    curves: Mapping[str, np.ndarray],
+    command: Command,
+    started: str,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The record as plain data, with where it comes from; and what could not be judged."""
     done, unjudged = recording.record_of(
-        ready.experiment, ready.config, ready.options.preset, made, ready.data.loaded, ready.own
+        ready.experiment,
+        ready.config,
+        ready.options.preset,
+        made,
+        ready.data.loaded,
+        ready.own,
+        curves,
     )
     code = {name: result["code"] for name, result in made.items()}
     # A record is dirty if any of its studies was made from code that is no commit.

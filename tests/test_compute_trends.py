@@ -40,7 +40,7 @@ def record_of(table):
         kept = {part: record.numbers(plain[part]) for part in ("results", "measurements")}
         made[name] = {**plain, **kept, "peak_memory_bytes": 0}
     loaded = {systems.DATASET: table}
-    return recording.record_of(EXPERIMENT, compute_trends.SMOKE, "smoke", made, loaded, ())
+    return recording.record_of(EXPERIMENT, compute_trends.SMOKE, "smoke", made, loaded, (), {})
 
 
 def table_of(days, log_compute):

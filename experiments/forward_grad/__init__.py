@@ -256,6 +256,8 @@ EXPERIMENT = Experiment(
         ),
     },
     answer=answer,
+    lead="F5a",
+    caveat="images of 8x8 and 28x28 pixels, networks of up to 10^6 parameters, two CPU cores",
     scale=scale,
     rigging="A shared learning rate that suits one side decides the comparison by itself, so the "
     "paper's shared rates and rates tuned for each method on one common grid stand side by side; "

@@ -89,6 +89,8 @@ EXPERIMENT = Experiment(
     datasets=config.datasets,
     load=config.load,
     answer=answer,
+    lead="S3a",
+    caveat="decoders of up to 10^6 parameters and 16 experts",
     spread=config.spread,
 )
 

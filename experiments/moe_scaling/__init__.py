@@ -82,6 +82,8 @@ EXPERIMENT = Experiment(
     datasets=config.datasets,
     load=language.load,
     answer=answer,
+    lead="D1b",
+    caveat="Transformers of up to 10^6 parameters on sequences of 32 tokens",
     spread=config.spread,
 )
 

@@ -102,6 +102,8 @@ EXPERIMENT = Experiment(
         ),
     },
     answer=answer,
+    lead="M4",
+    caveat="small networks on 8x8 digits and counting tasks",
     scale="8x8 digits and networks of 29 to 91 thousand parameters in place of 20x20 MNIST and "
     "LeNet; a Transformer of two layers of width 64 on sequences of 16 tokens made by rules in "
     "place of 12 layers of width 768 on 128 tokens of text.",

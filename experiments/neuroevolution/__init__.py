@@ -412,6 +412,8 @@ EXPERIMENT = Experiment(
         "No preset for an accelerator, where the paper's claim of time lies.",
     ),
     answer=claims.answer,
+    lead="E2c",
+    caveat="CPU cores; the paper is about accelerators",
     datasets=datasets,
     load=tasks.load,
 )

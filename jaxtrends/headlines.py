@@ -1,0 +1,49 @@
+"""What a record says of its paper's headlines, and how its claims came out altogether."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxtrends import claims, record, report
+
+
+def of(done: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The headline claims of a record, the one that leads first; none in records without any."""
+    found = [entry for entry in report.entries(done) if entry["claim"].get("headline")]
+    return sorted(found, key=lambda entry: entry["claim"]["id"] != done.get("lead"))
+
+
+def lead(done: Mapping[str, Any]) -> report.Row | None:
+    """The headline claim for which people cite the paper, as a row; None where there is none."""
+    return next(map(report.row_of, of(done)), None)
+
+
+def chosen(records: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The record that answers for each experiment: the first of it, by `publish.in_order`."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for done in records:
+        found.setdefault(done["experiment"], done)
+    return found
+
+
+def counts(done: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
+    """Verdict -> claims with it: those of the paper and its critics, and those derived by us."""
+    of_the_paper = dict.fromkeys(claims.VERDICTS, 0)
+    derived = dict.fromkeys(claims.VERDICTS, 0)
+    for entry in record.entries(done):
+        counted = derived if entry["claim"]["source"] == "derived" else of_the_paper
+        counted[entry["verdict"]["verdict"]] += 1
+    return tuple({v: n for v, n in found.items() if n} for found in (of_the_paper, derived))
+
+
+def counts_in_words(done: Mapping[str, Any]) -> str:
+    """How a record's claims came out: "Paper and critics: 5 reproduced. Derived: 1 invalid."."""
+    named = zip(("Paper and critics", "Derived by us"), counts(done), strict=True)
+    said = [
+        f"{name}: {', '.join(f'{count} {verdict}' for verdict, count in found.items())}."
+        for name, found in named
+        if found
+    ]
+    missing = len(done["results"]["not_run"])
+    return " ".join([*said, *([f"Not run: {missing}."] if missing else [])])
