@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxtrends import claims, headlines, inline_svg, webpage_data, webpage_record
+from jaxtrends import claims, headlines, inline_svg, publish, webpage_data, webpage_record
 from jaxtrends.webpage_claim import slug
 from jaxtrends.webpage_record import Name, Source
 
@@ -97,6 +97,12 @@ def site(sources: Sequence[Source], problems: Sequence[str] = ()) -> dict[str, s
     return files
 
 
+def without_headline(sources: Sequence[Source]) -> list[str]:
+    """The records that name no headline claim, a sentence each: their pages have no answer."""
+    bare = [source for source in sources if headlines.lead(source.done) is None]
+    return [f"{one.place} names no headline claim: its page just has all claims." for one in bare]
+
+
 def write(files: Mapping[str, str], folder: Path) -> None:
     """Write the files of a site.
 
@@ -130,7 +136,7 @@ def _by_page(named: Iterable[Named]) -> dict[str, list[Named]]:
 def _answering(group: Sequence[Named]) -> Named:
     """The record that answers for a paper: a published one, where there is one."""
     able = [one for one in group if one[0].published] or list(group)
-    answers = headlines.chosen([source.done for source, _ in able]).values()
+    answers = headlines.chosen(publish.in_order([source.done for source, _ in able])).values()
     return next(one for one in able if any(one[0].done is done for done in answers))
 
 
@@ -227,7 +233,7 @@ def _total(answers: Sequence[Mapping[str, Any]], who: str) -> list[dict[str, Any
 
 
 def _rows(named: Sequence[Named], sprite: inline_svg.Sprite) -> list[dict[str, Any]]:
-    """A row a paper: the newsletters', then what else there are records of; answered ones first."""
+    """A row a paper: those with an answer first, and of them those of the newest newsletter."""
     rows = [{**paper, "answer": None, "runs": [], "figure": None} for paper in papers()]
     groups = _by_page(named).values()
     for group in groups:
@@ -248,7 +254,10 @@ def _rows(named: Sequence[Named], sprite: inline_svg.Sprite) -> list[dict[str, A
         shown = [row["answer"], *row["runs"]] if row["answer"] else []
         found = [verdict for one in shown for verdict in one["verdicts"]]
         row["verdicts"] = " ".join(dict.fromkeys(found)) or "none"
-    return sorted(rows, key=lambda row: row["answer"] is None)
+    months = [row["edition"].partition(",")[0] for row in rows]
+    newest = [months.index(month) for month in months]
+    order = sorted(range(len(rows)), key=lambda n: (rows[n]["answer"] is None, -newest[n]))
+    return [rows[n] for n in order]
 
 
 def _row_of(answer: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -159,6 +159,7 @@ def _lead(row: report.Row, entry: Mapping[str, Any], name: Name) -> dict[str, st
     return {
         **row._asdict(),
         "claim": report.sentence(row.claim),
+        "quantity": entry["claim"]["quantity"].removesuffix(" [1]"),
         "verdict": verdict,
         "key": slug(verdict),
         "anchor": f"{name.slug}-{slug(row.id)}",

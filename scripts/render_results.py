@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtrends import paths, plotting, publish, record, report, webpage
+from jaxtrends import paths, plotting, publish, record, report, webpage, webpage_record
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
 from jaxtrends.plot_queue import PlotQueue
@@ -40,11 +40,11 @@ def expected_texts(results: Path, records: Sequence[Mapping[str, Any]]) -> dict[
     return texts
 
 
-def page(results: Path, records: Sequence[Mapping[str, Any]]) -> str:
-    """The results as one page, from the records, their curves and their drawn figures."""
-    return webpage.page(
+def site(results: Path, records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The site, path -> text, from the records, their curves and their drawn figures."""
+    return webpage.site(
         [
-            webpage.source(done, results / publish.folder(done), published=True)
+            webpage_record.source(done, results / publish.folder(done), published=True)
             for done in publish.in_order(records)
         ]
     )
@@ -67,7 +67,12 @@ def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
         plots.finish()
         if plots.undrawn:
             raise Problem(f"{plots.complaint}: mend that, and render again.")
-    (results / "index.html").write_text(page(results, records), encoding="utf-8")
+    files = site(results, records)
+    for place in sorted({(results / name).parent for name in files}):
+        _refuse_links(results, place)
+    webpage.write(files, results)
+    for name in webpage.in_folder(results) - set(files):
+        (results / name).unlink()
 
 
 def _refuse_links(results: Path, place: Path) -> None:
@@ -114,13 +119,18 @@ def faults(results: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _page_faults(results: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is wrong with the page, looked at only where all that it is made of is right."""
-    path = results / "index.html"
-    if not path.is_file():
-        return [f"{path} is missing"]
-    found = webpage.without_stale_marks(path.read_text(encoding="utf-8"))
-    same = found == webpage.without_stale_marks(page(results, records))
-    return [] if same else [f"{path} is not what the records give"]
+    """What is wrong with the site, looked at only where all that it is made of is right."""
+    found, files = [], site(results, records)
+    for name, text in files.items():
+        path = results / name
+        if not path.is_file():
+            found.append(f"{path} is missing")
+        elif webpage.without_stale_marks(path.read_text(encoding="utf-8")) != (
+            webpage.without_stale_marks(text)
+        ):
+            found.append(f"{path} is not what the records give")
+    orphans = webpage.in_folder(results) - set(files)
+    return found + [f"{results / name} is of no record" for name in sorted(orphans)]
 
 
 def _record_faults(done: Mapping[str, Any]) -> list[str]:

@@ -591,7 +591,7 @@
   function theme(name) {
     if (name === "system") delete root.dataset.theme;
     else root.dataset.theme = name;
-    one("#theme").textContent = `Theme: ${name}`;
+    one("#theme span").textContent = `Theme: ${name}`;
     try { localStorage.setItem("jaxtrends-theme", name); } catch { /* a browser that keeps nothing */ }
   }
 
