@@ -1,4 +1,4 @@
-"""A claim as a page shows it: its sentence, its interval drawn on the accepted region, its controls.
+"""A claim as a page shows it: its sentence, its controls, its interval on the accepted region.
 
 Everything here is plain text and numbers, which the page's template escapes.
 """

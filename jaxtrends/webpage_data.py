@@ -1,8 +1,8 @@
 """A record as the site's program compares and draws it: a script file of its own.
 
 A page that was opened from disk may not fetch a file, but it may load a script. So a record's
-curves and outcomes stand in a script that hands over one text of JSON and does nothing else. Neither
-the text nor the JSON can end early: every character that could do so is escaped.
+curves and outcomes stand in a script that hands over one text of JSON and does nothing else. The
+text cannot end early: every character that could end it is escaped.
 """
 
 from __future__ import annotations

@@ -172,11 +172,9 @@ def tally(counts: Mapping[str, int]) -> list[dict[str, Any]]:
 
 
 def view(source: Source, name: Name, *, brief: bool) -> dict[str, Any]:
-    """All that a paper's page shows of a record: its `summary`, and in full or in brief the rest."""
+    """All that a paper's page shows of a record: its `summary`, and the rest, maybe in brief."""
     done, made = source.done, source.done["provenance"]
-    claims = [
-        webpage_claim.view(entry, name.slug, brief=brief) for entry in report.entries(done)
-    ]
+    claims = [webpage_claim.view(entry, name.slug, brief=brief) for entry in report.entries(done)]
     return {
         **summary(source, name),
         "preset": done["preset"],
@@ -286,9 +284,9 @@ def figures(source: Source, sprite: inline_svg.Sprite, room: int) -> list[dict[s
 
 
 def _drawn(svg: str, title: str, sprite: inline_svg.Sprite) -> tuple[str, int]:
-    """A drawing as it may stand in a page, "" of one that is not ours, and by how much a page grows.
+    """A drawing as it may stand in a page, "" of one that is not ours, and how many characters.
 
-    It grows by what the sprite did not have yet, too.
+    What the sprite did not have yet counts too.
     """
     before, drawn = len(sprite.svg()), ""
     with contextlib.suppress(ValueError):

@@ -61,8 +61,14 @@ SIBLINGS = {
     "sweep": {"train"},
     "tracking": {"record", "claims", "file_names", "paths", "stats", "study"},
     "webpage": {
-        *("claims", "curves", "differences", "inline_svg", "forest_plot"),
-        *("formats", "golden", "publish", "record", "report"),
+        *("claims", "headlines", "inline_svg", "publish"),
+        *("webpage_claim", "webpage_data", "webpage_record"),
+    },
+    "webpage_claim": {"claims", "forest_plot", "report"},
+    "webpage_data": {"curves", "differences"},
+    "webpage_record": {
+        *("differences", "golden", "headlines", "inline_svg", "publish", "record", "report"),
+        *("webpage_claim", "webpage_data"),
     },
     "timing": {"backend", "sweep"},
     "transformer": {"losses", "mesh", "models", "moe"},
