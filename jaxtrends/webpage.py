@@ -20,21 +20,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxtrends import claims, headlines, inline_svg, publish, webpage_data, webpage_record
+from jaxtrends import (
+    claims,
+    headlines,
+    inline_svg,
+    webpage_data,
+    webpage_papers,
+    webpage_record,
+)
 from jaxtrends.webpage_claim import slug
-from jaxtrends.webpage_record import Name, Source
+from jaxtrends.webpage_papers import Named
+from jaxtrends.webpage_record import Source
 
 PARTS = Path(__file__).with_name("webpage_parts")
 ASSETS = "assets"
 MOST_BYTES = 1_000_000  # of a file of the site
-MOST_HEADLINES = 500_000  # characters of the headline figures on the index
-MOST_RUNS = 6  # of the user's own that the index shows of one paper
-MOST_LETTERS = 900  # of a text from a record that the index shows
 STALE = re.compile(r"<!--stale-->.*?<!--/stale-->\n?", re.DOTALL)
 
 
@@ -80,11 +84,12 @@ def site(sources: Sequence[Source], problems: Sequence[str] = ()) -> dict[str, s
         problems: what was left out and why, a sentence each, which the index says.
     """
     named = list(zip(sources, webpage_record.names(sources), strict=True))
+    listed = [{**name._asdict(), "published": source.published} for source, name in named]
     files = {
         "index.html": _index(named, problems),
-        "compare.html": _rendered("compare.html", base="", records=[_listed(*n) for n in named]),
+        "compare.html": _rendered("compare.html", base="", records=listed),
     }
-    for page, group in _by_page(named).items():
+    for page, group in webpage_papers.by_page(named).items():
         files[page] = _paper_page(group)
     for name in ("site.css", "site.js"):
         files[f"{ASSETS}/{name}"] = (PARTS / name).read_text(encoding="utf-8")
@@ -121,25 +126,6 @@ def in_folder(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in found}
 
 
-Named = tuple[Source, Name]
-
-
-def _by_page(named: Iterable[Named]) -> dict[str, list[Named]]:
-    """The records of each paper's page; of one experiment all are on one page."""
-    found: dict[str, list[Named]] = {}
-    for source, name in named:
-        page = f"{slug(source.done['experiment'])}/index.html"
-        found.setdefault(page, []).append((source, name))
-    return found
-
-
-def _answering(group: Sequence[Named]) -> Named:
-    """The record that answers for a paper: a published one, where there is one."""
-    able = [one for one in group if one[0].published] or list(group)
-    answers = headlines.chosen(publish.in_order([source.done for source, _ in able])).values()
-    return next(one for one in able if any(one[0].done is done for done in answers))
-
-
 def _rendered(template: str, **values: Any) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -153,17 +139,12 @@ def _rendered(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values).strip() + "\n"
 
 
-def _listed(source: Source, name: Name) -> dict[str, Any]:
-    page = f"{slug(source.done['experiment'])}/index.html"
-    return {**name._asdict(), "page": page, "published": source.published}
-
-
 # --- a paper's page ------------------------------------------------------------------------------
 
 
 def _paper_page(group: Sequence[Named]) -> str:
     """The page of one paper, with as much detail as it has room for."""
-    first = _answering(group)
+    first = webpage_papers.answering(group)
     others = sorted(
         (one for one in group if one is not first), key=lambda one: one[0].published
     )  # the user's runs are what a user came for
@@ -196,9 +177,13 @@ def _paper(group: Sequence[Named], detail: Detail) -> str:
         figure=figure,
         views=views,
         rest=rest,
-        verdicts=_verdicts(),
+        verdicts=[verdict for verdict in _verdicts() if verdict["key"] in _found(views)],
         sprite=sprite.svg(),
     )
+
+
+def _found(views: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {claim["key"] for view in views for group in view["groups"] for claim in group["claims"]}
 
 
 # --- the index -----------------------------------------------------------------------------------
@@ -206,15 +191,14 @@ def _paper(group: Sequence[Named], detail: Detail) -> str:
 
 def _index(named: Sequence[Named], problems: Sequence[str]) -> str:
     sprite = inline_svg.Sprite()
-    rows = _rows(named, sprite)
-    answers = [row["answer"] for row in rows if row["answer"]]
+    rows = webpage_papers.rows(papers(), named, sprite)
     return _rendered(
         "index.html",
         base="",
         papers=rows,
         topics=sorted({row["topic"] for row in rows}),
         verdicts=_verdicts(),
-        totals={who: _total(answers, who) for who in ("paper", "derived")},
+        totals=webpage_papers.totals(rows),
         problems=problems,
         sprite=sprite.svg(),
     )
@@ -222,62 +206,3 @@ def _index(named: Sequence[Named], problems: Sequence[str]) -> str:
 
 def _verdicts() -> list[dict[str, str]]:
     return [{"verdict": verdict, "key": slug(verdict)} for verdict in claims.VERDICTS]
-
-
-def _total(answers: Sequence[Mapping[str, Any]], who: str) -> list[dict[str, Any]]:
-    """How the claims came out over all answering records."""
-    found: Counter[str] = Counter()
-    for answer in answers:
-        found.update({one["verdict"]: one["count"] for one in answer["counts"][who]})
-    return webpage_record.tally({verdict: found[verdict] for verdict in claims.VERDICTS})
-
-
-def _rows(named: Sequence[Named], sprite: inline_svg.Sprite) -> list[dict[str, Any]]:
-    """A row a paper: those with an answer first, and of them those of the newest newsletter."""
-    rows = [{**paper, "answer": None, "runs": [], "figure": None} for paper in papers()]
-    groups = _by_page(named).values()
-    for group in groups:
-        source, name = _answering(group)
-        answer = _clipped(webpage_record.summary(source, name))
-        row = _row_of(answer, rows)
-        row["answer"] = answer
-        room = MOST_HEADLINES // len(groups)
-        row["figure"] = webpage_record.headline_figure(source, sprite, room)
-        row["runs"] = [
-            _clipped(webpage_record.summary(*one))
-            for one in group
-            if not one[0].published and one[0] is not source
-        ]
-    for row in rows:
-        row["more"] = len(row["runs"]) - MOST_RUNS
-        row["runs"] = row["runs"][:MOST_RUNS]
-        shown = [row["answer"], *row["runs"]] if row["answer"] else []
-        found = [verdict for one in shown for verdict in one["verdicts"]]
-        row["verdicts"] = " ".join(dict.fromkeys(found)) or "none"
-    months = [row["edition"].partition(",")[0] for row in rows]
-    newest = [months.index(month) for month in months]
-    order = sorted(range(len(rows)), key=lambda n: (rows[n]["answer"] is None, -newest[n]))
-    return [rows[n] for n in order]
-
-
-def _row_of(answer: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The row of a record's paper, which is a new one where the newsletters have none."""
-    paper = answer["paper"]
-    free = [row for row in rows if row["answer"] is None]
-    mine = [row for row in free if answer["experiment"] in row["experiments"]]
-    mine = mine or [row for row in free if row["arxiv"] and row["arxiv"] == paper["arxiv"]]
-    if not mine:
-        named = {key: paper[key] for key in ("title", "authors", "year", "arxiv")}
-        mine = [{**named, "edition": "", "topic": "Other", "claim": answer["about"]}]
-        mine[0]["experiments"] = [answer["experiment"]]
-        rows += mine
-    return mine[0]
-
-
-def _clipped(value: Any) -> Any:
-    """A summary whose texts are no longer than the index has room for."""
-    if isinstance(value, str):
-        return value if len(value) <= MOST_LETTERS else f"{value[: MOST_LETTERS - 1]}…"
-    if isinstance(value, dict):
-        return {key: _clipped(item) for key, item in value.items()}
-    return [_clipped(item) for item in value] if isinstance(value, list) else value

@@ -128,6 +128,11 @@ def _nth(text: str, number: int) -> str:
 # --- what a page shows ---------------------------------------------------------------------------
 
 
+def page(done: Mapping[str, Any]) -> str:
+    """The page that a record is on, as a path within the site."""
+    return f"{slug(done['experiment'])}/index.html"
+
+
 def summary(source: Source, name: Name) -> dict[str, Any]:
     """What the index and the head of a paper's page say of a record: the answer and its lead."""
     done = source.done
@@ -141,7 +146,7 @@ def summary(source: Source, name: Name) -> dict[str, Any]:
         "problem": record.publishable(done),
         "stale": list(source.stale),
         "experiment": done["experiment"],
-        "page": f"{slug(done['experiment'])}/index.html",
+        "page": page(done),
         "paper": done["paper"],
         "about": done["about"],
         "answer": done.get("answer", ""),

@@ -61,11 +61,12 @@ SIBLINGS = {
     "sweep": {"train"},
     "tracking": {"record", "claims", "file_names", "paths", "stats", "study"},
     "webpage": {
-        *("claims", "headlines", "inline_svg", "publish"),
-        *("webpage_claim", "webpage_data", "webpage_record"),
+        *("claims", "headlines", "inline_svg"),
+        *("webpage_claim", "webpage_data", "webpage_papers", "webpage_record"),
     },
     "webpage_claim": {"claims", "forest_plot", "report"},
     "webpage_data": {"curves", "differences"},
+    "webpage_papers": {"claims", "headlines", "inline_svg", "publish", "webpage_record"},
     "webpage_record": {
         *("differences", "golden", "headlines", "inline_svg", "publish", "record", "report"),
         *("webpage_claim", "webpage_data"),

@@ -10,7 +10,15 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from jaxtrends import inline_svg, record, report, webpage, webpage_claim, webpage_data
+from jaxtrends import (
+    inline_svg,
+    record,
+    report,
+    webpage,
+    webpage_claim,
+    webpage_data,
+    webpage_papers,
+)
 from jaxtrends.claims import control_of
 from jaxtrends.webpage_record import Source, by_turns
 from scripts import webpage as webpage_script
@@ -88,7 +96,7 @@ def test_a_page_of_very_many_records_keeps_less_of_each_and_is_no_larger(drawn):
     assert links <= set(ids)
     assert {"slopes-default-T1", "run-299"} <= set(ids)
     assert site[PAPER].count("In brief:") == webpage.DETAILS[0].brief
-    assert f"And {299 - webpage.MOST_RUNS} more of your runs." in site["index.html"]
+    assert f"And {299 - webpage_papers.MOST_RUNS} more of your runs." in site["index.html"]
 
 
 def test_detail_is_given_up_until_a_page_is_small(drawn, monkeypatch):

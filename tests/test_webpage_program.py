@@ -359,7 +359,6 @@ def unfold(opened):
     """All of a page, as it is when everything is open and in view."""
     if "compare" in opened.url:
         opened.locator("#comparison h2").nth(3).wait_for()
-    opened.add_style_tag(content=".record { content-visibility: visible !important }")
     opened.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true })")
 
 
