@@ -34,6 +34,7 @@ VERDICTS = (
     INVALID,
     NOT_TESTABLE,
 )
+YES, NO, PARTLY, UNDECIDED = "Yes", "No", "Partly", "Undecided"
 
 
 @dataclass(frozen=True)
@@ -330,10 +331,10 @@ def _family_note(claim: Claim, parts: Mapping[str, Finding]) -> str:
 
 @dataclass(frozen=True)
 class Answers:
-    """The claims of a record as they came out, for the sentence that answers its headline.
+    """The judged claims of a record, for the sentence that answers its headline.
 
-    ``answers["M4"]`` is that claim's part shown in tables, with verdict, estimate, low and high;
-    ``answers["M4", "lookup"]`` another part of it.
+    ``answers["M4"]`` has the claim's verdict, and the estimate and interval of the part shown in
+    tables; ``answers["M4", "lookup"]`` is another part.
     """
 
     entries: Sequence[Mapping[str, Any]]
@@ -354,19 +355,34 @@ class Answers:
                 found = verdict["parts"][shown]
                 said = verdict["verdict"] if part is None else found["verdict"]
                 ends = (float(found[name]) for name in ("estimate", "low", "high"))
-                return Answer(said, *ends, part=shown)
+                note = verdict["note"] if said == INCONCLUSIVE else ""
+                return Answer(said, *ends, part=shown, note=note)
         raise KeyError(id)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A verdict, and the estimate with its 95% interval; ``part`` is "" where there is one."""
+    """A verdict, and the estimate with its 95% interval; ``part`` is "" where there is one.
+
+    ``note`` says why an inconclusive claim was left open, beside its interval.
+    """
 
     verdict: str
     estimate: float
     low: float
     high: float
     part: str = ""
+    note: str = ""
+
+    @property
+    def word(self) -> str:
+        """The verdict as the first word of an answer: Yes, No, Partly or Undecided."""
+        words = {REPRODUCED: YES, NOT_REPRODUCED: NO, PARTLY_REPRODUCED: PARTLY}
+        return words.get(self.verdict, UNDECIDED)
+
+    def pick(self, yes: str, no: str, undecided: str) -> str:
+        """The text that fits the verdict; ``undecided`` also where only some parts hold."""
+        return {YES: yes, NO: no}.get(self.word, undecided)
 
     def __format__(self, spec: str) -> str:
         """The estimate with its interval, each number by ``spec``: ``f"{found:.2f}"``."""

@@ -30,28 +30,35 @@ def retold(
     Returns:
         The record with new statements, reasons, headline marks, answer, caveat and descriptions;
         the ids of claims that keep their old words: today's code has no such claim, or another
-        statistic, region or control for it.
+        statistic or region for it.
     """
     declared = {claim.id: claim for study in experiment.studies.values() for claim in study.claims}
     kept: list[str] = []
 
-    def told(entry: Mapping[str, Any]) -> dict[str, Any]:
-        claim = declared.get(entry["claim"]["id"])
-        if claim is None or not same(claim, entry["claim"]):
-            kept.append(entry["claim"]["id"])
+    def told(entry: Mapping[str, Any], part: str) -> dict[str, Any]:
+        then = entry["claim"]
+        claim = declared.get(then["id"])
+        if claim is None or not same(claim, then):
+            kept.append(then["id"])
             return dict(entry)
-        why = {control.name: control.why for control in claim.controls}
+        why = {(control.name, control.must): control.why for control in claim.controls}
         words = {
             "statement": claim.statement,
             "reason": claim.reason,
             "headline": claim.headline,
-            "controls": [{**one, "why": why[one["name"]]} for one in entry["claim"]["controls"]],
+            "controls": [
+                {**one, "why": why.get((one["name"], one["must"]), one["why"])}
+                for one in then["controls"]
+            ],
         }
-        return {**entry, "claim": {**entry["claim"], **words}}
+        study = done[part]["studies"].get(then["study"], {})
+        if _measures(claim, study.get("values", {}), entry):
+            words["quantity"] = claim.quantity
+        return {**entry, "claim": {**then, **words}}
 
     new = dict(done)
     for part in ("results", "measurements"):
-        new[part] = {**done[part], "claims": [told(entry) for entry in done[part]["claims"]]}
+        new[part] = {**done[part], "claims": [told(one, part) for one in done[part]["claims"]]}
     new["about"] = experiment.about
     new |= _descriptions(done, experiment)
     new |= recording.headline_of(experiment, new, curves)
@@ -59,10 +66,18 @@ def retold(
 
 
 def same(claim: Claim, recorded: Mapping[str, Any]) -> bool:
-    """Whether a claim is judged today as it was when it was recorded."""
-    today = record.plain(claim.region), [(one.name, one.must) for one in claim.controls]
-    then = recorded["region"], [(one["name"], one["must"]) for one in recorded["controls"]]
-    return (today, claim.statistic, claim.kind) == (then, recorded["statistic"], recorded["kind"])
+    """Whether a claim has the statistic and region today that it was recorded with."""
+    today = record.plain(claim.region), claim.statistic, claim.kind
+    return today == (recorded["region"], recorded["statistic"], recorded["kind"])
+
+
+def _measures(claim: Claim, values: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    """Whether a claim's quantity, computed today from a record's values, is what it recorded."""
+    try:
+        found = claim.evidence(record.numbers(values))
+    except Exception:  # values of an older layout fail in any way
+        return False
+    return record.plain(found.parts) == entry["evidence"]["parts"]
 
 
 def _descriptions(done: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:

@@ -6,13 +6,14 @@ import ast
 import dataclasses
 import inspect
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 from jaxtrends import flags, golden, record
-from jaxtrends.claims import VERDICTS
+from jaxtrends.claims import VERDICTS, Answers
 from jaxtrends.experiment import discover
 
 EXPERIMENTS = discover()
@@ -74,6 +75,18 @@ def test_its_claims_are_whole(experiment):
             assert claim.reason
             assert claim.quantity
             assert claim.evidence or claim.not_testable
+
+
+def test_its_answers_are_short_and_open_with_the_verdict_of_the_lead(experiment):
+    ids = {claim.id for study in experiment.studies.values() for claim in study.claims}
+    for path in (record.ROOT / "results" / experiment.name).glob("*/record.json"):
+        found = Answers(record.entries(record.read(path)))
+        said = experiment.answer(found)
+        assert said.startswith(f"{found[experiment.lead].word}: ")
+        assert said.endswith(".")
+        assert len(said) < 500
+        assert not ids & set(re.findall(r"\w+", said))
+    assert experiment.answer(Answers([])) == ""
 
 
 def undocumented(kind):
