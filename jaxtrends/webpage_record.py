@@ -10,6 +10,7 @@ import contextlib
 import html
 import itertools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from jaxtrends.webpage_claim import slug
 HEADLINE = "headline"  # the name of the headline figure's file
 MOST_ROWS = 16  # of a table
 MOST_SVG = 400_000  # characters of a drawing's file that is read at all
+SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 SOURCES = {
     "paper": "What the paper claims",
     "critic": "What its critics claim",
@@ -150,6 +152,7 @@ def summary(source: Source, name: Name) -> dict[str, Any]:
         "paper": done["paper"],
         "about": done["about"],
         "answer": done.get("answer", ""),
+        "gist": SENTENCE_END.split(done.get("answer", ""), maxsplit=1)[0],
         "caveat": done.get("caveat", ""),
         "lead": _lead(lead, found[0], name) if lead else None,
         "verdicts": [slug(e["verdict"]["verdict"]) for e in found or record.entries(done)],

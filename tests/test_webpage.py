@@ -147,8 +147,19 @@ def test_the_index_leads_with_the_headline_claim_and_how_it_came_out(site):
     )
     for said in (lead.claim, lead.reported, lead.ours, example()["caveat"]):
         assert said in row
+    assert f'<span class="gist">{example()["answer"]}</span>' in row
     assert site["index.html"].index('class="leads"') < site["index.html"].index("filters")
     assert example()["answer"] in site["index.html"]
+
+
+def test_the_index_leads_with_the_first_sentence_of_an_answer():
+    made = example()
+    made["answer"] = (
+        "No: it took 1.56 [1.32, 1.86] times as long (the paper has 0.6). A second one."
+    )
+    index = webpage.site([source(made)])["index.html"]
+    assert " times as long (the paper has 0.6).</span></td>" in index
+    assert index.count("A second one.") == 1
 
 
 def test_totals_count_derived_claims_apart(drawn):
