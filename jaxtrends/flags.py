@@ -56,6 +56,9 @@ class Options:
     in another order change results by rounding."""
     explain: Annotated[bool, NO_RESULT] = False
     """Print what would be run, and stop: programs, lanes, steps, arithmetic, memory, time."""
+    claims: Annotated[bool, NO_RESULT] = False
+    """Print all claims when the run ends, not the headline's alone; of a run that is done with
+    --output and --resume."""
     coordinator: Annotated[str, NO_RESULT] = ""
     """HOST:PORT of process 0, to share the blocks of a run among several processes: started by hand
     with one command each, which differ in --process alone."""

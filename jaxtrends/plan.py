@@ -20,6 +20,7 @@ import numpy as np
 
 from jaxtrends import record
 from jaxtrends.settings import Schedule
+from jaxtrends.terminal import in_time
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -346,11 +347,3 @@ def in_bytes(count: float) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{count:.0f} B"
-
-
-def in_time(given: float) -> str:
-    """Seconds as people say them, to two digits: "0.4 s", "3 min", "2.5 h", "12 days"."""
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if given >= 2 * size:
-            return f"{float(f'{given / size:.2g}'):g} {unit}"
-    return f"{float(f'{given:.2g}'):g} s"

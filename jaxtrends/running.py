@@ -18,6 +18,7 @@ import numpy as np
 from jaxtrends import (
     backend,
     code_digest,
+    conclusion,
     devices,
     distributed,
     golden,
@@ -34,9 +35,10 @@ from jaxtrends.experiment import Experiment, discover
 from jaxtrends.flags import PLACES, Options, mesh_of, parse, rebuild
 from jaxtrends.formats import UNSHOWABLE, showable
 from jaxtrends.plot_queue import PlotQueue
+from jaxtrends.progress import Progress
 from jaxtrends.rundir import RunDirectory, StudyDirectory, new_folder
 from jaxtrends.study_run import Interrupted, StopSignal, StudyRun, Wiring
-from jaxtrends.terminal import Quiet, Terminal, duration, mend_streams
+from jaxtrends.terminal import Quiet, Terminal, duration, in_time, mend_streams
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def main(
         terminal = Terminal() if processes.first else Quiet(processes.name)
         finished = run(experiment, config, options, command, terminal, methods or {}, processes)
         if finished is not None:
-            _conclude(finished, terminal)
+            _conclude(finished, terminal, command, every=options.claims)
         status, failure = UNJUDGED if finished and finished.unjudged else 0, ""
     except Problem as problem:
         status, failure = 2, str(problem)
@@ -239,6 +241,7 @@ def run(
     folder = RunDirectory(path, ready.description, resume=options.resume, report=terminal.warn)
     processes.tell("folder", str(path))
     _announce(ready, path)
+    terminal.begin_run(Progress(list(ready.code), _expected(ready)))
     tracker, plots = _tracker(ready, path), PlotQueue()
     try:
         limit = 60.0 * (options.time_limit or 0.0)
@@ -247,6 +250,7 @@ def run(
                 name: _made(ready, name, folder, stop, tracker, plots, (blocks or {}).get(name))
                 for name in ready.code
             }
+        terminal.wait("judging, drawing")
         results = {name: result for name, (result, _) in made.items()}
         curves = {
             f"{name}/{curve}": values
@@ -255,11 +259,13 @@ def run(
         }
         done, unjudged = _recorded(ready, results, curves, command, started)
         recording.write(done, curves, path)
-        tracker.record(done, path / "record.json", recording.claim_rows(done))
+        rows = recording.claim_rows(done)
+        tracker.record(done, path / "record.json", rows, conclusion.answer(done))
         if ready.tracking == "online":
             terminal.say("Uploading to W&B …")
         address = tracker.close()
         plots.finish()
+        terminal.clear()
     except (Interrupted, Lost):
         terminal.clear()
         terminal.say("To go on with this run:\n  " + command.to_resume(path))
@@ -396,23 +402,34 @@ class _Data:
 
 
 def _announce(ready: _Ready, path: Path) -> None:
-    """Say what is run, on what, for how long and on which data."""
-    from jaxtrends import plan
-
+    """Say what is run, on what, for how long, and where the results go."""
     experiment, preset, hardware = ready.experiment, ready.options.preset, ready.hardware
     say = ready.wiring.terminal.say
     changed = experiment.changes(preset, ready.config)
-    known = plan.measured(experiment.name, preset)
-    took = sum(known.get(name, math.nan) for name in ready.code)
-    here = f"{hardware['count']} x {hardware['kind']}, {hardware['cores']} cores"
+    shown = record.preset_in_words(preset, changed, ready.own)
+    studies, data = len(ready.code), ", ".join(ready.data.loaded)
     say(
-        f"{experiment.name}, preset {record.preset_in_words(preset, changed, ready.own)}: "
-        f"{', '.join(ready.code)}."
+        f"{experiment.name}, preset {shown}: {studies} {'study' if studies == 1 else 'studies'}"
+        f"{f' on {data}' if data else ''}."
     )
-    say(f"About {duration(took)} on two idle CPU cores; here {here}." if took > 0 else f"{here}.")
+    here = f"ere {hardware['count']} x {hardware['kind']}, {hardware['cores']} cores."
+    known = sum(_expected(ready).values())
+    say(f"About {in_time(known)} on two idle CPU cores; h{here}" if known else f"H{here}")
     say(f"Output: {path}")
-    for name, found in ready.data.loaded.items():
-        say(f"Data: {name}. {found.origin}")
+
+
+def _expected(ready: _Ready) -> dict[str, float]:
+    """Study -> seconds that it took in the committed record; nothing for other settings than its.
+
+    The record is that of two CPU cores, and a study of other settings takes nobody knows how long.
+    """
+    from jaxtrends import plan
+
+    changed = ready.experiment.changes(ready.options.preset, ready.config)
+    known = plan.measured(ready.experiment.name, ready.options.preset)
+    if set(changed) - {"studies"} or ready.own or not set(ready.code) <= set(known):
+        return {}
+    return {name: known[name] for name in ready.code}
 
 
 def _tracker(ready: _Ready, path: Path) -> Any:
@@ -450,8 +467,9 @@ def _made(
     result = place.result()
     ready.wiring.processes.tell(f"{name}, done before", result is not None)
     if result is not None:
-        terminal.say(f"{name}: done before, kept.")
+        terminal.kept(name)
     else:
+        terminal.begin(name, place.spent())
         if study.timed:
             plots.finish()
             tracker.settle()
@@ -459,7 +477,7 @@ def _made(
         _run_study(ready, name, effects, place)
         _track(tracker, name, effects)
         result = place.result()
-        terminal.say(f"{name}: done in {duration(result['seconds'])}.")
+        terminal.end(name, result["seconds"])
     for part in ("results", "measurements"):
         plots.order(result[part]["figures"], folder.path / "figures")
     return result, place
@@ -553,28 +571,28 @@ def _peak_memory() -> int:
 def _track(tracker: Any, name: str, effects: StudyRun) -> None:
     from jaxtrends.tracking import LaneHistory
 
-    effects.clear()
     tracker.lanes([LaneHistory(study=name, **lane) for lane in effects.lanes])
     for table, rows in effects.tables:
         tracker.table(name, table, rows)
 
 
-def _conclude(finished: Finished, terminal: Terminal) -> None:
-    from jaxtrends import report
-
+def _conclude(finished: Finished, terminal: Terminal, command: Command, *, every: bool) -> None:
+    """End with the answer, the claims that matter or all of them, and where the rest lies."""
     done, path = finished.record, finished.folder
-    terminal.say("")
-    terminal.console.print(report.terminal_table(done))
+    again = f"{command.to_resume(path)} --claims"
+    conclusion.show(done, terminal.console, every=every, command=again)
     for claim, why in finished.unjudged.items():
         terminal.warn(f"{claim} could not be judged ({why}); the record has the values.")
     terminal.say(f"Record:  {path / 'record.json'}")
     if (path / "figures").exists():
         terminal.say(f"Figures: {path / 'figures'}")
+    python = sys.orig_argv[0] if sys.orig_argv else "python"
+    terminal.say(f"Page:    {python} -m scripts.page {paths.quoted(path)}")
     wandb = path / "wandb"
     if wandb.exists():
-        terminal.say(f"W&B:     {wandb} (to upload: wandb sync {paths.quoted(wandb)}/offline-*)")
+        terminal.say(f"W&B:     wandb sync {paths.quoted(wandb)}/offline-* (to upload)")
     reason = record.publishable(done)
-    if reason:
+    if reason and done["preset"] != "smoke":  # whose answer says what it is worth
         terminal.say(f"Not to be published: {reason}.")
 
 

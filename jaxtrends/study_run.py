@@ -140,7 +140,7 @@ class StudyRun:
         """Iterate with progress; stops between items."""
         for number, item in enumerate(items):
             self._stop.check()
-            self._terminal.update(f"{self._name}, {label}", number, len(items))
+            self._terminal.update(label, number, len(items))
             yield item
         self._stop.check()
 
@@ -256,8 +256,7 @@ class StudyRun:
             pace.ran()
             for number, (points, metrics) in segment.news.items():
                 self._folder.log(label, number, points, metrics, here)
-            text = f"{self._name}, {label}"
-            self._terminal.update(text, segment.done, segment.total, "steps")
+            self._terminal.update(label, segment.done, segment.total, "steps")
             saver.save(snapshots, due=self._stop.due)
             self._note_seconds()
             if self._stop.due:
@@ -314,10 +313,6 @@ class StudyRun:
                     "metrics": mine,
                 }
             )
-
-    def clear(self) -> None:
-        """Take the progress bar away."""
-        self._terminal.clear()
 
     def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep a table for the tracker."""

@@ -60,7 +60,7 @@ def check(sizes: Transformer, batch: int) -> None:
     tokens = batch * sizes.context
     if sizes.group and tokens % sizes.group:
         raise Problem(
-            f"{batch} sequences of {sizes.context} tokens are no whole number of routing groups "
+            f"{batch} sequences of {sizes.context} tokens do not divide into routing groups "
             f"of {sizes.group}."
         )
     for experts in sizes.experts:

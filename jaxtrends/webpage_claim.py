@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxtrends import claims, forest_plot, report
+from jaxtrends.formats import raised
 
 MOST_PARTS = 16  # of a claim, drawn
 
@@ -28,18 +29,18 @@ def view(entry: Mapping[str, Any], record_slug: str, *, brief: bool) -> dict[str
     shown: dict[str, Any] = {
         "id": claim["id"],
         "anchor": f"{record_slug}-{slug(claim['id'])}",
-        "statement": report.sentence(claim["statement"]),
+        "statement": raised(report.sentence(claim["statement"])),
         "headline": claim.get("headline", False),
         "verdict": verdict["verdict"],
         "key": slug(verdict["verdict"]),
         "why": report.doubts_of(entry),
         "source": claim["source"],
         "by": report.CLAIMED[claim["source"]],
-        "reported": row.reported,
-        "criterion": row.criterion,
+        "reported": raised(row.reported),
+        "criterion": raised(row.criterion),
         "ours": row.ours,
         "n": row.n,
-        "reason": report.sentence(claim["reason"]),
+        "reason": raised(report.sentence(claim["reason"])),
         "about": claim["about"],
         "note": verdict["note"],
         "not_testable": claim["not_testable"],

@@ -9,6 +9,9 @@ from typing import Any
 from jaxtrends import claims, headlines, inline_svg, publish, webpage_record
 from jaxtrends.webpage_record import Name, Source
 
+# Papers that stand first wherever all are shown: the one that `make run` runs before all.
+FIRST = ("forward_grad", "moe_scaling", "multiplexing", "neuroevolution", "compute_trends")
+
 MOST_HEADLINES = 500_000  # characters of the headline figures on the index
 MOST_RUNS = 6  # of the user's own that the index shows of one paper
 MOST_LETTERS = 900  # of a text from a record that the index shows
@@ -46,7 +49,7 @@ def totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]
 def rows(
     papers: Sequence[Mapping[str, Any]], named: Sequence[Named], sprite: inline_svg.Sprite
 ) -> list[dict[str, Any]]:
-    """A row a paper: those with an answer first, and of these those of the newest newsletter.
+    """A row a paper: those with an answer, `FIRST` before the others, then those without.
 
     Args:
         papers: of the newsletters, in their order.
@@ -73,11 +76,12 @@ def rows(
         shown = [row["answer"], *row["runs"]] if row["answer"] else []
         found = [verdict for one in shown for verdict in one["verdicts"]]
         row["verdicts"] = " ".join(dict.fromkeys(found)) or "none"
-    months = [row["edition"].partition(",")[0] for row in rows]
-    return sorted(
-        rows,
-        key=lambda row: (row["answer"] is None, -months.index(row["edition"].partition(",")[0])),
-    )
+    return sorted(rows, key=_place)
+
+
+def _place(row: Mapping[str, Any]) -> tuple[bool, int]:
+    answers = row["answer"]["experiment"] if row["answer"] else ""
+    return not answers, FIRST.index(answers) if answers in FIRST else len(FIRST)
 
 
 def _row_of(answer: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:

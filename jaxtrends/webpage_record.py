@@ -20,6 +20,7 @@ from urllib.parse import quote
 import numpy as np
 
 from jaxtrends import (
+    claims,
     differences,
     golden,
     headlines,
@@ -30,9 +31,9 @@ from jaxtrends import (
     webpage_claim,
     webpage_data,
 )
+from jaxtrends.formats import raised
 from jaxtrends.webpage_claim import slug
 
-HEADLINE = "headline"  # the name of the headline figure's file
 MOST_ROWS = 16  # of a table
 MOST_SVG = 400_000  # characters of a drawing's file that is read at all
 SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
@@ -150,10 +151,10 @@ def summary(source: Source, name: Name) -> dict[str, Any]:
         "experiment": done["experiment"],
         "page": page(done),
         "paper": done["paper"],
-        "about": done["about"],
-        "answer": done.get("answer", ""),
-        "gist": SENTENCE_END.split(done.get("answer", ""), maxsplit=1)[0],
-        "caveat": done.get("caveat", ""),
+        "about": raised(done["about"]),
+        "answer": raised(done.get("answer", "")),
+        "gist": raised(SENTENCE_END.split(done.get("answer", ""), maxsplit=1)[0]),
+        "caveat": raised(done.get("caveat", "")),
         "lead": _lead(lead, found[0], name) if lead else None,
         "verdicts": [slug(e["verdict"]["verdict"]) for e in found or record.entries(done)],
         "counts": {"paper": tally(of_the_paper), "derived": tally(derived)},
@@ -163,11 +164,14 @@ def summary(source: Source, name: Name) -> dict[str, Any]:
 
 
 def _lead(row: report.Row, entry: Mapping[str, Any], name: Name) -> dict[str, str]:
-    verdict = entry["verdict"]["verdict"]
+    verdict, number = entry["verdict"]["verdict"], report.number_of(entry)
     return {
-        **row._asdict(),
-        "claim": report.sentence(row.claim),
-        "quantity": entry["claim"]["quantity"].removesuffix(" [1]"),
+        "id": row.id,
+        "claim": raised(report.sentence(row.claim)),
+        "reported": raised(row.reported),
+        "ours": number,
+        "at": row.ours.removeprefix(number).strip(),
+        "quantity": raised(report.quantity_of(entry["claim"])),
         "verdict": verdict,
         "key": slug(verdict),
         "anchor": f"{name.slug}-{slug(row.id)}",
@@ -182,14 +186,14 @@ def tally(counts: Mapping[str, int]) -> list[dict[str, Any]]:
 def view(source: Source, name: Name, *, brief: bool) -> dict[str, Any]:
     """All that a paper's page shows of a record: its `summary`, and the rest, maybe in brief."""
     done, made = source.done, source.done["provenance"]
-    claims = [webpage_claim.view(entry, name.slug, brief=brief) for entry in report.entries(done)]
+    views = [webpage_claim.view(entry, name.slug, brief=brief) for entry in report.entries(done)]
     return {
         **summary(source, name),
         "preset": done["preset"],
-        "scale": done["scale"],
-        "rigging": done["rigging"],
-        "departures": done["departures"],
-        "groups": _groups(claims),
+        "scale": raised(done["scale"]),
+        "rigging": raised(done["rigging"]),
+        "departures": [raised(departure) for departure in done["departures"]],
+        "groups": _groups(views),
         "brief": brief,
         "not_run": done["results"]["not_run"],
         "tables": [] if brief else [_table(t, source.place) for _, t in publish.study_tables(done)],
@@ -210,13 +214,13 @@ def view(source: Source, name: Name, *, brief: bool) -> dict[str, Any]:
     }
 
 
-def _groups(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _groups(views: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Claims by who makes them, each group with its totals."""
     groups = []
     for who, title in SOURCES.items():
-        mine = [claim for claim in claims if claim["source"] == who]
+        mine = [claim for claim in views if claim["source"] == who]
         found = [claim["verdict"] for claim in mine]
-        counts = {verdict: found.count(verdict) for verdict in report.STYLES}
+        counts = {verdict: found.count(verdict) for verdict in claims.VERDICTS}
         groups.append({"key": who, "title": title, "claims": mine, "counts": tally(counts)})
     return [group for group in groups if group["claims"]]
 
@@ -260,8 +264,9 @@ def _studies(done: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def headline_figure(source: Source, sprite: inline_svg.Sprite, room: int) -> dict[str, str] | None:
     """The headline figure as it stands in a page; None where there is none, or no room for it."""
-    figure, svg = source.done.get("figure"), source.drawings.get(HEADLINE, "")
-    if not figure or not svg or _drawn(svg, "", inline_svg.Sprite())[1] > room:
+    figure = source.done.get("figure")
+    svg = source.drawings.get(figure["name"], "") if figure else ""
+    if not svg or _drawn(svg, "", inline_svg.Sprite())[1] > room:
         return None
     drawn, _ = _drawn(svg, figure["title"], sprite)
     return {"svg": drawn, "title": figure["title"], "caption": figure["caption"]}
@@ -272,10 +277,10 @@ def figures(source: Source, sprite: inline_svg.Sprite, room: int) -> list[dict[s
 
     Every study has one drawn before any has two.
     """
-    found = {f["name"]: f for f in report.figures_of(source.done) if f["name"] != HEADLINE}
+    found = {figure["name"]: figure for figure in report.figures_of(source.done)}
     drawn = dict.fromkeys(found, "")
     for name in by_turns(source.done):
-        if name in drawn and room > 0:
+        if room > 0:
             title = found[name]["title"]
             drawn[name], size = _drawn(source.drawings.get(name, ""), title, sprite)
             room -= size

@@ -34,15 +34,17 @@ def runs(folders: Sequence[Path], output: Path) -> tuple[list[Source], list[str]
 
 def committed(results: Path, output: Path) -> tuple[list[Source], list[str]]:
     """The committed results that can be read, in their order, and of the others why not."""
-    found, problems = [], []
-    for path in sorted(results.glob("*/*/record.json")):
+    records, problems = publish.sound_records(results)
+    found = []
+    for done in publish.in_order(records):
+        folder = results / publish.folder(done)
         try:
-            place = _place(path.parent, output)
-            found.append(webpage_record.load(path, published=True, place=place))
+            found.append(
+                webpage_record.source(done, folder, published=True, place=_place(folder, output))
+            )
         except Problem as problem:
             problems.append(str(problem))
-    order = [id(done) for done in publish.in_order([source.done for source in found])]
-    return sorted(found, key=lambda source: order.index(id(source.done))), problems
+    return found, problems
 
 
 def _place(folder: Path, output: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,8 +37,37 @@ def test_a_run_ends_with_verdicts_and_says_where_all_lies(whole):
     assert "reproduced" in out
     assert "record.json" in out
     assert "figures" in out
+    assert f"Page:    {sys.executable} -m scripts.page" in out
     assert done["provenance"]["command"] == "python toy_experiment.py"
     assert done["results"]["data"]["digits"]["digest"]
+
+
+def test_a_run_says_a_line_a_study_where_no_terminal_is(whole):
+    _, out = whole
+    told, _, ending = out.partition("\n\n")
+    opening, machine, output, *studies = told.splitlines()
+    assert opening == "toy, preset default: 2 studies on digits."
+    assert re.fullmatch(r"Here \d+ x cpu, \d+ cores\.", machine)
+    assert output.startswith("Output: ")
+    assert [line.partition(": done in ")[0] for line in studies] == ["1/2 training", "2/2 counting"]
+    assert "\x1b" not in out
+    assert ending.lstrip().startswith("ID")  # the toy has no answer
+
+
+def test_a_run_that_is_done_shows_all_claims_when_asked(tmp_path, capsys):
+    (claim,) = toy_experiment.EXPERIMENT.studies["counting"].claims
+    headline = dataclasses.replace(claim, headline=True)
+    other = dataclasses.replace(headline, id="T3", headline=False)
+    found = counting(headline, other, answer=lambda found: f"It counts to {found['T2'].estimate}.")
+    status, _ = run_of(found, tmp_path / "run")
+    out = capsys.readouterr().out
+    assert status == 0
+    assert "\n\nIt counts to 2.0.\n\n" in out
+    assert "T2 " in out
+    assert "T3 " not in out
+    assert re.search(r"All 2 claims:\n  .*--resume.* --claims\n", out)
+    assert run_of(found, tmp_path / "run", "--resume", "--claims")[0] == 0
+    assert "T3 " in capsys.readouterr().out
 
 
 def test_judging_again_from_the_record_alone_gives_the_same(whole):

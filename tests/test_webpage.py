@@ -142,11 +142,10 @@ def test_a_site_of_nothing_lists_the_papers():
 def test_the_index_leads_with_the_headline_claim_and_how_it_came_out(site):
     leads = re.search(r'<table class="leads".*?</table>', site["index.html"], re.DOTALL)[0]
     row = re.search(r"<tr[^>]*>\n<th[^>]*><a href=\"slopes/.*?</tr>", leads, re.DOTALL)[0]
-    lead = report.row_of(
-        next(e for e in record.entries(example()) if e["claim"]["id"] == example()["lead"])
-    )
-    for said in (lead.claim, lead.reported, lead.ours, example()["caveat"]):
-        assert said in row
+    lead = next(e for e in record.entries(example()) if e["claim"]["id"] == example()["lead"])
+    said = [lead["claim"]["statement"], report.reported(lead["claim"], how=True)]
+    for text in (*said, report.number_of(lead), example()["caveat"]):
+        assert text in row
     assert f'<span class="gist">{example()["answer"]}</span>' in row
     assert site["index.html"].index('class="leads"') < site["index.html"].index("filters")
     assert example()["answer"] in site["index.html"]
