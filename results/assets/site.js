@@ -83,7 +83,7 @@
   }
 
   const quantiles = new Map();
-  /** The 97.5 % quantile of Student's t, by bisection. */
+  /** The 97.5% quantile of Student's t, by bisection. */
   function tQuantile(freedom) {
     if (!quantiles.has(freedom)) {
       let low = 0, high = 1000;
@@ -113,14 +113,14 @@
     const lower = v[(n - 1) >> 1], upper = v[n >> 1];
     const centre = Number.isFinite(upper) ? (lower + upper) / 2 : upper;
     let rank = 0, below = 0, term = 2 ** -n;
-    while (rank < n) { // the most ranks on a side that hold no more than 2.5 %
+    while (rank < n) { // the most ranks on a side that hold no more than 2.5%
       if (below + term > 0.025) break;
       below += term; term *= (n - rank) / (rank + 1); rank++;
     }
     return rank < 1 ? [centre, -Infinity, Infinity] : [centre, v[rank - 1], v[n - rank]];
   }
 
-  /** second - first with its 95 % interval: see jaxtrends.comparison.difference. */
+  /** second - first with its 95% interval: see jaxtrends.comparison.difference. */
   function difference(first, second, name) {
     const a = first.outcomes[name], b = second.outcomes[name];
     const bySeed = new Map(a.seeds.map((seed, n) => [seed, a.values[n] ?? Infinity]));
@@ -410,7 +410,7 @@
     const x = segments("Horizontal axis", [["steps", "steps"], ["seconds", "seconds"], ["flops", "FLOPs"]], () => redraw());
     const xLog = segments("Scale", [["", "linear"], ["log", "log"]], () => redraw());
     const yLog = segments("Vertical axis", [["log", "log"], ["", "linear"]], () => redraw());
-    const summary = segments("Line and band", [["median", "median, middle 80 %"], ["mean", "mean, 95 % t"]], () => redraw());
+    const summary = segments("Line and band", [["median", "median, middle 80%"], ["mean", "mean, 95% t"]], () => redraw());
     const seeds = segments("Single seeds", [["", "hidden"], ["on", "shown"]], () => redraw());
     const methods = el("div", { class: "methods", role: "group", "aria-label": several ? "Runs and methods" : "Methods" });
     const plot = el("div", { class: "plot", tabindex: 0, role: "group", "aria-roledescription": "chart" });
@@ -536,7 +536,7 @@
         const clear = d.low > 0 || d.high < 0;
         return [el("span", clear ? { class: "differs" } : {}, formatInterval(d.estimate, d.low, d.high)), ` ${d.how}, n = ${d.n}${clear ? ", clear of 0" : ""}`];
       })]);
-      body.replaceChildren(table("Final values", ["Outcome", ...sides.map((_, n) => `${letter(n)}, median`), ...sides.slice(1).map((_, n) => `${letter(n + 1)} − A [95 %]`)], rows, ["", ...sides.map(() => "number"), ...sides.slice(1).map(() => "gap")]), el("p", { class: "soft" }, `${found.length} of ${names.length} outcomes${found.length > 300 ? ", the first 300 shown" : ""}.`));
+      body.replaceChildren(table("Final values", ["Outcome", ...sides.map((_, n) => `${letter(n)}, median`), ...sides.slice(1).map((_, n) => `${letter(n + 1)} − A [95%]`)], rows, ["", ...sides.map(() => "number"), ...sides.slice(1).map(() => "gap")]), el("p", { class: "soft" }, `${found.length} of ${names.length} outcomes${found.length > 300 ? ", the first 300 shown" : ""}.`));
     }
     fill();
     return el("div", {}, el("p", { class: "soft" }, `Mean differences by Student's t, ${how.join("; ")}; where lanes diverged, medians by order statistics. Not corrected for how many there are.`), el("label", { class: "field" }, "Filter outcomes ", words), body);
