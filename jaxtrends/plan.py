@@ -194,7 +194,7 @@ def of(
     Extensions of grids are not included, since they depend on the results.
 
     Args:
-        experiment: a `jaxtrends.experiment.Experiment`.
+        experiment: a `jaxtrends.design.Design`.
         config:     its settings.
         methods:    the user's own.
         data_dir:   folder of prepared data sets.
