@@ -291,8 +291,8 @@ def lying(results, monkeypatch):
 def test_the_command_compares_and_says_how_to_go_on(lying, capsys):
     assert command.main([lying(), "--update", "--why", "the first"]) == 0
     said = capsys.readouterr().out
-    assert (
-        said == "slopes: golden values written; editions now: estimators 1, training 1, cost 1.\n"
+    assert said == (
+        "slopes: golden values written; current editions: estimators 1, training 1, cost 1.\n"
     )
     assert command.main([lying()]) == 0
     assert command.main([lying({"loss": [1.0, 3.0]})]) == 1
@@ -301,7 +301,9 @@ def test_the_command_compares_and_says_how_to_go_on(lying, capsys):
     assert "fault: slopes: training has changed: loss is 3.0, not 2.0 (1 of 2 golden values" in err
     assert "--update --why" in err
     assert command.main([lying({"loss": [1.0, 3.0]}), "--update", "--why", "a better loss"]) == 0
-    assert capsys.readouterr().out == "slopes: golden values written; editions now: training 2.\n"
+    assert (
+        capsys.readouterr().out == "slopes: golden values written; current editions: training 2.\n"
+    )
     assert command.main([lying({"loss": [1.0, 3.0]}), "--update", "--why", "nothing"]) == 0
     assert "nothing was written" in capsys.readouterr().out
     assert golden.editions("slopes") == {"estimators": 1, "training": 2, "cost": 1}
@@ -312,7 +314,7 @@ def test_the_command_compares_and_says_how_to_go_on(lying, capsys):
     [
         (["--update"], "--update and --why REASON must be used together"),
         (["--why", "x"], "--update and --why REASON must be used together"),
-        (["--keep"], "are for --update"),
+        (["--keep"], "need --update"),
         (["--update", "--why", "x", "--raise", "cost"], "name it"),
         (["slopes", "--update", "--why", "x", "--raise", "cost", "--keep"], "choose one"),
         (["slope"], "There is no experiment 'slope'"),
