@@ -39,10 +39,15 @@ def answer(done: Mapping[str, Any]) -> str:
 
 
 def claims_that_matter(done: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The headline claims of a record; where it has none, the paper's; else all."""
+    """The headline claims of a record, and those about the user's own methods.
+
+    Where it has neither, the paper's; else all.
+    """
     every = report.entries(done)
+    names = {f"own-{name}" for name in done.get("own_methods", ())}
+    own = [entry for entry in every if entry["claim"]["id"] in names]
     of_the_paper = [entry for entry in every if entry["claim"]["source"] == "paper"]
-    return headlines.of(done) or of_the_paper or every
+    return [*headlines.of(done), *own] or of_the_paper or every
 
 
 def table(
@@ -64,7 +69,7 @@ def table(
     for name, share in COLUMNS.items():
         shown.add_column(name, ratio=share or None, no_wrap=not share, overflow="fold")
     for entry in entries:
-        *cells, verdict = report.short(entry)
+        *cells, verdict = report.short_row(entry)
         word = entry["verdict"]["verdict"]
         shown.add_row(*map(Text, cells), Text(verdict if reasons else word, STYLES[word]))
     for claim in missing:
@@ -98,7 +103,7 @@ def show(done: Mapping[str, Any], console: Console, *, every: bool, command: str
         console.print()
     console.print(table(entries, missing, reasons=every))
     console.print()
-    console.print(Text(headlines.counts_in_words(done)), width=width, soft_wrap=False)
+    console.print(Text(report.verdict_counts(done)), width=width, soft_wrap=False)
     count = len(report.entries(done))
     if not every and count > len(entries):
         console.print(Text(f"All {count} claims:\n  {command}"))

@@ -170,13 +170,10 @@ def test_the_answer_holds_the_records_own_numbers_and_leaves_out_what_did_not_ru
     done = json.loads(path.read_text(encoding="utf-8"))
     entries = {entry["claim"]["id"]: entry for entry in done["results"]["claims"]}
     said = compute_trends.answer(Answers(list(entries.values())))
-    for id in ("C2", "C3", "C5"):
-        verdict = entries[id]["verdict"]
-        months = verdict["parts"][verdict["headline"]]["estimate"]
-        assert f"{months:.1f} months ({id}: {verdict['verdict']})" in said
+    assert said.startswith("Yes: training compute doubled every 5.6 months from 2010 to 2022")
     verdict = entries["C6a"]["verdict"]
     found = verdict["parts"][verdict["headline"]]
-    assert f"In {found['estimate']:.1%} [{found['low']:.1%}, {found['high']:.1%}] of" in said
-    assert f"(C6a: {verdict['verdict']})" in said
+    assert f"in {found['estimate']:.1%} [{found['low']:.1%}, {found['high']:.1%}] of" in said
+    assert "trend of their own is undecided" in said
     assert compute_trends.answer(Answers([entries["C6a"]])) in said
     assert compute_trends.answer(Answers([])) == ""

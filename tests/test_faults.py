@@ -15,7 +15,17 @@ import time
 import numpy as np
 import pytest
 
-from jaxtrends import in_turn, losses, models, record, rundir, running, train, webpage
+from jaxtrends import (
+    in_turn,
+    losses,
+    models,
+    record,
+    rundir,
+    running,
+    train,
+    webpage,
+    webpage_record,
+)
 from jaxtrends.errors import Problem
 from jaxtrends.estimators import backprop
 from jaxtrends.study import Figure, Panel, Series, StudyResult
@@ -359,8 +369,8 @@ def test_lanes_that_diverge_are_in_the_record_and_judged(tmp_path, capsys, rates
     assert record.judge_again(entry) == entry["verdict"]
     assert entry["verdict"]["verdict"] == verdict
     assert {path.suffix for path in (folder / "figures").iterdir()} == {".svg", ".png"}
-    text = webpage.page([webpage.load(folder, published=False, place="run")])
-    assert verdict in text
+    site = webpage.site([webpage_record.load(folder, published=False, place="run")])
+    assert f"{verdict}</span>" in site["index.html"]
     out, err = capsys.readouterr()
     assert verdict in out
     assert "Traceback" not in err

@@ -310,8 +310,8 @@ def test_the_command_compares_and_says_how_to_go_on(lying, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--update"], "--update and --why REASON go together"),
-        (["--why", "x"], "--update and --why REASON go together"),
+        (["--update"], "--update and --why REASON must be used together"),
+        (["--why", "x"], "--update and --why REASON must be used together"),
         (["--keep"], "are for --update"),
         (["--update", "--why", "x", "--raise", "cost"], "name it"),
         (["slopes", "--update", "--why", "x", "--raise", "cost", "--keep"], "choose one"),
@@ -335,7 +335,7 @@ def test_an_unknown_study_and_another_record_are_refused(lying, capsys):
     done["results"]["config_digest"] = "f" * 64
     record.write_json(golden.RESULTS / "record.json", done)
     assert command.main([where]) == 2
-    assert "not of today's smoke preset" in capsys.readouterr().err
+    assert "not a run of the current smoke preset" in capsys.readouterr().err
 
 
 def test_a_run_names_the_editions_it_was_made_under(results, tmp_path):

@@ -95,7 +95,7 @@ ELSEWHERE = {
     "golden": (2, "a checkout of the repository"),
     "import_mnist nowhere": (2, "no directory nowhere"),
     "new_paper mine": (2, "no checkout"),
-    "webpage RUN --output page.html": (0, ""),
+    "webpage RUN": (0, ""),
     "render_results": (2, "a checkout of the repository"),
     "render_results --check": (2, "a checkout of the repository"),
     "verify RUN --judge-only": (0, ""),
