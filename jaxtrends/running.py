@@ -255,6 +255,7 @@ def run(
         }
         done, unjudged = _recorded(ready, results, curves, command, started)
         recording.write(done, curves, path)
+        plots.order([done["figure"]] if "figure" in done else [], path / "figures")
         tracker.record(done, path / "record.json", recording.claim_rows(done))
         if ready.tracking == "online":
             terminal.say("Uploading to W&B …")
