@@ -82,11 +82,15 @@ def near(
     points = own[nearest]
     ends = np.clip(points, boxes[:, :2], boxes[:, 2:])
     from_end = np.hypot(*(points - own[-1]).T)
+    between = (
+        points[:, None] + np.linspace(0.2, 1, 5)[:, None] * (ends - points)[:, None]
+    ).swapaxes(0, 1)
+    parted = np.min([_distance(np.tile(one, 2), others)[0] for one in between], axis=0) < gap / 3
     costs = (
         mine
         + from_end / 20
         + TOUCHES * ((mine < gap) | (other < gap))
-        + AMBIGUOUS * (other < 1.5 * mine)
+        + AMBIGUOUS * ((other < 1.5 * mine) | parted)
     )
     return Candidates(boxes, np.stack([points, ends], axis=1), costs)
 

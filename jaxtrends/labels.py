@@ -27,11 +27,15 @@ TRIES = 4
 
 @dataclass(frozen=True)
 class Name:
-    """A name to be placed: its text as an artist, the pixel that it names, where it may go."""
+    """A name to be placed: its text as an artist, the pixel that it names, where it may go.
+
+    One farther than ``led`` points from what it names is led back to it by a line.
+    """
 
     artist: Any
     at: np.ndarray
     places: Candidates
+    led: float = 7.0
 
 
 def fly(drawing: Any, axes: Any, marks: Mapping[str, float], size: float) -> float:
@@ -106,7 +110,7 @@ def write(
         name.artist.set_position((box[:2] + point / 2 - name.at) / point)
         if panel.get("map"):
             outline(name.artist)
-        if np.hypot(*(end - start)) > 7 * point:
+        if np.hypot(*(end - start)) > name.led * point:
             landmark = np.allclose(start, name.at)
             at = name.artist.xy if landmark else axes.transData.inverted().transform(start)
             _line(axes, at, False, (end - start) / point, linewidth=0.5)
@@ -240,8 +244,9 @@ def _series(
         artist.set_color(inks[label])
         extent = _extent(drawing, artist)
         frame = _frame(drawing, axes)
-        places = label_placement.near(own, others, extent, frame, 3 * point)
-        names.append(Name(artist, axes.transData.transform(corner), places))
+        places = label_placement.near(own, others, extent, frame, 4.5 * point)
+        at = axes.transData.transform(corner)
+        names.append(Name(artist, at, places, led=16.0))
     return names
 
 

@@ -35,6 +35,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
 THEORY_DASHES = ((0, (4, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)), (0, (8, 3)))
 STEP_LINES = ("solid", (0, (1, 0.6)), (0, (5, 1)), (0, (3, 1, 1, 1)))
+MANY = 30  # points of a cloud, which are drawn smaller
 REPORTED = ("*", "P", "X")  # the paper's own figures
 COLOUR_MAP = "viridis"  # even steps of lightness: also for the colour-blind, and in grey
 TEXT_SIZE = 7  # of labels inside the axes
@@ -320,6 +321,7 @@ def _draw_panel(
     log = panel["y_scale"] == "log"
     if panel.get("map"):
         _draw_map(axes, panel)
+    crowded = any(len(s["x"]) > MANY for s in panel["series"] if s["style"] == "points")
     for number, series in enumerate(panel["series"]):
         kind = "measured" if series["style"] in ("line", "points") else series["style"]
         look = looks[kind, series["label"]]
@@ -327,6 +329,7 @@ def _draw_panel(
         band = series["low"] is not None and series["high"] is not None
         low, high = (_array(series["low"]), _array(series["high"])) if band else (y, y)
         if series["style"] == "points":
+            look = {**look, "markersize": 3.5} if crowded else look
             drawn = _draw_points(axes, look, x, y, _visible(low, log), _visible(high, log))
         elif kind == "steps":
             (drawn,) = axes.step(x, y, where="post", zorder=2.5, **look)
@@ -444,6 +447,10 @@ def _ticks(axes: Any, panel: Mapping[str, Any]) -> None:
             axes.xaxis.set_minor_locator(NullLocator())
         elif not _has_power_of_ten(*axes.get_xlim()):
             axes.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 2.5, 5, 10)))
+            axes.xaxis.set_major_formatter(plain)
+            axes.xaxis.set_minor_locator(NullLocator())
+        elif x.size > 8 and x[-1] / x[0] < 100 and x[0] > 1e-3 and x[-1] < 1e5:
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter(plain)
             axes.xaxis.set_minor_locator(NullLocator())
     if panel["y_scale"] == "log":

@@ -18,6 +18,7 @@ from annotated_types import Ge, Le
 from experiments.compute_trends import (
     bootstrap,
     eras,
+    headline,
     projection,
     selection,
     sensitivity,
@@ -245,6 +246,7 @@ EXPERIMENT = Experiment(
         ),
     },
     answer=answer,
+    headline_figure=headline.figure,
     lead="C3",
     caveat="the paper's own 123 systems; nothing is shrunk",
     scale=scale,

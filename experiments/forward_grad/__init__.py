@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiments.forward_grad import cost, estimators, scaling, test_functions, training
+from experiments.forward_grad import cost, estimators, headline, scaling, test_functions, training
 from experiments.forward_grad.training import METHODS, PAPER_TASKS, TASKS, Task, Training
 from jaxtrends import running, settings
 from jaxtrends.claims import Answers, Paper
@@ -256,6 +256,7 @@ EXPERIMENT = Experiment(
         ),
     },
     answer=answer,
+    headline_figure=headline.figure,
     lead="F5a",
     caveat="images of 8x8 and 28x28 pixels, networks of up to 10^6 parameters, two CPU cores",
     scale=scale,

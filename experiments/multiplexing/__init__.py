@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.multiplexing import images, throughput, tokens
+from experiments.multiplexing import headline, images, throughput, tokens
 from jaxtrends import data, running
 from jaxtrends.claims import Answers, Paper
 from jaxtrends.experiment import Experiment, Study
@@ -102,6 +102,7 @@ EXPERIMENT = Experiment(
         ),
     },
     answer=answer,
+    headline_figure=headline.figure,
     lead="M4",
     caveat="small networks on 8x8 digits and counting tasks",
     scale="8x8 digits and networks of 29 to 91 thousand parameters in place of 20x20 MNIST and "

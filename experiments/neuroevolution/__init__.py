@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
 
-from experiments.neuroevolution import claims, cost, strategies, tasks
+from experiments.neuroevolution import claims, cost, headline, strategies, tasks
 from experiments.neuroevolution.trainers import Task, descent, search
 from jaxtrends import charts, running
 from jaxtrends.claims import Paper
@@ -412,6 +412,7 @@ EXPERIMENT = Experiment(
         "No preset for an accelerator, where the paper's claim of time lies.",
     ),
     answer=claims.answer,
+    headline_figure=headline.figure,
     lead="E2c",
     caveat="CPU cores; the paper is about accelerators",
     datasets=datasets,
