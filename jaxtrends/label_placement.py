@@ -82,17 +82,17 @@ def near(
     points = own[nearest]
     ends = np.clip(points, boxes[:, :2], boxes[:, 2:])
     from_end = np.hypot(*(points - own[-1]).T)
-    between = (
-        points[:, None] + np.linspace(0.2, 1, 5)[:, None] * (ends - points)[:, None]
-    ).swapaxes(0, 1)
-    parted = np.min([_distance(np.tile(one, 2), others)[0] for one in between], axis=0) < gap / 3
-    costs = (
-        mine
-        + from_end / 20
-        + TOUCHES * ((mine < gap) | (other < gap))
-        + AMBIGUOUS * ((other < 1.5 * mine) | parted)
-    )
+    free = (mine >= gap) & (other >= gap)
+    doubtful = other < 1.5 * mine
+    doubtful[free] |= _parted(points[free], ends[free], others, gap / 3)
+    costs = mine + from_end / 20 + TOUCHES * ~free + AMBIGUOUS * doubtful
     return Candidates(boxes, np.stack([points, ends], axis=1), costs)
+
+
+def _parted(starts: np.ndarray, ends: np.ndarray, others: np.ndarray, gap: float) -> np.ndarray:
+    """Whether something else lies between each of the points (n, 2) and its end (n, 2): (n,)."""
+    way = [starts + share * (ends - starts) for share in (0.25, 0.5, 0.75, 1.0)]
+    return np.min([_distance(np.tile(at, 2), others)[0] for at in way], axis=0) < gap
 
 
 def _distance(boxes: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

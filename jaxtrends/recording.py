@@ -15,6 +15,9 @@ from jaxtrends.comparison import Comparison
 from jaxtrends.experiment import Experiment
 
 
+FIGURE = "The headline figure"
+
+
 def record_of(
     experiment: Experiment,
     config: Any,
@@ -26,7 +29,7 @@ def record_of(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Results and measurements of the studies, their claims judged; and what could not be judged.
 
-    Claim id, "The answer" or "The headline figure" -> what it raised, of those that raised what
+    Claim id, "The answer" or `FIGURE` -> what it raised, of those that raised what
     nobody foresaw: the studies are done by then, and none of these may cost their record.
     """
     operations = experiment.operations(config, own)
@@ -71,7 +74,7 @@ def record_of(
         },
     }
     plain = record.plain(done)
-    for what, told in (("The answer", headline_of), ("The headline figure", figure_of)):
+    for what, told in (("The answer", headline_of), (FIGURE, figure_of)):
         try:
             done |= told(experiment, plain, curves)
         except Exception as error:

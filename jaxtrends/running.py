@@ -567,7 +567,8 @@ def _conclude(finished: Finished, terminal: Terminal) -> None:
     terminal.say("")
     terminal.console.print(report.terminal_table(done))
     for claim, why in finished.unjudged.items():
-        terminal.warn(f"{claim} could not be judged ({why}); the record has the values.")
+        verb = "made" if claim == recording.FIGURE else "judged"
+        terminal.warn(f"{claim} could not be {verb} ({why}); the record has the values.")
     terminal.say(f"Record:  {path / 'record.json'}")
     if (path / "figures").exists():
         terminal.say(f"Figures: {path / 'figures'}")

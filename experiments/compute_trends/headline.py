@@ -19,9 +19,11 @@ ERAS = {  # claim -> its words, the series whose systems are shown, those throug
 }
 
 
-def figure(done: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Figure:
+def figure(done: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Figure | None:
     """Systems by date, and a line through each era with its doubling time, ours and the paper's."""
     found = Answers(record.entries(done))
+    if not all(0 < found[id].estimate < np.inf for id in ERAS):
+        return None  # a table of one's own, in which an era does not grow
     panel = charts.recorded(done, "eras", "training_compute/")
     shown = {series.label: series for series in panel.series}
     series = []
