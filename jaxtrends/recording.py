@@ -14,7 +14,6 @@ from jaxtrends.claims import Claim
 from jaxtrends.comparison import Comparison
 from jaxtrends.experiment import Experiment
 
-
 FIGURE = "The headline figure"
 
 

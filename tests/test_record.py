@@ -235,11 +235,11 @@ def test_a_headline_figure_is_held_to_what_all_figures_are(tmp_path):
     good = {**other, "name": "headline", "standalone": True}
     record.write_json(tmp_path / "record.json", {**made, "figure": good})
     assert record.read(tmp_path)["figure"]["name"] == "headline"
-    (panel,) = [{**panel, "series": [dict(s) for s in panel["series"]]} for panel in good["panels"]]
-    panel["series"][0]["y"] = [1.0]
+    first = good["panels"][0]
+    shorter = {**first["series"][0], "y": [1.0]}
     for wrong, said in (
         ({**good, "name": other["name"]}, "have the same name"),
-        ({**good, "panels": [panel]}, "coordinates of different lengths"),
+        ({**good, "panels": [{**first, "series": [shorter]}]}, "coordinates of different lengths"),
         ({**good, "standalone": "yes"}, "not a valid record"),
     ):
         record.write_json(tmp_path / "record.json", {**made, "figure": wrong})
