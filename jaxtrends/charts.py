@@ -387,6 +387,51 @@ def images(
     )
 
 
+# --- of records: for headline figures -------------------------------------------------------------
+
+
+def headline(
+    title: str, caption: str, x_label: str, y_label: str, series: Sequence[Series], **more: Any
+) -> Figure:
+    """A headline figure: one panel that needs no caption, its title the finding in words.
+
+    Args:
+        title:   what was found, with its number.
+        caption: what a page adds below it: seeds, bands, sources.
+        x_label: with its unit in brackets.
+        y_label: likewise.
+        series:  five at most, each named in words.
+        more:    other fields of the `Panel`.
+    """
+    panel = Panel("", x_label, y_label, series, **more)
+    return Figure("headline", title, caption, [panel], standalone=True)
+
+
+def recorded(done: Mapping[str, Any], study: str, *places: str) -> Panel:
+    """A panel of a record's figures: the first of the places, ``figure/panel``, that it has.
+
+    Raises:
+        KeyError: it has none of them.
+    """
+    parts = (done["results"]["studies"], done["measurements"]["studies"])
+    found = {
+        f"{figure['name']}/{panel['title']}": panel
+        for part in parts
+        for figure in part[study]["figures"]
+        for panel in figure["panels"]
+    }
+    for place in places:
+        if place in found:
+            panel = found[place]
+            return Panel(**{**panel, "series": [Series(**one) for one in panel["series"]]})
+    raise KeyError(" or ".join(places))
+
+
+def renamed(panel: Panel, names: Mapping[str, str]) -> list[Series]:
+    """The series of a panel that have a name among these, by label, under that name."""
+    return [replace(one, label=names[one.label]) for one in panel.series if one.label in names]
+
+
 # --- tables --------------------------------------------------------------------------------------
 
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from jaxtrends import claims, record, settings
 from jaxtrends.claims import Claim, Paper
 from jaxtrends.comparison import Comparison
 from jaxtrends.errors import choose
-from jaxtrends.study import StudyResult
+from jaxtrends.study import Figure, StudyResult
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,9 @@ class Design:
     lead:       id of the headline claim for which people cite the paper; it stands for the paper
                 where there is room for one.
     caveat:     what most limits the answer, in a few words.
+    headline_figure: (record, its curves as ``study/name`` -> array) -> the headline as a figure
+                that needs no caption, from the record alone; None, or a KeyError, where the record
+                lacks what the figure shows.
     check:      (config, names of the user's own methods) -> None; raises Problem for a config
                 that cannot be run. `jaxtrends.settings.check` by default.
     datasets:   config -> names of the data sets it needs, loaded before anything is run.
@@ -85,6 +90,9 @@ class Design:
     answer: Callable[[claims.Answers], str] = lambda found: ""
     lead: str = ""
     caveat: str = ""
+    headline_figure: Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Figure | None] = (
+        lambda done, curves: None
+    )
     check: Callable[[Any, tuple[str, ...]], None] = lambda config, methods: settings.check(config)
     datasets: Callable[[Any], Sequence[str]] = lambda config: ()
     load: Callable[[Any, str, Path | None], Any] = _of_the_library

@@ -8,7 +8,10 @@ lengths are in one unit, pixels say; a box is (left, bottom, right, top).
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +19,10 @@ OUTSIDE = 1e6
 OVERLAP = 1e4
 CROSSED = 300.0  # a leader through another label, or through its leader
 HIDDEN_DOT = 200.0
-HIDDEN_TRACE = 12.0  # a line's sample under a label
+HIDDEN_TRACE = 40.0  # a line's sample under a label
+TOUCHES = 500.0  # a line's name nearer than it should be to anything
+AMBIGUOUS = 150.0  # a line's name that might be another's
+MOST_TURNED = 8  # rules whose flags are tried on both sides
 STRUCK_DOT = 15.0  # a marker under a leader
 ROUNDS = 30
 ANGLES = np.deg2rad([30, 150, -30, -150, 0, 180, 90, -90, 60, 120, -60, -120])
@@ -30,6 +36,13 @@ class Candidates:
     boxes: np.ndarray
     leaders: np.ndarray
     costs: np.ndarray
+
+
+class Flag(NamedTuple):
+    """The name of a rule: whether it lies to its left, and how many rows above the frame."""
+
+    left: bool
+    row: int
 
 
 def around(point: np.ndarray, size: np.ndarray, gap: float) -> Candidates:
@@ -46,16 +59,98 @@ def around(point: np.ndarray, size: np.ndarray, gap: float) -> Candidates:
     return Candidates(boxes, leaders, reach + preference)
 
 
-def beside(x: float, size: np.ndarray, frame: np.ndarray, gap: float) -> Candidates:
-    """Places beside a vertical rule at ``x``: its top, its foot and between, right before left."""
-    bottoms = np.linspace(frame[3] - size[1] - gap, frame[1] + gap, 9)
-    lefts = np.array([x + gap, x - gap - size[0]])
-    left, bottom = np.tile(lefts, bottoms.size), np.repeat(bottoms, 2)
-    boxes = np.stack([left, bottom, left + size[0], bottom + size[1]], axis=-1)
-    middle = np.stack([np.full_like(left, x), bottom + size[1] / 2], axis=-1)
-    # Nine heights: the ends are better than the middle.
-    costs = np.repeat([0, 9, 12, 15, 18, 14, 10, 6, 2], 2) + np.tile([0.0, 0.5], bottoms.size)
-    return Candidates(boxes, np.stack([middle, middle], axis=1), costs)
+def near(
+    own: np.ndarray, others: np.ndarray, size: np.ndarray, frame: np.ndarray, gap: float
+) -> Candidates:
+    """Places all over the frame for the name of a line or a cloud, the closer to it the better.
+
+    Args:
+        own:    points on what is named (n, 2), the last of them where a reader looks first.
+        others: points on all else (m, 2), to which a name must not seem to belong.
+        size:   of the label (2,).
+        frame:  the box (4,) to stay in.
+        gap:    the distance to keep from anything.
+    """
+    span = np.maximum(frame[2:] - size - frame[:2], 0)
+    counts = np.clip(span / gap / 1.5, 2, (70, 50)).astype(int)
+    steps = [np.linspace(0, one, n) for one, n in zip(span, counts, strict=True)]
+    left, bottom = np.meshgrid(*steps)
+    corners = frame[:2] + np.stack([left.ravel(), bottom.ravel()], axis=-1)
+    boxes = np.concatenate([corners, corners + size], axis=-1)
+    mine, nearest = _distance(boxes, own)
+    other, _ = _distance(boxes, others)
+    points = own[nearest]
+    ends = np.clip(points, boxes[:, :2], boxes[:, 2:])
+    from_end = np.hypot(*(points - own[-1]).T)
+    free = (mine >= gap) & (other >= gap)
+    doubtful = other < 1.5 * mine
+    doubtful[free] |= _parted(points[free], ends[free], others, gap / 3)
+    costs = mine + from_end / 20 + TOUCHES * ~free + AMBIGUOUS * doubtful
+    return Candidates(boxes, np.stack([points, ends], axis=1), costs)
+
+
+def _parted(starts: np.ndarray, ends: np.ndarray, others: np.ndarray, gap: float) -> np.ndarray:
+    """Whether something else lies between each of the points (n, 2) and its end (n, 2): (n,)."""
+    way = [starts + share * (ends - starts) for share in (0.25, 0.5, 0.75, 1.0)]
+    return np.min([_distance(np.tile(at, 2), others)[0] for at in way], axis=0) < gap
+
+
+def _distance(boxes: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """From each box (n, 4) to the nearest of the points (p, 2): how far, and which it is."""
+    if not len(points):
+        return np.full(len(boxes), np.inf), np.zeros(len(boxes), int)
+    x, y = points.T
+    across = np.maximum(np.maximum(boxes[:, :1] - x, x - boxes[:, 2:3]), 0)
+    up = np.maximum(np.maximum(boxes[:, 1:2] - y, y - boxes[:, 3:]), 0)
+    distance = np.hypot(across, up)
+    nearest = distance.argmin(axis=1)
+    return distance[np.arange(len(boxes)), nearest], nearest
+
+
+def flags(rules: np.ndarray, widths: np.ndarray, frame: tuple[float, float]) -> list[Flag]:
+    """Rows and sides of the names of vertical rules, above the frame: no flag crosses a rule.
+
+    A rule goes up to the row that its flag is in. All ways round are tried while they are few; the
+    best is within the frame, and low.
+
+    Args:
+        rules:  where they stand (n,), in one unit with the rest.
+        widths: of the flags (n,).
+        frame:  the ends that flags should stay between.
+    """
+    few = len(rules) <= MOST_TURNED
+    turned = itertools.product((False, True), repeat=len(rules)) if few else [(True,) * len(rules)]
+    best: tuple[float, list[Flag]] = (math.inf, [])
+    for left in turned:
+        starts = np.where(left, rules - widths, rules)
+        ends = starts + widths
+        rows = _rows(rules, starts, ends)
+        if rows is None:
+            continue
+        outside = np.maximum(frame[0] - starts, 0) + np.maximum(ends - frame[1], 0)
+        cost = 100 * outside.sum() + widths.mean() * (max(rows) + sum(rows) / 100) + sum(left)
+        if cost < best[0]:
+            best = cost, [Flag(*one) for one in zip(left, rows, strict=True)]
+    return best[1]
+
+
+def _rows(rules: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> list[int] | None:
+    """The lowest row of each flag (n,); None where two flags would each cross the other's rule."""
+    over = (starts[:, None] < rules) & (rules < ends[:, None])
+    meet = (starts[:, None] < ends) & (starts < ends[:, None])
+    if (over & over.T & ~np.eye(len(rules), dtype=bool)).any():
+        return None
+    rows = [0] * len(rules)
+    for _ in range(len(rules) ** 2):
+        before = list(rows)
+        for one, other in itertools.permutations(range(len(rules)), 2):
+            if over[one, other]:
+                rows[one] = max(rows[one], rows[other] + 1)
+            elif meet[one, other] and not over[other, one] and rows[one] == rows[other]:
+                rows[max(one, other)] += 1
+        if rows == before:
+            return rows
+    return None
 
 
 def _inside(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -144,6 +239,17 @@ def choose(
         if chosen == before:
             break
     return [chosen[own] for own in range(len(labels))]
+
+
+def crossed(
+    labels: list[Candidates], chosen: list[int], dots: np.ndarray, traces: np.ndarray
+) -> bool:
+    """Whether any label in its chosen place lies on a marker, a line or another label."""
+    boxes = np.array([label.boxes[place] for label, place in zip(labels, chosen, strict=True)])
+    if not len(boxes):
+        return False
+    together = any(_overlap(box, boxes[:place]).any() for place, box in enumerate(boxes))
+    return bool(together or _inside(dots, boxes).any() or _inside(traces, boxes).any())
 
 
 def _conflict(label: Candidates, other: Candidates, place: int) -> np.ndarray:

@@ -2,14 +2,14 @@
 
 The look is the same for every figure: one column's width a panel, the Okabe-Ito palette (which
 readers with colour-blindness can tell apart), a marker of its own for every series (so that it
-survives a grey printer), theory in black dashes, the legend outside the axes. Landmarks and
-vertical rules bear their names where `jaxtrends.label_placement` finds room for them.
+survives a grey printer), theory in black dashes, the legend outside the axes. A figure that stands
+alone is larger, says its title, and names each series where it lies. `jaxtrends.labels` has the
+names of these, and those of landmarks and vertical rules.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import math
 import os
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxtrends import fonts, label_placement, record
+from jaxtrends import fonts, labels, record
 
 PANEL_WIDTH = 3.4  # inches: one column of a two-column paper
 PANEL_HEIGHT = 2.5
@@ -35,9 +35,14 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
 THEORY_DASHES = ((0, (4, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)), (0, (8, 3)))
 STEP_LINES = ("solid", (0, (1, 0.6)), (0, (5, 1)), (0, (3, 1, 1, 1)))
-GREY = "#808080"
+MANY = 30  # points of a cloud, which are drawn smaller
+REPORTED = ("*", "P", "X")  # the paper's own figures
 COLOUR_MAP = "viridis"  # even steps of lightness: also for the colour-blind, and in grey
 TEXT_SIZE = 7  # of labels inside the axes
+STANDALONE_SIZE = (5.2, 3.3)  # inches, below the title
+STANDALONE_TEXT = 9
+TITLE_WIDTH = 52  # characters
+INK = 0.72  # what a colour is multiplied by for text, which needs more contrast than a line
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 STYLE = {
@@ -72,11 +77,23 @@ STYLE = {
     "text.parse_math": False,  # a dollar in somebody's data is a dollar
 }
 
+STANDALONE = {
+    "font.size": 10,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "lines.linewidth": 2.0,
+    "lines.markersize": 5.5,
+    "figure.titlesize": 11.5,
+}
+
 DIGEST_LABEL = "Digest of the plotted data (SHA-256): "
 
 
 def data_digest(figure: Mapping[str, Any]) -> str:
-    """SHA-256 of all that is drawn: a figure's panels, without its name, title and caption."""
+    """SHA-256 of all that is drawn: a figure's panels, and its title where it stands alone."""
+    if figure.get("standalone"):
+        return record.digest([figure["title"], figure["panels"]])
     return record.digest(figure["panels"])
 
 
@@ -114,8 +131,9 @@ def draw(figure: Mapping[str, Any], directory: Path) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     paths = [directory / f"{figure['name']}{suffix}" for suffix in metadata]
     letters = fonts.settings(json.dumps(figure["panels"], ensure_ascii=False))
+    look = STYLE | (STANDALONE if figure.get("standalone") else {})
     try:
-        with style.context(["default", STYLE | letters]), warnings.catch_warnings():
+        with style.context(["default", look | letters]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from font")  # it is a box
             drawing = compose(figure)
             # The canvases themselves: `savefig` lays out and draws everything twice for each file.
@@ -153,11 +171,13 @@ def compose(figure: Mapping[str, Any]) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = figure["panels"]
+    panels, standalone = figure["panels"], figure.get("standalone", False)
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
     size = (PANEL_WIDTH * columns, PANEL_HEIGHT * rows)
-    if len(panels) == 1 and any(series.get("texts") for series in panels[0]["series"]):
+    if standalone:
+        size = STANDALONE_SIZE
+    elif len(panels) == 1 and any(series.get("texts") for series in panels[0]["series"]):
         size = (PANEL_WIDTH * 2, PANEL_HEIGHT * 1.7)  # names need the room of both columns
     # At a low resolution the widths of text, by which the legend is laid out, come out wrong.
     drawing = Figure(figsize=size, dpi=PNG_DPI, layout="constrained")
@@ -169,11 +189,64 @@ def compose(figure: Mapping[str, Any]) -> Any:
         letter = f"({'abcdefghijklmnop'[number]}) " if len(panels) > 1 else ""
         axes.set_title(_wrapped(letter + panel["title"], 42))
         _draw_panel(axes, panel, looks, handles)
-    _draw_legend(drawing, grid[len(panels) :], handles)
-    drawing.get_layout_engine().execute(drawing)
-    drawing.set_layout_engine("none")  # which keeps what was laid out
-    _draw_texts(drawing, grid, panels)
+    if standalone:
+        _draw_title(drawing, figure["title"])
+    else:
+        _draw_legend(drawing, grid[len(panels) :], handles)
+    _draw_names(drawing, grid, panels, _inks(panels, looks) if standalone else None)
     return drawing
+
+
+def _draw_title(drawing: Any, title: str) -> None:
+    """What a figure says, above it."""
+    lines = _wrapped(title, TITLE_WIDTH)
+    drawing.suptitle(lines, x=0.02, ha="left", fontweight="bold")
+    width, height = drawing.get_size_inches()
+    drawing.set_size_inches(width, height + 0.22 * len(lines.splitlines()))
+
+
+def _inks(
+    panels: Sequence[Mapping[str, Any]], looks: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Label of a series or a rule -> the colour of its name: its own, darker."""
+    from matplotlib.colors import to_rgb
+
+    drawn = {panel["threshold_label"]: labels.GREY for panel in panels if panel["threshold_label"]}
+    for (kind, label), look in looks.items():
+        if kind != "theory" or label not in drawn:
+            drawn[label] = look["color"]
+    return {label: tuple(INK * part for part in to_rgb(one)) for label, one in drawn.items()}
+
+
+def _draw_names(
+    drawing: Any,
+    grid: Sequence[Any],
+    panels: Sequence[Mapping[str, Any]],
+    inks: Mapping[str, Any] | None,
+) -> None:
+    """Lay out the figure, and write into it what bears its name in place."""
+    size = STANDALONE_TEXT if inks is not None else TEXT_SIZE
+
+    def lay_out() -> None:
+        drawing.get_layout_engine().execute(drawing)
+
+    lay_out()
+    room = max(  # of flags above the panels
+        labels.fly(drawing, axes, panel["marks"], size) if panel.get("marks") else 0.0
+        for axes, panel in zip(grid, panels, strict=False)
+    )
+    if room:
+        for axes, panel in zip(grid, panels, strict=False):
+            title = axes.get_title(loc="left") or (" " if panel.get("marks") else "")
+            axes.set_title(title, pad=room + 4)
+        width, height = drawing.get_size_inches()
+        rows = math.ceil(len(grid) / min(2, len(panels)))
+        drawing.set_size_inches(width, height + room / 72 * rows)
+        lay_out()
+    for axes, panel in zip(grid, panels, strict=False):
+        if inks is not None or any(series.get("texts") for series in panel["series"]):
+            labels.write(drawing, axes, panel, size, inks, lay_out)
+    drawing.set_layout_engine("none")  # which keeps what was laid out
 
 
 # --- what a series looks like ------------------------------------------------------------------
@@ -188,6 +261,17 @@ def _looks(panels: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[st
     """(kind, label) -> how to draw it, the same in every panel of a figure."""
     looks: dict[tuple[str, str], dict[str, Any]] = {}
     measured = _labels(panels, "line", "points", "steps")
+    for number, label in enumerate(_labels(panels, "reported")):
+        looks["reported", label] = {
+            "color": "black",
+            "marker": REPORTED[number % len(REPORTED)],
+            "markersize": 10,
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.5,
+            "linestyle": (0, (1, 1.5)),
+            "linewidth": 1.0,
+            "label": label,
+        }
     for number, label in enumerate(measured):
         looks["measured", label] = {
             "color": COLOURS[number % len(COLOURS)],
@@ -237,20 +321,22 @@ def _draw_panel(
     log = panel["y_scale"] == "log"
     if panel.get("map"):
         _draw_map(axes, panel)
+    crowded = any(len(s["x"]) > MANY for s in panel["series"] if s["style"] == "points")
     for number, series in enumerate(panel["series"]):
-        kind = series["style"] if series["style"] in ("theory", "steps") else "measured"
+        kind = "measured" if series["style"] in ("line", "points") else series["style"]
         look = looks[kind, series["label"]]
         x, y = _array(series["x"]), _visible(_array(series["y"]), log)
         band = series["low"] is not None and series["high"] is not None
         low, high = (_array(series["low"]), _array(series["high"])) if band else (y, y)
         if series["style"] == "points":
+            look = {**look, "markersize": 3.5} if crowded else look
             drawn = _draw_points(axes, look, x, y, _visible(low, log), _visible(high, log))
         elif kind == "steps":
             (drawn,) = axes.step(x, y, where="post", zorder=2.5, **look)
             axes.fill_between(x, y, step="post", color=look["color"], alpha=0.18, linewidth=0)
         else:
             order = 2.5 if kind == "measured" else 3.5  # a law lies over what was measured
-            every = _every(x.size, number, len(panel["series"]))
+            every = _every(x.size, number, len(panel["series"])) if kind != "reported" else None
             dot = {"marker": "_", "markersize": 14} if kind == "theory" and x.size == 1 else {}
             (drawn,) = axes.plot(x, y, zorder=order, markevery=every, **look, **dot)
             if band:
@@ -264,12 +350,12 @@ def _draw_panel(
             (cross,) = axes.plot(x[end], y[end], markeredgewidth=1.3, zorder=4, **at_end)
             handles.setdefault("diverged from here on", cross)
         if panel.get("map"):
-            _outline(drawn)
+            labels.outline(drawn)
     if panel["threshold"] is not None:
-        rule = axes.axhline(panel["threshold"], color=GREY, linewidth=1.1, zorder=2)
+        rule = axes.axhline(panel["threshold"], color=labels.GREY, linewidth=1.1, zorder=2)
         handles[panel["threshold_label"] or "threshold"] = rule
     for x in panel.get("marks", {}).values():
-        axes.axvline(x, color=GREY, linewidth=0.9, linestyle=(0, (6, 2)), zorder=2)
+        axes.axvline(x, color=labels.GREY, linewidth=0.9, linestyle=(0, (6, 2)), zorder=2)
     _ticks(axes, panel)
 
 
@@ -330,14 +416,6 @@ def _draw_map(axes: Any, panel: Mapping[str, Any]) -> None:
     bar.set_label(_wrapped(shown["label"].removesuffix(" [1]"), 32))
 
 
-def _outline(drawn: Any) -> None:
-    """A white rim, so that what lies over a map is seen on its dark parts too."""
-    from matplotlib.patheffects import Normal, withStroke
-
-    for artist in drawn.get_children() or [drawn]:
-        artist.set_path_effects([withStroke(linewidth=2.5, foreground="white"), Normal()])
-
-
 def _every(points: int, number: int, series: int) -> tuple[int, int]:
     """Markers on every point of a short line, on some eight of a long one, no two in one place."""
     step = 1 if points <= 12 else math.ceil(points / 8)
@@ -369,6 +447,10 @@ def _ticks(axes: Any, panel: Mapping[str, Any]) -> None:
             axes.xaxis.set_minor_locator(NullLocator())
         elif not _has_power_of_ten(*axes.get_xlim()):
             axes.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 2.5, 5, 10)))
+            axes.xaxis.set_major_formatter(plain)
+            axes.xaxis.set_minor_locator(NullLocator())
+        elif x.size > 8 and x[-1] / x[0] < 100 and x[0] > 1e-3 and x[-1] < 1e5:
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter(plain)
             axes.xaxis.set_minor_locator(NullLocator())
     if panel["y_scale"] == "log":
@@ -421,98 +503,3 @@ def _draw_legend(drawing: Any, empty: Sequence[Any], handles: Mapping[str, Any])
         if rows < len(handles):
             legend.remove()
     drawing.set_size_inches(width, height + box.height / drawing.dpi)
-
-
-# --- names inside the axes ---------------------------------------------------------------------
-
-
-def _draw_texts(drawing: Any, grid: Sequence[Any], panels: Sequence[Mapping[str, Any]]) -> None:
-    """Names of landmarks and of vertical rules, placed when all else has its place."""
-    for axes, panel in zip(grid, panels, strict=False):
-        if panel.get("marks") or any(series.get("texts") for series in panel["series"]):
-            _name_panel(drawing, axes, panel)
-
-
-def _on_screen(axes: Any, series: Mapping[str, Any]) -> np.ndarray:
-    """Where the points of a series lie, in pixels (n, 2); without those that cannot be shown."""
-    with np.errstate(all="ignore"):
-        points = axes.transData.transform(
-            np.stack([_array(series["x"]), _array(series["y"])], axis=-1)
-        )
-    return points[np.isfinite(points).all(axis=1)]
-
-
-def _filled(points: np.ndarray, step: float) -> np.ndarray:
-    """A polyline (n, 2) as points at most ``step`` apart."""
-    pieces = [
-        a + (b - a) * np.linspace(0, 1, max(2, math.ceil(np.hypot(*(b - a)) / step)))[:, None]
-        for a, b in itertools.pairwise(points)
-    ]
-    return np.concatenate([points[:0], *pieces])
-
-
-def _name_panel(drawing: Any, axes: Any, panel: Mapping[str, Any]) -> None:
-    point = drawing.dpi / 72  # a typographic point, in pixels
-    renderer = drawing.canvas.get_renderer()
-    frame = np.array(axes.get_window_extent(renderer).padded(-2 * point).extents)
-    dots, traces = [np.empty((0, 2))], [np.empty((0, 2))]
-    for series in panel["series"]:
-        on_screen = _on_screen(axes, series)
-        dots += [on_screen] if series["style"] == "points" else []
-        traces += [_filled(on_screen, 4 * point)] if series["style"] != "points" else []
-    if panel["threshold"] is not None:
-        _, height = axes.transData.transform((axes.get_xlim()[0], panel["threshold"]))
-        traces.append(_filled(np.array([[frame[0], height], [frame[2], height]]), 4 * point))
-    names, places = [], []
-    for series in panel["series"]:
-        for x, y, text in zip(series["x"], series["y"], series.get("texts") or (), strict=False):
-            if text:
-                at = axes.transData.transform((float(x), float(y)))
-                name = _name(axes, text, (float(x), float(y)), "data", rotation=0)
-                size = np.array(name.get_window_extent(renderer).size) + point
-                names.append((name, at))
-                places.append(label_placement.around(at, size, 3.5 * point))
-    for text, x in panel.get("marks", {}).items():
-        at = axes.transData.transform((float(x), axes.get_ylim()[0]))
-        name = _name(axes, text, (float(x), 0.0), axes.get_xaxis_transform(), rotation=90)
-        size = np.array(name.get_window_extent(renderer).size) + point
-        names.append((name, at))
-        places.append(label_placement.beside(at[0], size, frame, 1.5 * point))
-        height = np.arange(frame[1], frame[3], 4 * point)
-        traces.append(np.stack([np.full_like(height, at[0]), height], axis=-1))
-    found = label_placement.choose(
-        places, frame, np.concatenate(dots), np.concatenate(traces), 3 * point
-    )
-    for (name, at), place, index in zip(names, places, found, strict=True):
-        if panel.get("map"):
-            _outline(name)
-        box, (start, end) = place.boxes[index], place.leaders[index]
-        name.set_position((box[:2] + point / 2 - at) / point)
-        if np.hypot(*(end - start)) > 7 * point:
-            leader = axes.annotate(
-                "",
-                name.xy,
-                (end - at) / point,
-                textcoords="offset points",
-                arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0},
-                zorder=2.8,
-            )
-            leader.set_in_layout(False)
-
-
-def _name(axes: Any, text: str, at: tuple[float, float], coordinates: Any, rotation: int) -> Any:
-    """A name as an annotation of the point ``at``, still to be placed; the layout ignores it."""
-    name = axes.annotate(
-        text,
-        at,
-        (0, 0),
-        xycoords=coordinates,
-        textcoords="offset points",
-        fontsize=TEXT_SIZE,
-        rotation=rotation,
-        ha="left",
-        va="bottom",
-        zorder=5,
-    )
-    name.set_in_layout(False)
-    return name

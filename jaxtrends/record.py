@@ -539,16 +539,18 @@ def read(path: str | Path) -> Record:
 def _contradictions(record: Mapping[str, Any]) -> Iterator[str]:
     """Yield what does not fit together in a record of which every part is as it should be."""
     studies = [s for part in ("results", "measurements") for s in record[part]["studies"].values()]
-    names = [figure["name"] for study in studies for figure in study["figures"]]
+    headline = [record["figure"]] if "figure" in record else []
+    figures = [*headline, *(figure for study in studies for figure in study["figures"])]
+    names = [figure["name"] for figure in figures]
     if len({name.casefold() for name in names}) < len(names):  # on some file systems they are one
         yield f"two of the figures {', '.join(sorted(names))} have the same name"
+    for figure in figures:
+        if not all(map(_fits_together, figure["panels"])):
+            yield f"the figure {figure['name']} has coordinates of different lengths"
     for study in studies:
         for table in study["tables"]:
             if any(len(row) != len(table["columns"]) for row in table["rows"]):
                 yield f"the table {table['name']} has rows of another length than its heading"
-        for figure in study["figures"]:
-            if not all(map(_fits_together, figure["panels"])):
-                yield f"the figure {figure['name']} has coordinates of different lengths"
     for name in record["results"]["studies"]:
         if name not in record["measurements"]["studies"]:
             yield f"the study {name} has results and no measurements"

@@ -14,6 +14,8 @@ from jaxtrends.claims import Claim
 from jaxtrends.comparison import Comparison
 from jaxtrends.design import Design
 
+FIGURE = "The headline figure"
+
 
 def record_of(
     experiment: Design,
@@ -26,8 +28,8 @@ def record_of(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Results and measurements of the studies, their claims judged; and what could not be judged.
 
-    Claim id, or "The answer" -> what it raised, of those that raised what nobody foresaw: the
-    studies are done by then, and no claim may cost their record.
+    Claim id, "The answer" or `FIGURE` -> what it raised, of those that raised what
+    nobody foresaw: the studies are done by then, and none of these may cost their record.
     """
     operations = experiment.operations(config, own)
     judged, not_run, unjudged = _judged(experiment, config, made, loaded, own)
@@ -70,10 +72,12 @@ def record_of(
             "seconds": sum(result["seconds"] for result in made.values()),
         },
     }
-    try:
-        done |= headline_of(experiment, record.plain(done), curves)
-    except Exception as error:
-        unjudged["The answer"] = f"{type(error).__name__}: {record.first_line(error)}"
+    plain = record.plain(done)
+    for what, told in (("The answer", headline_of), (FIGURE, figure_of)):
+        try:
+            done |= told(experiment, plain, curves)
+        except Exception as error:
+            unjudged[what] = f"{type(error).__name__}: {record.first_line(error)}"
     return done, unjudged
 
 
@@ -92,6 +96,20 @@ def headline_of(
     except KeyError:  # this run lacks a claim that the sentence needs
         answer = ""
     return {"answer": answer, "lead": experiment.lead, "caveat": experiment.caveat}
+
+
+def figure_of(
+    experiment: Design, done: Mapping[str, Any], curves: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """The record's headline figure as its field ``figure``; nothing where it has none.
+
+    The arguments are those of `headline_of`.
+    """
+    try:
+        found = experiment.headline_figure(done, curves)
+    except KeyError:  # this run lacks a study or a claim that the figure shows
+        found = None
+    return {} if found is None else {"figure": record.plain(found)}
 
 
 def descriptions(experiment: Design, config: Any, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,8 @@ def retold(
     new["about"] = experiment.about
     new |= _descriptions(done, experiment)
     new |= recording.headline_of(experiment, new, curves)
+    new.pop("figure", None)
+    new |= recording.figure_of(experiment, new, curves)
     return record.plain(new), kept
 
 

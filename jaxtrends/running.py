@@ -292,6 +292,7 @@ def run(
         }
         done, unjudged = _recorded(ready, results, curves, command, started)
         recording.write(done, curves, path)
+        plots.order([done["figure"]] if "figure" in done else [], path / "figures")
         rows = recording.claim_rows(done)
         tracker.record(done, path / "record.json", rows, conclusion.answer(done))
         if ready.tracking == "online":
@@ -615,7 +616,8 @@ def _conclude(finished: Finished, terminal: Terminal, command: Command, *, every
     again = replace(command, flags=(*command.flags, "--claims")).to_resume(path)
     conclusion.show(done, terminal.console, every=every, command=again)
     for claim, why in finished.unjudged.items():
-        terminal.warn(f"{claim} could not be judged ({why}); the record has the values.")
+        verb = "made" if claim == recording.FIGURE else "judged"
+        terminal.warn(f"{claim} could not be {verb} ({why}); the record has the values.")
     terminal.say(f"Record:  {path / 'record.json'}")
     if (path / "figures").exists():
         terminal.say(f"Figures: {path / 'figures'}")

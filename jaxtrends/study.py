@@ -14,9 +14,9 @@ class Series:
     """One line, band or cloud of a figure's panel; all sequences have the same length.
 
     ``style``: ``line`` (measured), ``theory`` (dashed, no markers), ``points`` (markers, with
-    error bars where ``low`` and ``high`` are given), ``steps`` (a histogram: each y holds from its
-    x to the next). ``low`` and ``high`` draw a band on a line. ``texts`` stand beside the points,
-    "" where there is none.
+    error bars where ``low`` and ``high`` are given), ``reported`` (black stars: the paper's own
+    figures), ``steps`` (a histogram: each y holds from its x to the next). ``low`` and ``high``
+    draw a band on a line. ``texts`` stand beside the points, "" where there is none.
     """
 
     label: str
@@ -24,7 +24,7 @@ class Series:
     y: Sequence[float]
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
-    style: Literal["line", "theory", "points", "steps"] = "line"
+    style: Literal["line", "theory", "points", "reported", "steps"] = "line"
     texts: Sequence[str] | None = None
 
 
@@ -63,12 +63,17 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure as data: the report draws it, and a digest tells whether a drawing is fresh."""
+    """A figure as data: the report draws it, and a digest tells whether a drawing is fresh.
+
+    A ``standalone`` one is read without its caption, in a talk say: its title is drawn with it, in
+    larger letters, and every series and rule is named where it lies instead of in a legend.
+    """
 
     name: str
     title: str
     caption: str
     panels: Sequence[Panel]
+    standalone: bool = False
 
 
 @dataclass(frozen=True)

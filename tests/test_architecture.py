@@ -52,6 +52,7 @@ SIBLINGS = {
     "golden": {"record"},
     "headlines": {"report"},
     "in_turn": {"record"},
+    "labels": {"label_placement"},
     "moe": {"mesh"},
     "record": {"claims", "formats", "frames", "paths"},
     "overview": {
@@ -61,7 +62,7 @@ SIBLINGS = {
     "paper_page": {"citing", "formats", "headlines", "publish", "record", "report", "tables"},
     "plan": {"flops", "record", "settings", "sweep", "terminal"},
     "plot_queue": {"plotting", "record"},
-    "plotting": {"fonts", "label_placement", "record", "study"},
+    "plotting": {"fonts", "labels", "record", "study"},
     "publish": {"golden", "record", "report", "tables", "formats"},
     "recording": {"claims", "comparison", "design", "record"},
     "retelling": {"claims", "design", "flags", "record", "recording"},

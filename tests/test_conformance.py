@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from jaxtrends import flags, golden, record
+from jaxtrends import flags, golden, plotting, record
 from jaxtrends.claims import NO, PARTLY, UNDECIDED, VERDICTS, YES, Answers
 from jaxtrends.experiment import discover
 
@@ -141,6 +141,30 @@ def test_smoke_draws_its_figures(smoke):
     folder, _ = smoke
     names = {path.suffix for path in (folder / "figures").iterdir()}
     assert names == {".svg", ".png"}
+    drawn = (folder / "figures" / "headline.svg").is_file()
+    assert drawn == ("figure" in record.read(folder))
+
+
+COMMITTED = sorted(path.parent for path in (record.ROOT / "results").glob("*/*/record.json"))
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: "/".join(folder.parts[-2:]))
+def test_its_committed_records_give_a_headline_figure_that_needs_no_caption(folder):
+    done = record.read(folder)
+    curves = record.read_curves(folder, done)
+    figure = EXPERIMENTS[done["experiment"]].headline_figure(done, curves)
+    (panel,) = figure.panels
+    assert (figure.name, figure.standalone) == ("headline", True)
+    assert 20 < len(figure.title) <= 2 * plotting.TITLE_WIDTH
+    names = {series.label for series in panel.series}
+    assert 1 <= len(names) <= 5
+    assert all(len(series.x) for series in panel.series)
+    assert all(name == name.strip() and not re.search("_|^$", name) for name in names)
+    for label in (panel.x_label, panel.y_label):
+        assert re.fullmatch(r"[^()]+ \([^()]+\)", label), f"{label} has no unit"
+    drawing = plotting.compose(record.plain(figure))
+    written = {text.get_text().replace("\n", " ") for text in drawing.axes[0].texts}
+    assert names <= written
 
 
 def test_smoke_writes_nothing_else_into_its_working_directory(smoke):

@@ -14,9 +14,11 @@ import time
 import numpy as np
 import pytest
 
-from jaxtrends import experiment, flags, plot_queue, record, running
+from jaxtrends import experiment, flags, plot_queue, plotting, record, running
+from jaxtrends.charts import headline
 from jaxtrends.claims import Claim, Control, Evidence
 from jaxtrends.errors import Problem
+from jaxtrends.study import Series
 from tests import toy_experiment
 from tests.toy_run import TOY, finish, start
 
@@ -385,6 +387,39 @@ def test_an_answer_that_fails_costs_no_record(tmp_path, capsys):
     status, done = run_of(found, tmp_path / "run")
     assert (status, done["answer"]) == (running.UNJUDGED, "")
     assert "The answer could not be judged (ZeroDivisionError" in capsys.readouterr().err
+
+
+def toy_headline(done, curves):
+    numbers = done["results"]["studies"]["counting"]["values"]["numbers"]
+    series = Series("an arm", [*range(len(numbers))], numbers)
+    return headline("It counts", "", "step (1)", "number (1)", [series])
+
+
+def test_a_headline_figure_is_kept_in_the_record_and_drawn(tmp_path):
+    good = claim("T1", lambda values: Evidence({"": numbers(values)}))
+    status, done = run_of(counting(good, headline_figure=toy_headline), tmp_path / "run")
+    assert status == 0
+    assert done["figure"] == record.plain(toy_headline(done, {}))
+    drawn = tmp_path / "run/figures/headline.svg"
+    assert plotting.drawn_from(drawn) == plotting.data_digest(done["figure"])
+
+
+def test_a_headline_figure_that_fails_costs_no_record(tmp_path, capsys):
+    good = claim("T1", lambda values: Evidence({"": numbers(values)}))
+    for name, wrong in {"raises": lambda *_: 1 / 0, "no figure": lambda *_: object()}.items():
+        found = counting(good, headline_figure=wrong, answer=lambda found: "It counts.")
+        status, done = run_of(found, tmp_path / name)
+        assert status == running.UNJUDGED
+        assert "figure" not in done
+        assert done["answer"] == "It counts."
+        assert "warning: The headline figure could not be made (" in capsys.readouterr().err
+
+
+def test_a_run_that_lacks_what_the_figure_shows_has_none(tmp_path):
+    found = counting(headline_figure=lambda done, curves: done["results"]["studies"]["training"])
+    status, done = run_of(found, tmp_path / "run")
+    assert status == 0
+    assert "figure" not in done
 
 
 def test_what_a_run_lacks_is_no_failure(tmp_path):

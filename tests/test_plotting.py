@@ -51,7 +51,10 @@ def test_names_overlap_neither_each_other_nor_points_nor_the_edges(compose):
     renderer = drawing.canvas.get_renderer()
     names = names_of(axes)
     assert len(names) == 13
-    boxes = [name.get_window_extent(renderer) for name in names]
+    boxes = {name.get_text(): name.get_window_extent(renderer) for name in names}
+    flag = boxes.pop("2012")
+    assert axes.bbox.y1 <= flag.y0
+    boxes = list(boxes.values())
     for number, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[number + 1 :])
         assert axes.bbox.x0 <= box.x0 < box.x1 <= axes.bbox.x1

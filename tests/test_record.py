@@ -229,6 +229,24 @@ def test_two_figures_of_one_name_are_refused_whatever_a_file_system_makes_of_cas
         record.read(tmp_path)
 
 
+def test_a_headline_figure_is_held_to_what_all_figures_are(tmp_path):
+    made = example()
+    (other,) = made["results"]["studies"]["training"]["figures"]
+    good = {**other, "name": "headline", "standalone": True}
+    record.write_json(tmp_path / "record.json", {**made, "figure": good})
+    assert record.read(tmp_path)["figure"]["name"] == "headline"
+    first = good["panels"][0]
+    shorter = {**first["series"][0], "y": [1.0]}
+    for wrong, said in (
+        ({**good, "name": other["name"]}, "have the same name"),
+        ({**good, "panels": [{**first, "series": [shorter]}]}, "coordinates of different lengths"),
+        ({**good, "standalone": "yes"}, "not a valid record"),
+    ):
+        record.write_json(tmp_path / "record.json", {**made, "figure": wrong})
+        with pytest.raises(Problem, match=said):
+            record.read(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("preset", "dirty", "reason"),
     [

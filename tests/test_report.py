@@ -40,9 +40,9 @@ def test_claims_of_the_paper_and_its_critics_are_counted_apart_from_ours():
 # --- figures -----------------------------------------------------------------------------------
 
 
-def plain_figure(series, name="figure", title="A title", caption="", **panel):
+def plain_figure(series, name="figure", title="A title", caption="", standalone=False, **panel):
     fields = {"title": "", "x_label": "x [s]", "y_label": "y [nat]", "series": series}
-    return record.plain(Figure(name, title, caption, [Panel(**fields | panel)]))
+    return record.plain(Figure(name, title, caption, [Panel(**fields | panel)], standalone))
 
 
 LINE = Series("line", [1.0, 2.0, 3.0], [0.5, 0.25, 0.125])
@@ -217,6 +217,16 @@ def test_a_single_point_is_seen(compose, scale):
     if scale == "log":
         drawing.draw_without_rendering()
         assert [text.get_text() for text in axes.get_xticklabels()] == ["8"]
+
+
+def test_the_headline_figure_is_the_first():
+    made = {**example(), "figure": plain_figure([LINE], "headline", standalone=True)}
+    assert [figure["name"] for figure in report.figures_of(made)][:2] == ["headline", "error"]
+
+
+def test_what_is_drawn_of_a_standalone_figure_is_its_title_too():
+    first, other = (plain_figure([LINE], title=title, standalone=True) for title in "ab")
+    assert plotting.data_digest(first) != plotting.data_digest(other)
 
 
 def test_two_figures_of_one_name_are_a_mistake():

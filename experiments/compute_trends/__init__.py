@@ -19,6 +19,7 @@ from annotated_types import Ge, Le
 from experiments.compute_trends import (
     bootstrap,
     eras,
+    headline,
     projection,
     selection,
     sensitivity,
@@ -250,6 +251,7 @@ EXPERIMENT = Experiment(
         ),
     },
     answer=answer,
+    headline_figure=headline.figure,
     lead="C3",
     caveat="the paper's own 123 systems, of which 19 are large-scale",
     scale=scale,

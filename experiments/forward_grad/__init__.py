@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiments.forward_grad import cost, estimators, scaling, test_functions, training
+from experiments.forward_grad import cost, estimators, headline, scaling, test_functions, training
 from experiments.forward_grad.training import METHODS, TASKS, Task, Training
 from jaxtrends import running, settings
 from jaxtrends.claims import Answers, Paper
@@ -248,6 +248,7 @@ EXPERIMENT = Experiment(
         ),
     },
     answer=answer,
+    headline_figure=headline.figure,
     lead="F5a",
     caveat="MNIST and smaller images, networks of up to 10^6 parameters",
     scale=scale,

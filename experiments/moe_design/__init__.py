@@ -5,7 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from experiments.moe_design import balance, capacity, config, finetuning, specialisation, z_loss
+from experiments.moe_design import (
+    balance,
+    capacity,
+    config,
+    finetuning,
+    headline,
+    specialisation,
+    z_loss,
+)
 from jaxtrends import running
 from jaxtrends.claims import Answers, Paper
 from jaxtrends.experiment import Experiment
@@ -89,6 +97,7 @@ EXPERIMENT = Experiment(
     datasets=config.datasets,
     load=config.load,
     answer=answer,
+    headline_figure=headline.figure,
     lead="S1a",
     caveat="decoders of up to 10^6 parameters and 16 experts, synthetic task",
     spread=config.spread,

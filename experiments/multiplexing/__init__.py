@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.multiplexing import images, throughput, tokens
+from experiments.multiplexing import headline, images, throughput, tokens
 from jaxtrends import data, running
 from jaxtrends.claims import Answers, Paper
 from jaxtrends.design import Study
@@ -113,6 +113,7 @@ EXPERIMENT = Experiment(
         ),
     },
     answer=answer,
+    headline_figure=headline.figure,
     lead="M4",
     caveat="8x8 digits and 16-token synthetic tasks, networks of up to 10^5 parameters",
     scale="8x8 digits and networks of 29k to 91k parameters instead of 20x20 MNIST and LeNet; a "

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
 
-from experiments.neuroevolution import claims, cost, strategies, tasks
+from experiments.neuroevolution import claims, cost, headline, strategies, tasks
 from experiments.neuroevolution.trainers import Task, descent, search
 from jaxtrends import charts, running
 from jaxtrends.claims import Paper
@@ -419,6 +419,7 @@ EXPERIMENT = Experiment(
         "There is no preset for an accelerator, which the paper's claims about time are about.",
     ),
     answer=claims.answer,
+    headline_figure=headline.figure,
     lead="E2c",
     caveat="timed on two CPU cores, while the paper's claim is about accelerators",
     datasets=datasets,

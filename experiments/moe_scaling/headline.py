@@ -1,0 +1,50 @@
+"""The headline figure: loss against training compute, of dense networks and of 16 experts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxtrends import charts, record
+from jaxtrends.claims import Answers
+from jaxtrends.study import Figure, Series
+
+PAPER = 5.0  # times less training compute
+ARMS = {  # both names of each: records until November 2026 have the longer ones
+    "dense": "dense",
+    "dense, 4x hidden width": "dense, 4 times wider",
+    "dense 4x": "dense, 4 times wider",
+    "16 experts": "16 experts",
+    "moe 16": "16 experts",
+}
+
+
+def figure(done: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Figure:
+    """Curves of the lookup task, and where the paper's factor would have the experts arrive."""
+    found = Answers(record.entries(done))["D1a"]
+    panel = charts.recorded(
+        done,
+        "compute_to_quality",
+        "compute-lookup/as chosen",
+        "compute-to-quality-validation-cross-entropy-flops/lookup",
+    )
+    paper = Series(
+        f"the paper's {PAPER:.0f} times less",
+        [panel.marks["dense"] / PAPER],
+        [panel.threshold],
+        style="reported",
+    )
+    return charts.headline(
+        f"Dense networks need {found.estimate:.1f} times the compute of 16 experts for the same "
+        f"loss; the paper has {PAPER:.0f}",
+        "Validation loss on the lookup task: median over seeds and the middle four fifths. The "
+        "factor is that of the cheaper dense network, to the final loss of the wider one.",
+        "training compute (FLOP)",
+        "validation loss (nats a token)",
+        [*charts.renamed(panel, ARMS), paper],
+        x_scale="log",
+        threshold=panel.threshold,
+        threshold_label="loss to reach",
+    )
