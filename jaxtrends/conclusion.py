@@ -39,10 +39,15 @@ def answer(done: Mapping[str, Any]) -> str:
 
 
 def claims_that_matter(done: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The headline claims of a record; where it has none, the paper's; else all."""
+    """The headline claims of a record, and those about the user's own methods.
+
+    Where it has neither, the paper's; else all.
+    """
     every = report.entries(done)
+    names = {f"own-{name}" for name in done.get("own_methods", ())}
+    own = [entry for entry in every if entry["claim"]["id"] in names]
     of_the_paper = [entry for entry in every if entry["claim"]["source"] == "paper"]
-    return headlines.of(done) or of_the_paper or every
+    return [*headlines.of(done), *own] or of_the_paper or every
 
 
 def table(

@@ -31,6 +31,16 @@ class Name(NamedTuple):
     method: str
     metric: str
 
+    @property
+    def task(self) -> str:
+        """What a comparison calls the first part of the group; "" without a group."""
+        return self.group.partition("/")[0]
+
+    @property
+    def arm(self) -> str:
+        """What a comparison calls the rest of the group and the method: ``tuned/backprop``."""
+        return "/".join(filter(None, (self.group.partition("/")[2], self.method)))
+
 
 def parse(name: str) -> Name:
     """Split a curve's name into its parts."""
@@ -62,7 +72,7 @@ def _group(done: Mapping[str, Any], name: Name) -> Mapping[str, Any]:
     values = done["results"]["studies"].get(name.study, {}).get("values")
     if not name.group:
         return values if isinstance(values, dict) else {}
-    first = name.group.partition("/")[0]
+    first = name.task
     return _find(values, first) or _find(values, first.rpartition(" ")[2]) or {}
 
 
@@ -82,7 +92,20 @@ def steps(done: Mapping[str, Any], name: Name, points: int) -> np.ndarray | None
 def seeds(done: Mapping[str, Any], name: Name, lanes: int) -> list[int]:
     """The seed of each lane from the group's values, or else the lanes' numbers."""
     found = _group(done, name).get("seeds")
-    return found if isinstance(found, list) and len(found) == lanes else list(range(lanes))
+    told = isinstance(found, list) and len(found) == lanes and all(map(_is_seed, found))
+    return found if told else list(range(lanes))
+
+
+def _is_seed(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < 2**32
+
+
+def learning_rate(done: Mapping[str, Any], name: Name) -> float:
+    """The learning rate of a curve's arm as its task's values tell it; nan where they do not."""
+    arms = _group(done, name).get("arms")
+    arm = arms.get(name.arm) if isinstance(arms, Mapping) else None
+    rate = arm.get("learning_rate") if isinstance(arm, Mapping) else None
+    return float(rate) if isinstance(rate, (int, float)) else math.nan
 
 
 def cost_of_step(done: Mapping[str, Any], name: Name, quantity: str) -> float | None:
@@ -99,7 +122,7 @@ def cost_of_step(done: Mapping[str, Any], name: Name, quantity: str) -> float | 
         values = done[part]["studies"].get(name.study, {}).get("values", {})
         found = values.get(quantity) if isinstance(values, Mapping) else None
         groups = found if isinstance(found, Mapping) else {}
-        found = groups.get(name.group) or groups.get(name.group.partition("/")[0])
+        found = groups.get(name.group) or groups.get(name.task)
         found = found.get(name.method) if isinstance(found, Mapping) else None
         samples = [found] if isinstance(found, (int, float)) else found
         if samples and all(isinstance(sample, (int, float)) for sample in samples):

@@ -12,11 +12,11 @@ import numpy as np
 from jaxtrends import claims, record
 from jaxtrends.claims import Claim
 from jaxtrends.comparison import Comparison
-from jaxtrends.experiment import Experiment
+from jaxtrends.design import Design
 
 
 def record_of(
-    experiment: Experiment,
+    experiment: Design,
     config: Any,
     preset: str,
     made: Mapping[str, Mapping[str, Any]],
@@ -78,7 +78,7 @@ def record_of(
 
 
 def headline_of(
-    experiment: Experiment, done: Mapping[str, Any], curves: Mapping[str, np.ndarray]
+    experiment: Design, done: Mapping[str, Any], curves: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
     """What stands in front of a record: its answer, and the claim that leads.
 
@@ -94,7 +94,7 @@ def headline_of(
     return {"answer": answer, "lead": experiment.lead, "caveat": experiment.caveat}
 
 
-def descriptions(experiment: Experiment, config: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+def descriptions(experiment: Design, config: Any, data: Mapping[str, Any]) -> dict[str, Any]:
     """Scale, rigging and departures of a run with such a config on such data sets."""
 
     def told(said: Any) -> Any:
@@ -108,7 +108,7 @@ def descriptions(experiment: Experiment, config: Any, data: Mapping[str, Any]) -
 
 
 def _judged(
-    experiment: Experiment,
+    experiment: Design,
     config: Any,
     made: Mapping[str, Mapping[str, Any]],
     loaded: Mapping[str, Any],
@@ -183,7 +183,7 @@ def _not_testable(claim: Claim, why: str) -> dict[str, Any]:
 
 def write(done: Mapping[str, Any], curves: Mapping[str, np.ndarray], path: Path) -> None:
     """Write a record and its curves, ``study/name`` -> array, into a run's folder."""
-    record.write_arrays(path / "curves.npz", curves)
+    record.write_arrays(path / record.CURVES_FILE, curves)
     record.write_json(path / "record.json", done)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,10 +30,10 @@ from jaxtrends import (
 )
 from jaxtrends import command as commands
 from jaxtrends.command import Command
+from jaxtrends.design import Design
 from jaxtrends.distributed import Lost, Processes
 from jaxtrends.errors import Problem, choose
-from jaxtrends.experiment import Experiment, discover
-from jaxtrends.flags import PLACES, Options, mesh_of, parse, rebuild
+from jaxtrends.flags import PLACES, Options, chosen, mesh_of, parse, rebuild, spelled
 from jaxtrends.formats import UNSHOWABLE, showable
 from jaxtrends.plot_queue import PlotQueue
 from jaxtrends.progress import Progress
@@ -59,7 +60,7 @@ UNJUDGED = 3  # the exit status of a run whose record is written, some claims of
 
 
 def main(
-    experiment: Experiment,
+    experiment: Design,
     arguments: Sequence[str] | None = None,
     methods: Mapping[str, Callable[..., Any]] | None = None,
 ) -> int:
@@ -117,6 +118,36 @@ def main(
     return distributed.exit_status(processes, status)
 
 
+def call(
+    experiment: Design,
+    preset: str,
+    settings: Mapping[str, Any],
+    methods: Mapping[str, Callable[..., Any]],
+    terminal: Terminal | None,
+) -> record.Record:
+    """Run an experiment from Python; see `jaxtrends.experiment.Experiment.run`."""
+    own = tuple(methods)
+    _check_names(own)
+    config, options = chosen(experiment, preset, settings, own)
+    flags = spelled(experiment.presets[preset], config, options)
+    command = commands.of(f"experiments.{experiment.name}", flags, own)
+    terminal = terminal or Quiet("")
+    try:
+        finished = run(
+            experiment, config, options, command, terminal, methods, Processes(), hosted=True
+        )
+    except Interrupted as interrupted:
+        if interrupted.number == signal.SIGINT:
+            said = "the state of the run is saved: go on with resume=True"
+            raise KeyboardInterrupt(said) from interrupted
+        raise
+    finally:
+        terminal.clear()
+    for claim, why in finished.unjudged.items():
+        terminal.warn(f"{claim} could not be judged ({why}); the record has the values.")
+    return record.read(finished.folder)
+
+
 def _check_names(methods: Iterable[str]) -> None:
     """Refuse names of methods that neither a record nor its curves could hold.
 
@@ -132,7 +163,7 @@ def _check_names(methods: Iterable[str]) -> None:
 
 
 def _explain(
-    experiment: Experiment,
+    experiment: Design,
     config: Any,
     options: Options,
     methods: Mapping[str, Callable[..., Any]],
@@ -178,7 +209,7 @@ def _device_count(options: Options) -> int | None:
     return 1 if options.preset == "smoke" and options.devices is None else options.devices
 
 
-def _folder_for(experiment: Experiment, options: Options) -> Path:
+def _folder_for(experiment: Design, options: Options) -> Path:
     if options.output:
         return Path(options.output)
     runs = Path("runs") / experiment.name
@@ -203,7 +234,7 @@ def _source(method: Callable[..., Any]) -> str:
 
 
 def run(
-    experiment: Experiment,
+    experiment: Design,
     config: Any,
     options: Options,
     command: Command,
@@ -211,6 +242,7 @@ def run(
     methods: Mapping[str, Callable[..., Any]],
     processes: Processes,
     blocks: Mapping[str, Mapping[str, int]] | None = None,
+    hosted: bool = False,
 ) -> Finished | None:
     """Run the studies that are not done yet, and write the record.
 
@@ -223,6 +255,7 @@ def run(
         methods:    methods of the user's own, by name.
         processes:  those that share the run.
         blocks:     of a record that is made again: study -> call of training -> lanes of a block.
+        hosted:     whether the process belongs to other code, which outlives the run.
 
     Returns:
         The record, and the folder it lies in; None in a process beside the first.
@@ -245,7 +278,7 @@ def run(
     tracker, plots = _tracker(ready, path), PlotQueue()
     try:
         limit = 60.0 * (options.time_limit or 0.0)
-        with StopSignal(processes, limit) as stop, devices.profiled(ready.trace):
+        with StopSignal(processes, limit, hosted=hosted) as stop, devices.profiled(ready.trace):
             made = {
                 name: _made(ready, name, folder, stop, tracker, plots, (blocks or {}).get(name))
                 for name in ready.code
@@ -297,7 +330,7 @@ class _Ready:
     wiring:      what all studies share.
     """
 
-    experiment: Experiment
+    experiment: Design
     config: Any
     options: Options
     tracking: str
@@ -316,7 +349,7 @@ class _Ready:
 
 
 def _made_ready(
-    experiment: Experiment,
+    experiment: Design,
     config: Any,
     options: Options,
     terminal: Terminal,
@@ -587,7 +620,7 @@ def _conclude(finished: Finished, terminal: Terminal, command: Command, *, every
     if (path / "figures").exists():
         terminal.say(f"Figures: {path / 'figures'}")
     python = sys.orig_argv[0] if sys.orig_argv else "python"
-    terminal.say(f"Page:    {python} -m scripts.page {paths.quoted(path)}")
+    terminal.say(f"Page:    {python} -m scripts.webpage {paths.quoted(path)}")
     wandb = path / "wandb"
     if wandb.exists():
         terminal.say(f"W&B:     wandb sync {paths.quoted(wandb)}/offline-* (to upload)")
@@ -600,6 +633,7 @@ def rerun(
     done: Mapping[str, Any],
     output: Path | None,
     *,
+    experiments: Mapping[str, Design],
     beside: Path,
     command: Command,
     resume: bool = False,
@@ -609,6 +643,7 @@ def rerun(
     Args:
         done:    the record.
         output:  the folder for the run; None for a new one beside the other runs.
+        experiments: that there are, by name.
         beside:  where the record lies: files that its run read are looked for above it too.
         command: what the user typed.
         resume:  whether to go on with the run in ``output``.
@@ -618,7 +653,7 @@ def rerun(
             methods of its user's own; a file that it read is not there.
         Interrupted: a signal came; what was done is saved.
     """
-    experiment = discover()[choose("experiment", done["experiment"], discover())]
+    experiment = experiments[choose("experiment", done["experiment"], experiments)]
     preset = choose("preset", done["preset"], experiment.presets)
     own = done.get("own_methods", ())
     if own:
@@ -652,7 +687,7 @@ def rerun(
         terminal.clear()
 
 
-def _with_files(experiment: Experiment, config: Any, beside: Path) -> Any:
+def _with_files(experiment: Design, config: Any, beside: Path) -> Any:
     """The config with each file that it names where it is: here, or in a folder above a record."""
     places = [Path(), *beside.resolve().parents]
     for setting in experiment.files:

@@ -140,7 +140,7 @@ def summary(source: Source, name: Name) -> dict[str, Any]:
     """What the index and the head of a paper's page say of a record: the answer and its lead."""
     done = source.done
     lead, found = headlines.lead(done), headlines.of(done)
-    of_the_paper, derived = headlines.counts(done)
+    of_the_paper, derived = report.counts(done)
     return {
         "slug": name.slug,
         "label": name.label,

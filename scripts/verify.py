@@ -219,6 +219,7 @@ def _make_again(
     old: Mapping[str, Any], options: argparse.Namespace, arguments: Sequence[str] | None
 ) -> dict[str, Any]:
     from jaxtrends import command, running
+    from jaxtrends.experiment import discover
     from jaxtrends.study_run import Interrupted
 
     if options.resume and options.output is None:
@@ -227,6 +228,7 @@ def _make_again(
         return running.rerun(
             old,
             options.output,
+            experiments=discover(),
             beside=options.record,
             command=command.of("scripts.verify", arguments),
             resume=options.resume,

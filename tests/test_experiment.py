@@ -37,7 +37,7 @@ def test_a_run_ends_with_verdicts_and_says_where_all_lies(whole):
     assert "reproduced" in out
     assert "record.json" in out
     assert "figures" in out
-    assert f"Page:    {sys.executable} -m scripts.page" in out
+    assert f"Page:    {sys.executable} -m scripts.webpage" in out
     assert done["provenance"]["command"] == "python toy_experiment.py"
     assert done["results"]["data"]["digits"]["digest"]
 

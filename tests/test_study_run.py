@@ -116,15 +116,14 @@ def sizes(path):
     return {name: code["blocks"] for name, code in record.read(path)["provenance"]["code"].items()}
 
 
-def test_the_record_says_what_blocks_were_used_and_a_rerun_uses_them(tmp_path, monkeypatch):
+def test_the_record_says_what_blocks_were_used_and_a_rerun_uses_them(tmp_path):
     status, path = run_toy(tmp_path / "run", "--block", "2")
     assert status == 0
     assert sizes(path) == {"training": {"digits": 2}, "counting": {}}
     done = record.read(path)
     assert "--block" in done["provenance"]["command"]
     toy = toy_experiment.EXPERIMENT
-    monkeypatch.setattr(running, "discover", lambda: {"toy": toy})
-    how = {"beside": tmp_path, "command": Command((), (), "main")}
+    how = {"experiments": {"toy": toy}, "beside": tmp_path, "command": Command((), (), "main")}
     again = running.rerun(done, tmp_path / "again", **how)
     assert again["results"] == done["results"]
     assert sizes(tmp_path / "again") == sizes(path)

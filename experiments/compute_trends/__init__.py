@@ -34,7 +34,8 @@ from experiments.compute_trends.sensitivity import SensitivityConfig
 from experiments.compute_trends.systems import DATASET, Systems, iso
 from jaxtrends import paths, running
 from jaxtrends.claims import Answers, Paper
-from jaxtrends.experiment import Experiment, Study
+from jaxtrends.design import Study
+from jaxtrends.experiment import Experiment
 
 # --- settings ------------------------------------------------------------------------------------
 

@@ -12,8 +12,9 @@ from experiments.forward_grad.training import METHODS, TASKS, Task, Training
 from jaxtrends import running, settings
 from jaxtrends.claims import Answers, Paper
 from jaxtrends.data import DATASETS
+from jaxtrends.design import Study
 from jaxtrends.errors import Problem, choose
-from jaxtrends.experiment import Experiment, Study
+from jaxtrends.experiment import Experiment
 from jaxtrends.formats import powers
 from jaxtrends.settings import Name, Settings
 

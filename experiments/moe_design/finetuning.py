@@ -25,8 +25,8 @@ from jaxtrends import charts, declare, sequences, train, transformer, tuning
 from jaxtrends.claims import Claim
 from jaxtrends.comparison import Arm, Comparison, Setting
 from jaxtrends.declare import ABOVE_ZERO, BELOW_ZERO, LadderView, TaskView
+from jaxtrends.design import Study
 from jaxtrends.errors import Problem
-from jaxtrends.experiment import Study
 from jaxtrends.settings import Grid, PositiveInt, Rising, Schedule, Sizes
 from jaxtrends.study import Figure, Panel, Run, StudyResult, Table
 

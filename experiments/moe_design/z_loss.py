@@ -30,8 +30,8 @@ from jaxtrends import charts, declare, moe, optimizers, stats, transformer, tuni
 from jaxtrends.claims import CONFIDENCE, Claim
 from jaxtrends.comparison import Arm, Comparison, Setting
 from jaxtrends.declare import ABOVE_ZERO, Quantity, TaskView
+from jaxtrends.design import Study
 from jaxtrends.errors import Problem
-from jaxtrends.experiment import Study
 from jaxtrends.settings import Names, PositiveFloat, PositiveInt
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxtrends import charts, declare, moe, stats, timing
 from jaxtrends.claims import CONFIDENCE, Claim
-from jaxtrends.experiment import Study
+from jaxtrends.design import Study
 from jaxtrends.moe import Mixture
 from jaxtrends.settings import PositiveInt, Sizes
 from jaxtrends.study import Figure, Panel, Run, StudyResult, Table

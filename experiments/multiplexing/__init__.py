@@ -17,7 +17,8 @@ from typing import Any
 from experiments.multiplexing import images, throughput, tokens
 from jaxtrends import data, running
 from jaxtrends.claims import Answers, Paper
-from jaxtrends.experiment import Experiment, Study
+from jaxtrends.design import Study
+from jaxtrends.experiment import Experiment
 from jaxtrends.settings import Schedule, Settings
 
 

@@ -18,8 +18,9 @@ from experiments.neuroevolution.trainers import Task, descent, search
 from jaxtrends import charts, running
 from jaxtrends.claims import Paper
 from jaxtrends.comparison import Arm, Comparison, Setting, splits
+from jaxtrends.design import Study
 from jaxtrends.errors import Problem
-from jaxtrends.experiment import Experiment, Study
+from jaxtrends.experiment import Experiment
 from jaxtrends.settings import Grid, Names, PositiveInt, Schedule, Settings, Sizes
 from jaxtrends.study import Run
 from jaxtrends.train import Trainer
