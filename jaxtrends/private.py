@@ -1,7 +1,7 @@
 """The private names of JAX and Orbax that the library needs, all in one place.
 
 Neither project promises to keep them. `NAMES` gives the version that introduced each, and each
-function says why it is needed; `tests/test_private.py` fails if one is gone.
+function says why it is needed; `tests/test_private.py` fails if one is missing.
 """
 
 from __future__ import annotations

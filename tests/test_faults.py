@@ -311,7 +311,7 @@ def test_of_two_runs_started_at_once_in_one_folder_one_is_refused(tmp_path):
     said = [process.communicate(timeout=300)[1] for process in runs]
     assert sorted(process.returncode for process in runs) == [0, 2]
     (refused,) = (text for text, run in zip(said, runs, strict=True) if run.returncode == 2)
-    assert "Another run is writing" in refused or "holds a run already" in refused
+    assert "Another run is writing" in refused or "already has a run" in refused
     assert record.read(tmp_path / "run")
 
 
