@@ -1,16 +1,26 @@
 """Drawn figures made fit for one page: small, with ids that do not clash, in its own colours.
 
 Matplotlib's SVG repeats every glyph in every file, and the style of every mark. Here definitions
-and styles of all drawings are kept once, under short names, and drawings refer to them; black,
-white and the grid's grey become variables of the page, so that a drawing is legible on dark
-ground.
+and styles of all drawings are kept once, under short names, and drawings refer to them; colours
+become variables of the page, so that a drawing is legible on dark ground.
 """
 
 from __future__ import annotations
 
 import re
 
-COLOURS = {"#ffffff": "var(--paper)", "#000000": "var(--ink)", "#e4e4e4": "var(--grid)"}
+# Colours of `jaxtrends.plotting` -> variables of the page's style, which dark ground changes.
+COLOURS = {
+    **{"#ffffff": "var(--paper)", "#000000": "var(--ink)", "#e4e4e4": "var(--grid)"},
+    **{"#808080": "var(--soft)", "#5c5c5c": "var(--soft)"},  # rules, and their names
+    **{"#0072b2": "var(--c0)", "#005280": "var(--n0)"},  # series, and their darker names
+    **{"#d55e00": "var(--c1)", "#994400": "var(--n1)"},
+    **{"#009e73": "var(--c2)", "#007253": "var(--n2)"},
+    **{"#cc79a7": "var(--c3)", "#935778": "var(--n3)"},
+    **{"#e69f00": "var(--c4)", "#a67200": "var(--n4)"},
+    **{"#56b4e9": "var(--c5)", "#3e82a8": "var(--n5)"},
+    **{"#7a3fb0": "var(--c7)", "#582d7f": "var(--n7)"},
+}
 DIGITS = 1  # of a coordinate, in points
 
 PROLOGUE = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>", re.DOTALL)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from jaxtrends import inline_svg
+from jaxtrends import inline_svg, plotting, webpage
 from tests.lively_records import Page, draw_example
 
 
@@ -27,7 +27,21 @@ def test_drawings_share_definitions_and_lose_no_mark(drawn):
     assert used <= set(ids)
     for svg, text in zip(drawn.values(), texts, strict=True):
         assert text.count("<use") == svg.count("<use")
-        assert "#000000" not in text
+        assert not re.search("#000000|#0072b2|#d55e00", text)
+
+
+def test_a_drawing_takes_its_colours_from_the_page(drawn):
+    """And every colour that series and rules have is one of the page's, but for the last."""
+    sprite = inline_svg.Sprite()
+    whole = "".join(sprite.add(svg, "") for svg in drawn.values()) + sprite.svg()
+    used = set(re.findall(r"var\((--\w+)\)", whole))
+    assert {"--paper", "--ink", "--grid", "--c0", "--c1"} <= used
+    style = (webpage.PARTS / "site.css").read_text(encoding="utf-8")
+    themes = re.findall(r"\{\s*--paper: [^}]*\}", style)
+    for theme in themes[:3]:  # light, dark by the system's wish, dark by choice
+        assert used <= set(re.findall(r"(--\w+):", theme))
+    known = set(inline_svg.COLOURS)
+    assert {colour.lower() for colour in plotting.COLOURS[:-1]} | {plotting.GREY} <= known
 
 
 @pytest.mark.parametrize(

@@ -252,8 +252,8 @@ def test_what_is_damaged_is_named_in_a_sentence_and_the_rest_is_made(
     assert check(results) == 1
     first, *_ = capsys.readouterr().err.splitlines()
     assert message.casefold() in first.casefold()
-    for path in (results / "README.md", results / "slopes" / "README.md", results / "index.html"):
-        path.unlink()
+    for path in ("README.md", "slopes/README.md", "index.html", "slopes/index.html"):
+        (results / path).unlink()
     assert render_results.main(["--results", str(results)]) == 1
     err = capsys.readouterr().err.splitlines()
     assert len(err) == 1
@@ -262,7 +262,8 @@ def test_what_is_damaged_is_named_in_a_sentence_and_the_rest_is_made(
     for path in (results / "README.md", results / "slopes" / "README.md"):
         assert "slopes-preset-full" in path.read_text(encoding="utf-8")
         assert ("slopes-preset-default" in path.read_text(encoding="utf-8")) != left_out
-    assert 'id="slopes-full"' in (results / "index.html").read_text(encoding="utf-8")
+    assert 'id="slopes-full"' in (results / "slopes/index.html").read_text(encoding="utf-8")
+    assert "slopes/index.html" in (results / "index.html").read_text(encoding="utf-8")
 
 
 def test_golden_values_that_are_damaged_are_named_once_and_the_rest_is_made(
