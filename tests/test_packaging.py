@@ -92,12 +92,12 @@ ELSEWHERE = {
     "cost_table": (2, "in a checkout"),
     "cost_table --check": (2, "in a checkout"),
     "fault_campaign --be-killed": (IndexError, ""),
-    "golden": (2, "a checkout of the repository"),
+    "golden": (2, "a checkout"),
     "import_mnist nowhere": (2, "no directory nowhere"),
     "new_paper mine": (2, "no checkout"),
     "webpage RUN": (0, ""),
-    "render_results": (2, "a checkout of the repository"),
-    "render_results --check": (2, "a checkout of the repository"),
+    "render_results": (2, "a checkout"),
+    "render_results --check": (2, "a checkout"),
     "verify RUN --judge-only": (0, ""),
 }
 
