@@ -94,7 +94,7 @@ ELSEWHERE = {
     "fault_campaign --be-killed": (IndexError, ""),
     "golden": (2, "a checkout"),
     "import_mnist nowhere": (2, "no directory nowhere"),
-    "new_paper mine": (2, "no checkout"),
+    "new_paper mine": (2, "not a checkout"),
     "webpage RUN": (0, ""),
     "render_results": (2, "a checkout"),
     "render_results --check": (2, "a checkout"),
