@@ -65,7 +65,8 @@ def test_a_run_that_is_done_shows_all_claims_when_asked(tmp_path, capsys):
     assert "\n\nIt counts to 2.0.\n\n" in out
     assert "T2 " in out
     assert "T3 " not in out
-    assert re.search(r"All 2 claims:\n  .*--resume.* --claims\n", out)
+    again = ["--output", str(tmp_path / "run"), "--wandb", "disabled", "--claims", "--resume"]
+    assert f"All 2 claims:\n  experiments.toy.main({again})\n" in out
     assert run_of(found, tmp_path / "run", "--resume", "--claims")[0] == 0
     assert "T3 " in capsys.readouterr().out
 
