@@ -96,7 +96,7 @@ ELSEWHERE = {
     "import_mnist nowhere": (2, "no directory nowhere"),
     "new_paper mine": (2, "not a checkout"),
     "retell": (2, "a checkout of the repository"),
-    "wandb_view": (2, ""),
+    "wandb_view": (SystemExit, ""),
     "webpage RUN": (0, ""),
     "render_results": (2, "a checkout of the repository"),
     "render_results --check": (2, "a checkout of the repository"),
