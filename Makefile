@@ -1,4 +1,4 @@
-# `make run` and `make test` set everything up and do what they say: nothing but Python is needed first.
+# `make run` and `make test` install what they need. Only Python is required.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,26 +7,26 @@ pip := $(python) -m pip --disable-pip-version-check
 
 .PHONY: run test check setup lock clean
 
-run: setup  ## the main job; options go in ARGS, as in `make run ARGS="--preset smoke"`
+run: setup  ## run forward_grad; options go in ARGS, as in `make run ARGS="--preset smoke"`
 	$(python) -m experiments.forward_grad $(ARGS)
 
-test: setup  ## the tests; ARGS again, as in `make test ARGS="tests/test_stats.py -x"`
+test: setup  ## run the tests; also takes ARGS, as in `make test ARGS="tests/test_stats.py -x"`
 	$(python) -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
-check: setup  ## the linter and the formatter, changing nothing
+check: setup  ## run the linter and the formatter without changing files
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
 
 setup: $(VENV)/installed
 
-# Two stamps, so that an edit of pyproject.toml does not make pip look at every dependency again.
+# There are two stamps, so an edit of pyproject.toml does not make pip check all dependencies again.
 $(VENV)/installed: pyproject.toml $(VENV)/requirements
 	@$(pip) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# The build backend comes first and by itself: one dependency (promise) has no wheel, and without
-# isolation it is built by the backend that is pinned here rather than by the newest there is.
-# The list is complete (make lock), so pip has nothing to resolve: --no-deps.
+# The build backend is installed first: one dependency (promise) has no wheel, and without isolation
+# it is built by the backend pinned here rather than by the newest one.
+# The list is complete (make lock), so pip resolves nothing: --no-deps.
 $(VENV)/requirements: requirements.txt | $(VENV)/bin/pip
 	@echo "Installing the packages of requirements.txt into $(VENV): a few minutes, once."
 	@sed -n '/^setuptools==/,/[^\\]$$/p' $< > $(VENV)/build-requirements.txt
@@ -46,5 +46,5 @@ lock: setup  ## pin every dependency again in requirements.txt, for all Pythons 
 	  --python-version 3.11 --python $(python) --upgrade --generate-hashes --no-header \
 	  --no-emit-index-url --quiet --output-file requirements.txt
 
-clean:  ## forget the virtual environment
+clean:  ## remove the virtual environment
 	rm -rf $(VENV)

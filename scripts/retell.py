@@ -1,4 +1,4 @@
-"""Give committed records today's wording and headlines; what was measured and judged stays."""
+"""Update the wording and headlines of committed records; measurements and verdicts stay."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESULTS = record.ROOT / "results"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status: 0, or 2 where the user has something to mend."""
+    """Run the command; return its exit status: 0, or 2 if the user must fix something."""
     mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.retell", description=__doc__)
     parser.add_argument(
@@ -37,20 +37,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def retell(results: Path) -> None:
-    """Write every record of a folder of results in today's words.
+    """Rewrite every record in a folder of results with the current wording.
 
     Raises:
-        Problem: there is no such folder; the code is not committed, so that no record could name
-            it; a record cannot be read.
+        Problem: there is no such folder; the code is not committed, so no record could name it; a
+            record cannot be read.
     """
     if not results.is_dir():
         raise Problem(
-            f"There is no folder {results}: the committed records lie in a checkout of the "
+            f"There is no folder {results}: the committed records are in a checkout of the "
             "repository; run this in one, or name their folder with --results."
         )
     commit, dirty = record.commit()
     if dirty is not False:
-        raise Problem("Commit the code first: a record names the commit whose words it has.")
+        raise Problem("Commit the code first: a record names the commit with its wording.")
     experiments = discover()
     for done in publish.read_records(results):
         folder = results / publish.folder(done)
@@ -61,8 +61,8 @@ def retell(results: Path) -> None:
             continue
         new["provenance"] = {**new["provenance"], "retold": commit}
         record.write_json(folder / "record.json", new)
-        left = f"; judged otherwise today, and left as they were: {', '.join(kept)}"
-        print(f"{publish.folder(done)}: told anew{left if kept else ''}.")
+        left = f"; left unchanged, as they would be judged differently now: {', '.join(kept)}"
+        print(f"{publish.folder(done)}: updated{left if kept else ''}.")
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from jaxtrends.terminal import mend_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status: 0, or 2 where the user has something to mend."""
+    """Run the command; return its exit status: 0, or 2 if the user must fix something."""
     mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.wandb_view", description=__doc__)
-    parser.add_argument("project", help="PROJECT of your own, or ENTITY/PROJECT")
-    parser.add_argument("--name", default="Results", help="of the view (default: %(default)s)")
+    parser.add_argument("project", help="your PROJECT, or ENTITY/PROJECT")
+    parser.add_argument("--name", default="Results", help="name of the view (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
         address = results_view.save(options.project, options.name)

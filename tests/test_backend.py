@@ -46,7 +46,9 @@ def test_a_start_that_fails_unasked_is_a_sentence_too():
     jax.config.update("jax_platforms", None)
     try:
         with (
-            pytest.raises(Problem, match=r"no device \(the driver is gone\): JAX_PLATFORMS=cpu"),
+            pytest.raises(
+                Problem, match=r"no device \(the driver is gone\): set JAX_PLATFORMS=cpu"
+            ),
             backend.explained(),
         ):
             raise RuntimeError("the driver is gone.\nat 0x1")

@@ -145,7 +145,7 @@ def test_a_signal_to_one_stops_both_and_one_alone_goes_on(whole, tmp_path):
 def test_when_one_is_killed_the_first_says_so_and_three_go_on(whole, tmp_path):
     ends = disturbed(tmp_path, 1, signal.SIGKILL)
     assert (ends[0][0], ends[1][0]) == (1, -signal.SIGKILL), ends
-    assert ends[0][2].startswith("error: process 1 has gone")
+    assert ends[0][2].startswith("error: process 1 is gone")
     assert "--resume" in ends[0][2]
     assert resumed(tmp_path, 3) == whole
 
@@ -260,10 +260,10 @@ class Told(distributed.Processes):
 @pytest.mark.parametrize(
     ("field", "theirs", "words"),
     [
-        ("commit", "def", "commit is 'abc' in process 0 and 'def' in process 2"),
-        ("data", {"digits": "2"}, "data.digits is '1' in process 0 and '2' in process 2"),
-        ("config", {"seeds": 3}, "config.widths is [4] in process 0 and None in process 2"),
-        ("jax", "0.12", "jax is '0.10' in process 0 and '0.12' in process 2"),
+        ("commit", "def", "commit is 'abc' in process 0 but 'def' in process 2"),
+        ("data", {"digits": "2"}, "data.digits is '1' in process 0 but '2' in process 2"),
+        ("config", {"seeds": 3}, "config.widths is [4] in process 0 but None in process 2"),
+        ("jax", "0.12", "jax is '0.10' in process 0 but '0.12' in process 2"),
     ],
 )
 def test_a_difference_is_named(field, theirs, words):
@@ -282,8 +282,8 @@ def test_a_difference_is_named(field, theirs, words):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"coordinator": "localhost:1"}, "--coordinator needs"),
-        ({"process": 0}, "--process needs"),
+        ({"coordinator": "localhost:1"}, "--coordinator is not enough"),
+        ({"process": 0}, "--process is not enough"),
         ({"coordinator": "here", "processes": 2, "process": 0}, "HOST:PORT, not 'here'"),
         ({"coordinator": "a:99999", "processes": 2, "process": 0}, "HOST:PORT"),
         ({"coordinator": "a:1", "processes": 2, "process": 2}, "from 0 to 1"),

@@ -115,7 +115,7 @@ def test_a_flipped_bit_anywhere_in_a_block_is_never_a_wrong_number(tmp_path):
         lost += found is None
         assert found is None or record.array_digest(found) == digest
     assert lost == len(said) > len(content) / 8
-    assert all(str(file) in sentence and "is made again" in sentence for sentence in said)
+    assert all(str(file) in sentence and "are made again" in sentence for sentence in said)
     file.write_bytes(content)
     assert record.array_digest(folder.block("some lanes", 0)) == digest
 

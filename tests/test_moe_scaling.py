@@ -425,7 +425,7 @@ def test_what_one_machine_cannot_show_says_why():
     ("path", "value", "words"),
     [
         ("compute_to_quality.schedule.batch_size", 0, "batch-size"),
-        ("compute_to_quality.network.heads", 3, "shared by 3 heads"),
+        ("compute_to_quality.network.heads", 3, "not divisible by 3 heads"),
         ("compute_to_quality.network.capacity_factor", 0.0, "capacity-factor"),
         ("compute_to_quality.network.layers", 5000, "at most 1,000"),
         ("texts.context", 2, "--texts.context must be at least 4"),

@@ -115,7 +115,7 @@ def test_a_stale_table_is_found(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cost_table, "DOCUMENT", document)
     monkeypatch.setattr(cost_table, "text", lambda: "| a | table |")
     assert cost_table.main(["--check"]) == 1
-    assert "stale" in capsys.readouterr().err
+    assert "out of date" in capsys.readouterr().err
     assert cost_table.main([]) == 0
     assert cost_table.main(["--check"]) == 0
 
