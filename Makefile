@@ -40,7 +40,7 @@ $(VENV)/bin/pip:
 	    "$$($(PYTHON) --version 2>&1): name another, as in make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-lock: setup  ## pin every dependency anew in requirements.txt, for every Python and platform at once
+lock: setup  ## pin every dependency again in requirements.txt, for all Pythons and platforms
 	@$(pip) install --quiet uv
 	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --extra text --extra wandb-view --universal \
 	  --python-version 3.11 --python $(python) --upgrade --generate-hashes --no-header \

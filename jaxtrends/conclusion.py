@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 WIDEST = 100  # columns of a sentence that is easy to read
 SMOKE = "A smoke run shows that everything works, and proves nothing about the paper."
 NO_ANSWER = "No answer to the headline: this run lacks claims that it needs."
-COLUMNS = {"ID": 0, "Claim": 30, "Reported": 20, "Ours [95 % interval]": 24, "Verdict": 18}
+COLUMNS = {"ID": 0, "Claim": 30, "Reported": 20, "Ours [95% interval]": 24, "Verdict": 18}
 """Heading -> share of the width; 0 for as much as it takes."""
 
 STYLES = {

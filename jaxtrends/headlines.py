@@ -1,4 +1,4 @@
-"""What a record says of its paper's headlines, and how its claims came out altogether."""
+"""What a record says of its paper's headlines, and which record answers for a paper."""
 
 from __future__ import annotations
 
@@ -25,13 +25,3 @@ def chosen(records: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]
     for done in records:
         found.setdefault(done["experiment"], done)
     return found
-
-
-def counts(done: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
-    """Verdict -> claims with it: those of the paper and its critics, and those derived by us."""
-    return report.counts(done)
-
-
-def counts_in_words(done: Mapping[str, Any]) -> str:
-    """How a record's claims came out: "Paper and critics: 5 reproduced. Derived: 1 invalid."."""
-    return report.verdict_counts(done)

@@ -8,6 +8,7 @@ from typing import Any
 from jaxtrends import headlines, publish, record, report, webpage
 from jaxtrends.claims import VERDICTS
 from jaxtrends.formats import escape_markdown as md
+from jaxtrends.webpage_papers import FIRST
 
 INDEX = """\
 # Results
@@ -22,9 +23,7 @@ reproduced*: some of a claim's parts are and others are not. *Invalid*: a contro
 gives none that could be verified. Of a claim of several parts the least favourable one is shown.
 """
 
-# Papers that stand first in the table: the one that `make run` runs before all. README shows the
-# headline figures of the first three of them that have one.
-FIRST = ("forward_grad", "moe_scaling", "multiplexing", "neuroevolution", "compute_trends")
+# README shows the headline figures of the first three papers that have one.
 SHOWN = 3
 
 COLUMNS = ("Paper and its headline claim", "Reported", "Ours [95% interval]", "Verdict", "Caveat")

@@ -612,7 +612,7 @@ def _track(tracker: Any, name: str, effects: StudyRun) -> None:
 def _conclude(finished: Finished, terminal: Terminal, command: Command, *, every: bool) -> None:
     """End with the answer, the claims that matter or all of them, and where the rest lies."""
     done, path = finished.record, finished.folder
-    again = f"{command.to_resume(path)} --claims"
+    again = replace(command, flags=(*command.flags, "--claims")).to_resume(path)
     conclusion.show(done, terminal.console, every=every, command=again)
     for claim, why in finished.unjudged.items():
         terminal.warn(f"{claim} could not be judged ({why}); the record has the values.")

@@ -108,7 +108,7 @@ def verdict_rows(sides: Sequence[Side]) -> list[list[str]]:
 
 
 def tables(sides: Sequence[Side], words: Sequence[str]) -> list[Any]:
-    """The rich tables to print, and a sentence in place of an empty one."""
+    """The rich tables to print, and a sentence instead of an empty one."""
     labels = [side.label for side in sides]
     configs, found, judged = config_rows(sides), outcome_rows(sides, words), verdict_rows(sides)
     gaps = [f"{label} - {labels[0]} [95%]" for label in labels[1:]]

@@ -19,6 +19,7 @@ from jaxtrends import (
     record,
     report,
     webpage,
+    webpage_record,
 )
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
@@ -62,18 +63,18 @@ def texts_of_all(results: Path, records: Sequence[Mapping[str, Any]]) -> dict[Pa
     return texts
 
 
-def page(results: Path, records: Sequence[Mapping[str, Any]]) -> str:
-    """The results as one page, from the records, their curves and their drawn figures."""
-    return webpage.page(
+def site(results: Path, records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The site, path -> text, from the records, their curves and their drawn figures."""
+    return webpage.site(
         [
-            webpage.source(done, results / publish.folder(done), published=True)
-            for done in publish.in_order(records)
+            webpage_record.source(done, results / publish.folder(done), published=True)
+            for done in publish.in_order(_with_curves(results, records))
         ]
     )
 
 
 def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write texts, figures and the page; a figure whose data have not changed is left as it is.
+    """Write texts, figures and the site; a figure whose data have not changed is left as it is.
 
     Raises:
         Problem: a figure cannot be drawn, which is said when all else is made; or something that
@@ -95,8 +96,12 @@ def render(results: Path, records: Sequence[Mapping[str, Any]]) -> None:
             stale = {path.stem for path, digest in expected.items() if _drawn_from(path) != digest}
             plots.order([f for f in report.drawn_of(done) if f["name"] in stale], place)
         plots.finish()
-    text = page(results, _with_curves(results, records))
-    (results / "index.html").write_text(text, encoding="utf-8")
+    files = site(results, records)
+    for place in sorted({(results / name).parent for name in files}):
+        _refuse_links(results, place)
+    webpage.write(files, results)
+    for name in webpage.in_folder(results) - set(files):
+        (results / name).unlink()
     if plots.undrawn:
         raise Problem(f"{plots.complaint}: mend that, and render again.")
 
@@ -155,17 +160,22 @@ def faults(
 
 
 def _page_faults(results: Path, records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is wrong with the page, looked at only where all that it is made of is right."""
-    path = results / "index.html"
-    if not path.is_file():
-        return [f"{path} is missing"]
-    found = webpage.without_stale_marks(path.read_text(encoding="utf-8"))
-    same = found == webpage.without_stale_marks(page(results, _with_curves(results, records)))
-    return [] if same else [f"{path} is not what the records give"]
+    """What is wrong with the site, looked at only where all that it is made of is right."""
+    found, files = [], site(results, records)
+    for name, text in files.items():
+        path = results / name
+        if not path.is_file():
+            found.append(f"{path} is missing")
+        elif webpage.without_stale_marks(path.read_text(encoding="utf-8", errors="replace")) != (
+            webpage.without_stale_marks(text)
+        ):
+            found.append(f"{path} is not what the records give")
+    orphans = webpage.in_folder(results) - set(files)
+    return found + [f"{results / name} is of no record" for name in sorted(orphans)]
 
 
 def _with_curves(results: Path, records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The records whose curves can be read; the others are faults, and not on the page."""
+    """The records whose curves can be read; the others are faults, and not on the site."""
 
     def readable(done: Mapping[str, Any]) -> bool:
         try:

@@ -218,7 +218,7 @@ def test_the_command_shows_configs_finals_and_verdicts(run, tmp_path, capsys):
     paths = [str(run), str(other / "record.json"), str(run / "wandb")]
     assert compare.main([*paths, "--match", "mlp", "forward"]) == 0
     out = capsys.readouterr().out
-    assert out.index("What differs") < out.index("Final values") < out.index("Verdicts")
+    assert out.index("Config differences") < out.index("Final values") < out.index("Verdicts")
     lines = {line.split("  ")[0].strip(): line for line in out.splitlines()}
     assert lines["seeds"].split()[1:4] == ["10", "7", "-"]
     assert "paired Student t" in out

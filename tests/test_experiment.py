@@ -65,7 +65,8 @@ def test_a_run_that_is_done_shows_all_claims_when_asked(tmp_path, capsys):
     assert "\n\nIt counts to 2.0.\n\n" in out
     assert "T2 " in out
     assert "T3 " not in out
-    assert re.search(r"All 2 claims:\n  .*--resume.* --claims\n", out)
+    again = ["--output", str(tmp_path / "run"), "--wandb", "disabled", "--claims", "--resume"]
+    assert f"All 2 claims:\n  experiments.toy.main({again})\n" in out
     assert run_of(found, tmp_path / "run", "--resume", "--claims")[0] == 0
     assert "T3 " in capsys.readouterr().out
 
@@ -141,7 +142,7 @@ def test_a_finished_run_resumed_is_kept_as_it_is(tmp_path):
         (["--dataset", "mnist"], "import_mnist"),
         (["--resume"], "There is no unfinished"),
         (["--resume", "--output", "nowhere"], "There is no run to resume"),
-        (["--output", "/dev/null/x"], "cannot be written (/dev/null is no folder)"),
+        (["--output", "/dev/null/x"], "is not writable (/dev/null is not a folder)"),
         (["--profile", "/dev/null/x"], "choose another with --profile"),
     ],
 )
@@ -167,7 +168,7 @@ def test_a_folder_of_another_run_is_refused_with_the_field_that_differs(tmp_path
     assert finish("--output", folder, "--preset", "smoke")[0] == 0
     status, _, err = finish("--output", folder, "--preset", "smoke", "--steps", "40", "--resume")
     assert status == 2
-    assert "config.steps is 20 there and 40 now" in err
+    assert "config.steps is 20 there but 40 now" in err
     status, _, err = finish("--output", folder, "--preset", "smoke")
     assert status == 2
     assert "add --resume" in err
@@ -244,7 +245,7 @@ def test_a_run_needs_no_home_no_backend_no_cache_no_alphabet_and_no_input(tmp_pa
     assert {path.suffix for path in (folder / "figures").iterdir()} == {".svg", ".png"}
     warnings = err.splitlines()
     assert len(warnings) == 1
-    assert warnings[0].startswith("warning: Compiled programs are not kept: /dev/null/programs")
+    assert warnings[0].startswith("warning: Compiled programs are not cached: /dev/null/programs")
     shown = str(folder).encode("ascii", "backslashreplace").decode()
     assert f"Output: {shown}\n" in out
     assert f"wandb sync '{shown}/wandb'/offline-*" in out
@@ -286,7 +287,7 @@ def test_a_run_on_a_platform_that_is_not_here_is_one_sentence(tmp_path):
         env=os.environ | {"JAX_PLATFORMS": "nonsense"},
     )
     assert status == 2
-    assert err.startswith("error: JAX_PLATFORMS=nonsense asks for what JAX does not find here")
+    assert err.startswith("error: JAX_PLATFORMS=nonsense is not available here")
     assert not (tmp_path / "run").exists()
 
 

@@ -118,8 +118,7 @@ def test_a_command_works(command, tmp_path, monkeypatch):
         return
     assert runs("-m", module, *found)
     if name == "webpage":
-        made = [*Path().glob("page.html"), *Path().glob("site/index.html")]
-        assert made[0].stat().st_size > 50_000
+        assert Path("site/index.html").stat().st_size > 20_000
 
 
 @pytest.mark.parametrize("target", ["run", "test"])

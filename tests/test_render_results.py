@@ -45,11 +45,9 @@ def test_what_is_rendered_passes_the_check(rendered, capsys):
     inside = ("record.json", "curves.npz", "table.md", "table.csv", "table.tex")
     drawings = [f"figures/{n}.{kind}" for n in ("loss", "error", "cost") for kind in ("svg", "png")]
     assert names == {
-        "README.md",
-        "headlines.tex",
-        "index.html",
-        "references.bib",
-        "slopes/README.md",
+        *("README.md", "headlines.tex", "references.bib", "slopes/README.md"),
+        *("index.html", "compare.html", "slopes/index.html"),
+        *("assets/site.css", "assets/site.js", "assets/data/slopes-default.js"),
         *(f"slopes/default/{name}" for name in (*inside, *drawings)),
     }
 
@@ -94,6 +92,13 @@ def make_dirty(path):
     [
         ("index.html", append, "index.html is not what the records give"),
         ("index.html", lambda path: path.unlink(), "index.html is missing"),
+        ("slopes/index.html", append, "slopes/index.html is not what the records give"),
+        ("assets/data/slopes-default.js", append, "slopes-default.js is not what the records give"),
+        (
+            "assets/data/slopes-default.js",
+            lambda path: shutil.copy(path, path.with_name("slopes-old.js")),
+            "assets/data/slopes-old.js is of no record",
+        ),
         ("README.md", append, "README.md is not what the records give"),
         ("slopes/README.md", append, "slopes/README.md is not what the records give"),
         ("slopes/README.md", lambda path: path.unlink(), "slopes/README.md is missing"),
@@ -149,6 +154,7 @@ def test_rendering_mends_what_can_be_made_again(results):
     figures = results / "slopes" / "default" / "figures"
     shutil.copy(figures / "error.svg", figures / "loss.svg")
     (figures / "error.png").rename(figures / "old.png")
+    shutil.copy(results / "assets/data/slopes-default.js", results / "assets/data/slopes-old.js")
     assert render_results.main(["--results", str(results)]) == 0
     assert check(results) == 0
 
@@ -162,7 +168,8 @@ def test_a_stale_record_is_a_warning_and_a_mark_and_no_fault(results, monkeypatc
     assert "Stale" not in paper.read_text()
     assert render_results.main(["--results", str(results)]) == 0
     assert "> **Stale.** The behaviour of cost" in paper.read_text()
-    assert "<b>Stale.</b> The behaviour of cost" in (results / "index.html").read_text()
+    for page in ("index.html", "slopes/index.html"):
+        assert "<b>Stale.</b> The behaviour of cost" in (results / page).read_text()
     assert check(results) == 0
 
 
@@ -314,7 +321,7 @@ def test_a_record_made_on_an_accelerator_stands_beside_that_of_a_cpu(results, ca
     paper = (results / "slopes" / "README.md").read_text(encoding="utf-8")
     assert "\n### Preset default, GPU\n" in paper
     assert "Difference Engine" in paper.partition("## Other records")[2]
-    page = (results / "index.html").read_text(encoding="utf-8")
+    page = (results / "slopes/index.html").read_text(encoding="utf-8")
     assert 'id="slopes-default-gpu"' in page
     assert "slopes, default, GPU" in page
     assert record.device(cite.named("slopes/default-gpu", results))["kind"] == "Difference Engine"

@@ -27,6 +27,16 @@ def without(text, *parts):
     return text
 
 
+def test_claims_of_the_paper_and_its_critics_are_counted_apart_from_ours():
+    of_the_paper, derived = report.counts(example())
+    assert of_the_paper == {"reproduced": 1, "not reproduced": 1, "inconclusive": 1}
+    assert derived == {"reproduced": 3, "invalid": 1, "not testable here": 1}
+    assert report.verdict_counts(example()) == (
+        "Paper and critics: 1 reproduced, 1 not reproduced, 1 inconclusive. "
+        "Derived by us: 3 reproduced, 1 invalid, 1 not testable here. Not run: 1."
+    )
+
+
 # --- figures -----------------------------------------------------------------------------------
 
 

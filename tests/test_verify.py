@@ -76,7 +76,7 @@ def test_closeness_in_words():
     assert verify.closeness({"a": [1.0, 2.0]}, {"a": [1.0, 2.5]}) == (
         "1 of 2 values are bit-identical; largest relative difference: 2.0e-01 (at a.1)"
     )
-    assert "of another kind or missing (at b)" in verify.closeness({"a": 1}, {"a": 2, "b": 1})
+    assert "another type or missing (at b)" in verify.closeness({"a": 1}, {"a": 2, "b": 1})
 
 
 # --- the command -------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ counted steps of the typical (median) descent are shown next to it: slightly few
 of a logarithm is below the logarithm of the mean.
 
 **Low rank.** f(x) = ||P x||²/2 with P a projector of rank r, rotated at random: the slow-down is
-that of r dimensions, whatever d is.
+that of r dimensions, for any d.
 
 **Linear regression.** y = x·θ* + noise, with x and the noise standard normal, one fresh sample per
 step, from θ = 0. Theory (Bos and Schmidt-Hieber) bounds the excess risk ||θ - θ*||² of the forward

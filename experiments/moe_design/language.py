@@ -61,7 +61,7 @@ class Network:
     top: PositiveInt = 1
     """Experts per token (top-k)."""
     capacity_factor: PositiveFloat = 1.25
-    """Capacity factor: slots per expert as a multiple of tokens / experts, whatever the top-k."""
+    """Capacity factor: slots per expert as a multiple of tokens / experts, for any top-k."""
     group: NonNegativeInt = 0
     """Tokens routed together, in training and in evaluation; 0 for a whole batch."""
     batch: PositiveInt = 32

@@ -122,7 +122,7 @@ def returns(params: PyTree, first: jax.Array) -> jax.Array:
 def survivable(first: jax.Array) -> float:
     """The share of starts (episodes, 4) that full braking keeps on the track until the cart turns.
 
-    The others are lost whatever a policy does, with most of their return.
+    The others fail under any policy, and lose most of their return.
     """
     first = jnp.asarray(first)
     brake = -jnp.sign(first[:, 1])
