@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
 import jaxtrends
+from jaxtrends import record
 from jaxtrends.errors import Problem
 from tests.example_record import write_example
 
@@ -77,6 +80,52 @@ for package in map(importlib.import_module, {PACKAGES}):
 """
     run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True)
     assert run.returncode == 0, run.stderr.decode()
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """A fresh environment in which pip has installed the wheel; it borrows the dependencies."""
+    place = tmp_path_factory.mktemp("installed") / "venv"
+    venv.create(place, with_pip=False)
+    python = place / "bin" / "python"
+    install = ["-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([sys.executable, *install, wheel], check=True)
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(subprocess.check_output([python, "-c", ask], text=True).strip())
+    borrowed = [path for path in sys.path if "site-packages" in path]
+    (site / "zz_borrowed.pth").write_text("\n".join(borrowed) + "\n")
+    return place / "bin", site
+
+
+def test_an_installed_wheel_runs_from_an_empty_folder(installed, tmp_path):
+    programs, site = installed
+    smoke = ["--preset", "smoke"]
+    environment = {**os.environ, "PYTHONPATH": "", "PYTHONSAFEPATH": ""}
+
+    def ran(program, *arguments):
+        command = [programs / program, *arguments]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return done.stdout
+
+    where = "import jaxtrends, experiments; print(jaxtrends.__file__, experiments.__file__)"
+    assert ran("python", "-c", where).split() == [
+        str(site / name / "__init__.py") for name in ("jaxtrends", "experiments")
+    ]
+    ran("python", "-m", "experiments.compute_trends", *smoke, "--output", "one")
+    ran("jaxtrends", "run", "compute_trends", *smoke, "--output", "other")
+    one, other = record.read(tmp_path / "one"), record.read(tmp_path / "other")
+    assert one["results"] == other["results"]
+    command = "python -m experiments.compute_trends --preset smoke"
+    assert {done["provenance"]["command"] for done in (one, other)} == {command}
+    assert (one["provenance"]["commit"], one["provenance"]["dirty"]) == ("", None)
+    assert len(list((tmp_path / "one" / "figures").glob("*.svg"))) > 3
+    assert ran("jaxtrends") == ran("python", "-m", "experiments")
+    assert ran("jaxtrends", "--version") == f"jaxtrends {jaxtrends.__version__}\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "other"]
 
 
 # Each script with arguments by which it must run, or say what it lacks, where nothing but the wheel
@@ -156,6 +205,10 @@ def test_all_documents_name_the_same_versions_of_python():
     }
     assert set(map(tuple, named.values())) == {("3.11", "3.12", "3.13")}, named
     assert PROJECT["requires-python"] == ">=3.11"
+    checked = r"not \(3, (\d+)\) <= sys.version_info\[:2\] <= \(3, (\d+)\)"
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(checked, makefile).groups() == ("11", "13")
+    assert re.search(r"--python-version (\S+)", makefile)[1] == "3.11"
 
 
 def test_the_version_is_the_same_everywhere():

@@ -157,3 +157,20 @@ def test_an_arm_of_ones_own_is_tuned_and_judged_beside_the_others(tmp_path):
     assert arms["lowest"]["grid"]["rates"]
     assert "own-lowest" in out
     assert "own-lowest" in [entry["claim"]["id"] for entry in record.entries(done)]
+
+
+def test_records_open_in_a_notebook(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    section = README.partition("## Records in a notebook\n")[2].partition("\n## ")[0]
+    read, run = re.findall(r"^```python\n(.*?)^```$", section, flags=re.DOTALL | re.MULTILINE)
+    *lines, shown = read.strip().splitlines()
+    found = {}
+    exec("\n".join(lines), found)
+    claims, seeds, curves = eval(shown, found)
+    assert len(claims) == len(record.entries(found["done"]))
+    assert set(seeds.claim) <= set(claims.claim)
+    assert set(curves.study) == {"test_functions", "training"}
+    exec(run, found)
+    assert found["done"] == record.read("runs/mine")
+    assert found["done"]["results"]["config"]["seed"] == 3

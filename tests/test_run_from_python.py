@@ -107,7 +107,7 @@ def test_a_method_of_ones_own_is_recorded():
         ({"studies": [1]}, "studies cannot be"),
         ({"dataset": "\x1b[2J"}, "holds a control character"),
         ({"wandb": "onlin"}, "Did you mean 'online'"),
-        ({"output": "/dev/null/x"}, "cannot be written"),
+        ({"output": "/dev/null/x"}, "is not writable"),
         ({"resume": True}, "There is no unfinished smoke run"),
         ({"time_limit": -1}, "--time-limit must lie above 0"),
         ({"explain": True}, "explain is for the command line alone"),
@@ -127,7 +127,7 @@ def test_a_mistake_is_raised_as_a_problem_of_one_sentence(settings, sentence):
 
 def test_a_folder_with_a_record_is_not_written_over():
     EXPERIMENT.run("smoke", output="run", studies=["counting"])
-    with pytest.raises(Problem, match="holds a run already"):
+    with pytest.raises(Problem, match="already has a run"):
         EXPERIMENT.run("smoke", output="run", studies=["counting"])
 
 
