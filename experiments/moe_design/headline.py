@@ -42,10 +42,9 @@ def figure(done: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Figure:
         "Test loss, capacity alike in training and evaluation: mean of paired differences over "
         "seeds and its 95 % interval. The paper's are from its Table 8.",
         "capacity factor (places a token)",
-        "change of loss (nats a token)",
+        f"loss minus that at {MIDDLE:g} (nats a token)",
         [*series, paper],
         threshold=0.0,
-        threshold_label=f"capacity factor {MIDDLE:g}",
     )
 
 
