@@ -42,7 +42,7 @@ def figure(done: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Figure:
         "Test loss, capacity alike in training and evaluation: mean of paired differences over "
         "seeds and its 95 % interval. The paper's are from its Table 8.",
         "capacity factor (places a token)",
-        f"loss minus that at {MIDDLE:g} (nats a token)",
+        f"loss minus that at {MIDDLE:g} (nats)",
         [*series, paper],
         threshold=0.0,
     )
