@@ -1,5 +1,5 @@
 #!/bin/bash
-# One run on several nodes, a process a GPU: sbatch docs/slurm.sh forward_grad --preset full
+# One run on several nodes, one process per GPU: sbatch docs/slurm.sh forward_grad --preset full
 #SBATCH --job-name=jaxtrends
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=4
@@ -7,8 +7,8 @@
 #SBATCH --cpus-per-task=8
 #SBATCH --time=04:00:00
 #SBATCH --signal=TERM@120
-# TERM two minutes before the end: every process saves its state. To go on, submit it again with
-# --resume. The folder must be one that all nodes see, or checkpoints of other nodes are not found.
+# TERM comes two minutes before the time limit, and every process saves its state. To continue, submit
+# again with --resume. The output folder must be visible to all nodes, or checkpoints are not found.
 set -euo pipefail
 
 experiment=$1

@@ -1,1 +1,1 @@
-"""The experiments: one file a paper, or a package where a paper needs several studies."""
+"""The experiments, one package per paper."""

@@ -1,4 +1,4 @@
-"""``python -m experiments``: every experiment with its paper, its presets and what they take."""
+"""``python -m experiments``: every experiment with its paper, its presets and their run times."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from jaxtrends.terminal import duration, end_with_reader, mend_streams
 
 
 def main() -> int:
-    """Print the list; the exit status."""
+    """Print the list; return the exit status."""
     mend_streams()
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_edge=False)
-    for column in ("experiment", "paper", "presets (time of the record, on two CPU cores)"):
+    for column in ("experiment", "paper", "presets (time of the committed run, two CPU cores)"):
         table.add_column(column, overflow="fold")
     for name, experiment in discover().items():
         paper = experiment.paper

@@ -1,7 +1,7 @@
-"""JAX as this machine lets it start: its devices, and its programs kept on disk; or why not.
+"""Starting JAX on this machine: its devices and its compilation cache, or why they do not work.
 
-`jaxtrends.devices` takes an environment in which both work, and is part of what the studies are
-made of. What may be wrong with an environment is dealt with here.
+`jaxtrends.devices` assumes that both work, and counts as code of the studies. Problems with the
+environment are handled here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def use(count: int | None) -> list[jax.Device]:
     """The devices that a run uses (see `devices.use`).
 
     Raises:
-        Problem: there are fewer, or JAX does not find the kind of device that it was told to use.
+        Problem: there are fewer, or JAX does not find the requested kind of device.
     """
     with explained():
         return devices.use(count)
@@ -32,10 +32,10 @@ def use(count: int | None) -> list[jax.Device]:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Say what was asked for and what is there, if JAX does not start inside.
+    """If JAX does not start inside, say what was requested and what is available.
 
     Raises:
-        Problem: it does not.
+        Problem: JAX does not start.
     """
     try:
         yield
@@ -44,17 +44,17 @@ def explained() -> Iterator[None]:
         if not asked:
             reason = next(iter(str(error).splitlines()), type(error).__name__)[:300].rstrip(".")
             raise Problem(
-                f"JAX finds no device ({reason}): JAX_PLATFORMS=cpu runs on the CPU."
+                f"JAX finds no device ({reason}): set JAX_PLATFORMS=cpu to run on the CPU."
             ) from None
         raise Problem(
-            f"JAX_PLATFORMS={asked} asks for what JAX does not find here; it finds {_found()}. "
-            "Unset it, or set JAX_PLATFORMS=cpu. A GPU or TPU needs the JAX that is made for it "
-            "(jaxtrends[cuda13], jaxtrends[tpu])."
+            f"JAX_PLATFORMS={asked} is not available here; JAX finds {_found()}. Unset it, or set "
+            "JAX_PLATFORMS=cpu. A GPU or TPU needs a matching JAX (jaxtrends[cuda13], "
+            "jaxtrends[tpu])."
         ) from None
 
 
 def _found() -> str:
-    """The kinds of device that JAX finds by itself: in another process, since here it has tried."""
+    """The kinds of device that JAX finds by default, in a fresh process."""
     program = "import jax; print(*sorted({device.platform for device in jax.local_devices()}))"
     environment = {name: text for name, text in os.environ.items() if name != "JAX_PLATFORMS"}
     try:
@@ -71,20 +71,19 @@ def _found() -> str:
 
 
 def keep_compiled(say: Callable[[str], None]) -> None:
-    """Keep compiled programs on disk (see `devices.keep_compiled`), where that can be done.
+    """Keep compiled programs on disk (see `devices.keep_compiled`), where possible.
 
-    Without a home there is nowhere to keep them. A folder that cannot be written, another user's
-    say, is given up with one sentence to ``say``; left to itself JAX would complain about each
-    program.
+    Without a home folder they are not kept. If the cache folder is not writable, ``say`` is told in
+    one sentence; JAX alone would warn about every program.
     """
     try:
         devices.keep_compiled()
-    except RuntimeError:  # pathlib's word for no home
+    except RuntimeError:  # what pathlib raises if there is no home folder
         return
     folder = jax.config.jax_compilation_cache_dir
     reason = paths.unwritable(Path(folder)) if folder and "://" not in folder else ""
     if reason:
         jax.config.update("jax_compilation_cache_dir", None)
-        say(f"Compiled programs are not kept: {folder} cannot be written ({reason}).")
-    # What befalls the folder later costs time and nothing else.
+        say(f"Compiled programs are not cached: {folder} is not writable ({reason}).")
+    # Later problems with the folder only cost time.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")

@@ -21,7 +21,7 @@ from jaxtrends.study import Figure, Map, Panel, Series, Table, thin
 MOST_POINTS = 100  # of a curve
 AXES = {"steps": "step", "flops": "training FLOPs", "seconds": "time (s)"}
 SPREAD = "median and the middle four fifths"
-INTERVAL = "mean and its 95 % interval"
+INTERVAL = "mean and its 95% interval"
 RANGE = "median and range over seeds"
 
 
@@ -482,7 +482,7 @@ def outcomes(shown: Shown) -> Table:
             *(shown.label(what), "low", "high", "diverged"),
         ],
         rows,
-        f"{_words(what).capitalize()}: mean over seeds with its 95 % interval; the median alone "
+        f"{_words(what).capitalize()}: mean over seeds with its 95% interval; the median alone "
         "where a lane diverged. FLOPs are of one training step of one lane, products alone."
         + (" Other metrics are medians over seeds." if shown.more else ""),
     )

@@ -1,8 +1,8 @@
-"""Checkpoints: one pytree of arrays, written in the background, digested, and never half there.
+"""Checkpoints: a pytree of arrays, written in the background, with digests, and never incomplete.
 
-Orbax writes each step into a temporary directory and renames it when it is complete, so a process
-killed at any moment leaves the newest complete step. It does not notice a changed byte, and it
-casts to whatever type it is asked for; the manifest that goes with every step is there for both.
+Orbax writes each step into a temporary directory and renames it when complete, so a process killed
+at any moment leaves the newest complete step. It does not notice corrupted bytes, and it casts to
+any requested type; the manifest stored with every step guards against both.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Checkpoints:
     process), typed PRNG keys, NumPy arrays, NumPy scalars and Python numbers.
 
     Args:
-        directory: Where the steps lie, one subdirectory each; made if it is not there. A relative
-            path is taken from the current directory.
-        keep: How many of the newest steps stay on disk.
-        report: Called with one sentence for every damaged step that ``restore`` comes across.
+        directory: Holds one subdirectory per step; created if missing. A relative path starts at
+            the current directory.
+        keep: Number of newest steps to keep on disk.
+        report: Called with one sentence for every damaged step that ``restore`` finds.
 
     Raises:
-        Problem: the directory cannot be made or read.
+        Problem: the directory cannot be created or read.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Checkpoints:
         self._report = report
         self._newest: tuple[int, list[dict[str, Any]]] | None = None
         self._orbax = orbax
-        # Orbax's threads write tracebacks to the terminal of what reaches us as an exception too.
+        # Orbax's threads print tracebacks of errors that also reach us as exceptions.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         if jax.process_count() > 1:
             private.let_orbax_save_alone()
@@ -74,12 +74,12 @@ class Checkpoints:
     def save(self, step: int, state: PyTree) -> None:
         """Copy ``state`` to the host and write it as ``step`` in the background.
 
-        On return the caller may donate or change the arrays. An earlier step that is still being
-        written is waited for. Saving the newest step again, unchanged, does nothing.
+        After the call the caller may donate or change the arrays. It waits for an earlier step that
+        is still being written. Saving the newest step again, unchanged, does nothing.
 
         Raises:
-            Problem: another state of this step or a later one is there already, or this step or
-                the one before it could not be written.
+            Problem: there is already another state of this step or a later step, or this step or
+                the one before could not be written.
         """
         paths, leaves = _flatten(state)
         arrays = [_to_host(leaf) for leaf in leaves]
@@ -92,7 +92,7 @@ class Checkpoints:
         latest = self._manager.latest_step()
         if latest is not None and latest >= step:
             raise Problem(
-                f"{self.directory} already holds step {latest}, so step {step} cannot be added: "
+                f"{self.directory} already has step {latest}, so step {step} cannot be added: "
                 "resume that run, or choose another output directory."
             )
         save = self._orbax.args
@@ -100,7 +100,7 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=save.Composite(
-                    # Orbax refuses arrays without elements; the manifest alone restores those.
+                    # Orbax refuses empty arrays; they are restored from the manifest alone.
                     state=save.PyTreeSave({str(i): a for i, a in enumerate(arrays) if a.size}),
                     manifest=save.JsonSave({"leaves": entries, "sha256": _digest_json(entries)}),
                 ),
@@ -108,18 +108,18 @@ class Checkpoints:
         self._newest = (step, entries)
 
     def restore(self, like: PyTree) -> tuple[int, PyTree] | None:
-        """Return the newest intact step and its state, or None where there is none.
+        """Return the newest intact step and its state, or None if there is none.
 
-        A damaged step is reported, set aside as ``damaged-<step>``, and the one before it is used.
+        A damaged step is reported and renamed to ``damaged-<step>``, and the step before is used.
 
         Args:
-            like: A pytree of the structure that was saved. Each leaf, a ``jax.ShapeDtypeStruct``
-                or a value of any kind that can be saved, says what comes back in its place; one
-                with a sharding (a committed array, or a struct that names one) is put there.
+            like: A pytree with the saved structure. Each leaf, a ``jax.ShapeDtypeStruct`` or any
+                value that can be saved, gives the type and shape to return; if it has a sharding
+                (a committed array, or a struct with one), the array is placed accordingly.
 
         Raises:
-            Problem: the checkpoint is intact and holds other leaves, shapes or types than
-                ``like``. Nothing is ever cast.
+            Problem: the checkpoint is intact but has other leaves, shapes or types than ``like``.
+                Nothing is ever cast.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step, previous in itertools.zip_longest(steps, steps[1:]):
@@ -127,7 +127,7 @@ class Checkpoints:
                 entries, arrays = self._read(step)
             except Exception as error:
                 self._set_aside(step)
-                then = "nothing is left before it" if previous is None else f"trying {previous}"
+                then = "there is no earlier one" if previous is None else f"trying {previous}"
                 self._report(
                     f"The checkpoint of step {step} in {self.directory} is damaged "
                     f"({_first_line(error)}) and was set aside: {then}."
@@ -159,8 +159,8 @@ class Checkpoints:
             yield
         except Exception as error:
             raise Problem(
-                f"{what} could not be written to {self.directory} ({_first_line(error)}): make "
-                "room there or choose another output directory; earlier steps are untouched."
+                f"{what} could not be written to {self.directory} ({_first_line(error)}): free "
+                "space there or choose another output directory; earlier steps are unaffected."
             ) from error
 
     def _read(self, step: int) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
@@ -171,19 +171,19 @@ class Checkpoints:
         ).manifest
         entries = manifest["leaves"]
         if _digest_json(entries) != manifest["sha256"]:
-            raise ValueError("the manifest does not agree with its own digest")
+            raise ValueError("the manifest does not match its digest")
         arrays = []
         for index, entry in enumerate(entries):
             array = np.empty(entry["shape"], np.uint8 if entry["impl"] else entry["dtype"])
             if array.size:
-                # One at a time: Orbax leaves the other reads of a batch behind when one fails,
-                # and they would write their complaints to the terminal.
+                # One at a time: if one read of a batch fails, Orbax leaves the others running, and
+                # they would print errors to the terminal.
                 one = restore.PyTreeRestore({str(index): array}, partial_restore=True)
                 array = self._manager.restore(step, args=restore.Composite(state=one)).state[
                     str(index)
                 ]
             if _digest(array) != entry["sha256"]:
-                raise ValueError(f"{entry['path']} does not agree with its digest")
+                raise ValueError(f"{entry['path']} does not match its digest")
             arrays.append(array)
         return entries, arrays
 
@@ -195,14 +195,14 @@ class Checkpoints:
         found = {entry["path"]: {k: entry[k] for k in ("dtype", "shape")} for entry in entries}
         if wanted != found:
             different = [
-                f"{path} is {_words(found.get(path))} there and {_words(wanted.get(path))} here"
+                f"{path} is {_words(found.get(path))} there but {_words(wanted.get(path))} here"
                 for path in {**wanted, **found}
                 if wanted.get(path) != found.get(path)
             ]
             more = f", and {len(different) - 1} more differ" if len(different) > 1 else ""
             raise Problem(
                 f"The checkpoints in {self.directory} belong to another run: {different[0]}{more}. "
-                "Resume with the settings they were made with, or choose another output directory."
+                "Resume with that run's settings, or choose another output directory."
             )
         restored = [_place(*each) for each in zip(arrays, entries, leaves, strict=True)]
         return jax.tree.unflatten(jax.tree.structure(like), restored)
@@ -226,7 +226,7 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _kind(leaf: Any) -> dict[str, Any]:
-    """What has to agree between a checkpoint's leaf and its reader's, in JSON's types."""
+    """What must match between a checkpoint's leaf and the reader's, in JSON types."""
     if not hasattr(leaf, "dtype"):
         leaf = np.asarray(leaf)
     return {"dtype": str(leaf.dtype), "shape": list(leaf.shape)}
@@ -242,7 +242,7 @@ def _words(kind: dict[str, Any] | None) -> str:
 
 
 def _to_host(leaf: Any) -> np.ndarray:
-    """Copy a leaf: a view would share its memory with a buffer that is about to be donated."""
+    """Copy a leaf; a view would share memory with a buffer that is about to be donated."""
     return np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 

@@ -1,12 +1,12 @@
 """Claims, declared before the run, and how numbers decide them.
 
-A claim is one statistic and one region of acceptance. Its 95% interval decides: wholly inside the
-region, *reproduced*; wholly outside, *not reproduced*; otherwise *inconclusive*. A directional
-claim is a region with one open end, "matches" is a region around no difference, and an exact
-claim is an interval of width zero. A claim may be tested in several named parts (cells of a grid,
-say); the family is then corrected by Holm's method. Each control is judged by the claim's own
-statistic and region; a part whose control comes out wrong is *invalid*, and so is a claim of which
-no part is left. What keeps a part from deciding touches that part alone.
+A claim is one statistic and one region of acceptance. Its 95% interval decides: entirely inside the
+region, *reproduced*; entirely outside, *not reproduced*; otherwise *inconclusive*. A directional
+claim has a region with one open end, "matches" is a region around no difference, and an exact claim
+is an interval of width zero. A claim may be tested in several named parts (such as cells of a
+grid), corrected by Holm's method. Each control is judged by the claim's own statistic and region. A
+part whose control comes out wrong is *invalid*, and so is a claim with no valid part left. A reason
+not to decide affects only its own part.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ VERDICTS = (
     INVALID,
     NOT_TESTABLE,
 )
+YES, NO, PARTLY, UNDECIDED = "Yes", "No", "Partly", "Undecided"
 
 
 @dataclass(frozen=True)
@@ -66,20 +67,20 @@ class Paper:
 class Evidence:
     """The raw samples that a claim is judged by, per part and per control.
 
-    A sample is what its statistic reads: ``{"values": […]}`` or
-    ``{"treatment": […], "reference": […]}``, one number a seed.
+    A sample has the format of its statistic: ``{"values": […]}`` or
+    ``{"treatment": […], "reference": […]}``, with one number per seed.
     """
 
     parts: Mapping[str, stats.Samples]
     controls: Mapping[str, stats.Samples] = field(default_factory=dict)
-    """By name, for all parts together; or by `control_of`, one for each part."""
+    """By name for all parts together, or by `control_of` for each part."""
     undecided: str | Mapping[str, str] = ""
-    """Why the samples may not decide (a tuned rate on its grid's edge, say): of the whole claim, or
-    part by part; "" where they may."""
+    """Why the samples must not decide (such as a tuned rate on the edge of its grid), for the whole
+    claim or per part; "" if they may."""
 
 
 def control_of(control: str, part: str) -> str:
-    """What a control of one part is called among a claim's controls."""
+    """The name of a control for one part."""
     return f"{control}, {part}" if part else control
 
 
@@ -98,19 +99,19 @@ class Claim:
 
     id:        short and stable ("F4a"); the page links to it.
     study:     the study whose values decide it.
-    statement: what is claimed, in our words.
-    source:    who claims it; only ``paper`` prints a paper's figure.
-    reported:  the figure as the source gives it, or "" (always "" where it is unverified).
-    where:     where it stands ("Figure 4, lower row") and known, how we know it.
+    statement: what is claimed: one short, self-contained sentence in our words.
+    source:    who claims it; only ``paper`` shows a paper's figure.
+    reported:  the figure as the source gives it, or "" (always "" if unverified).
+    where:     its location ("Figure 4, lower row"); known: how we know it.
     quantity:  what is measured, with its unit.
-    statistic: a name of `stats.STATISTICS`.
-    region:    (low, high), open: what the whole interval must lie in.
+    statistic: a name in `stats.STATISTICS`.
+    region:    (low, high), open: the whole interval must be inside.
     reason:    why this region: the reason for a threshold or margin.
-    kind:      ``statistical``, or ``exact`` where the value is deterministic.
+    kind:      ``statistical``, or ``exact`` if the value is deterministic.
     about:     ``results`` (the same bits on every rerun) or ``measurements`` (times, memory).
-    headline:  whether it is one of those for which people cite the paper: one to three of them.
+    headline:  whether it is one of the one to three claims for which people cite the paper.
     evidence:  the study's values (or measurements) -> Evidence. A KeyError means that this run
-               lacks what the claim needs (a method or size left out): the claim is then not run.
+               lacks what the claim needs (a skipped method or size): the claim is then not run.
     """
 
     id: str
@@ -139,18 +140,18 @@ class Claim:
         if self.reported and self.source == "derived":
             raise ValueError(f"claim {self.id}: a derived claim has no reported figure")
         if self.reported and not self.where:
-            raise ValueError(f"claim {self.id}: where does the reported figure stand?")
+            raise ValueError(f"claim {self.id}: where is the reported figure from?")
         if not self.region[0] < self.region[1]:
             raise ValueError(f"claim {self.id}: empty region {self.region}")
         if self.region == (-math.inf, math.inf):
-            raise ValueError(f"claim {self.id}: a region that holds everything tests nothing")
+            raise ValueError(f"claim {self.id}: a region that contains everything tests nothing")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sample judged: its interval, its verdict, and a p-value where it is one of a family.
+    """One judged sample: its interval, its verdict, and a p-value if it is part of a family.
 
-    The minimum detectable effect of an inconclusive one is a factor where ``scale`` is ``log``.
+    If ``scale`` is ``log``, the minimum detectable effect of an inconclusive one is a factor.
     """
 
     verdict: str
@@ -176,10 +177,10 @@ class Verdict:
 
 
 def _side(interval: stats.Interval, region: tuple[float, float]) -> str:
-    """Where the interval lies; an exact value must lie in the region itself.
+    """Whether the interval is inside the region, outside, or neither.
 
-    An infinite bound is no bound: an interval that has no upper end, as an odds ratio's may have
-    none, can lie wholly above a threshold. What is not a number lies in no region.
+    An infinite bound is no bound: an interval without an upper end, such as an odds ratio's, can
+    be entirely above a threshold. NaN is in no region.
     """
     low, high = region
     if (low == -math.inf or interval.low > low) and (high == math.inf or interval.high < high):
@@ -250,7 +251,7 @@ def _combine(verdicts: set[str]) -> str:
 
 
 def _margin(claim: Claim, finding: Finding) -> float:
-    """How far inside the region the interval lies, in units of its own half-width."""
+    """How far inside the region the interval is, in units of its half-width."""
     low, high = claim.region
     rooms = [finding.low - low] if low > -math.inf else []
     rooms += [high - finding.high] if high < math.inf else []
@@ -261,7 +262,7 @@ def _margin(claim: Claim, finding: Finding) -> float:
 
 
 def judge(claim: Claim, evidence: Evidence) -> Verdict:
-    """Decide a claim from its raw samples, by PROTOCOL alone: no number is rounded before.
+    """Decide a claim from its raw, unrounded samples.
 
     Raises:
         ValueError: a declared control has no samples, or the claim has no part.
@@ -301,11 +302,11 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
     return Verdict(verdict, headline, parts, controls, note="; ".join(said))
 
 
-WHOLE = ()  # what is said of all parts together; any text may be a part's name
+WHOLE = ()  # stands for all parts together; no part can have this name
 
 
 def _controls(claim: Claim, evidence: Evidence) -> dict[str, tuple[Control, Any]]:
-    """The controls that the evidence must have: name -> what it is, and the part it belongs to."""
+    """The controls that the evidence must have: name -> control, and the part it belongs to."""
     found: dict[str, tuple[Control, Any]] = {}
     for control in claim.controls:
         if control.name in evidence.controls:
@@ -330,10 +331,10 @@ def _family_note(claim: Claim, parts: Mapping[str, Finding]) -> str:
 
 @dataclass(frozen=True)
 class Answers:
-    """The claims of a record as they came out, for the sentence that answers its headline.
+    """The judged claims of a record, for the sentence that answers its headline.
 
-    ``answers["M4"]`` is that claim's part shown in tables, with verdict, estimate, low and high;
-    ``answers["M4", "lookup"]`` another part of it.
+    ``answers["M4"]`` has the claim's verdict, and the estimate and interval of the part shown in
+    tables; ``answers["M4", "lookup"]`` is another part.
     """
 
     entries: Sequence[Mapping[str, Any]]
@@ -354,19 +355,34 @@ class Answers:
                 found = verdict["parts"][shown]
                 said = verdict["verdict"] if part is None else found["verdict"]
                 ends = (float(found[name]) for name in ("estimate", "low", "high"))
-                return Answer(said, *ends, part=shown)
+                note = verdict["note"] if said == INCONCLUSIVE else ""
+                return Answer(said, *ends, part=shown, note=note)
         raise KeyError(id)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A verdict, and the estimate with its 95% interval; ``part`` is "" where there is one."""
+    """A verdict, and the estimate with its 95% interval; ``part`` is "" where there is one.
+
+    ``note`` says why an inconclusive claim was left open, if not because of its interval.
+    """
 
     verdict: str
     estimate: float
     low: float
     high: float
     part: str = ""
+    note: str = ""
+
+    @property
+    def word(self) -> str:
+        """The verdict as the first word of an answer: Yes, No, Partly or Undecided."""
+        words = {REPRODUCED: YES, NOT_REPRODUCED: NO, PARTLY_REPRODUCED: PARTLY}
+        return words.get(self.verdict, UNDECIDED)
+
+    def pick(self, yes: str, no: str, undecided: str) -> str:
+        """The text that fits the verdict; ``undecided`` also where only some parts hold."""
+        return {YES: yes, NO: no}.get(self.word, undecided)
 
     def __format__(self, spec: str) -> str:
         """The estimate with its interval, each number by ``spec``: ``f"{found:.2f}"``."""

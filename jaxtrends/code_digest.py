@@ -1,7 +1,7 @@
-"""The source that a study runs: a digest by which a resumed run knows what other code made.
+"""A digest of the source that a study runs, by which a resumed run recognises other code.
 
-It changes with every line that might matter, since parts of two programs must not end up in one
-run. Whether a record still holds is another question: that of behaviour, see `jaxtrends.golden`.
+It changes with every line that might matter, since one run must not mix parts of two programs.
+Whether a record is still valid is another question, of behaviour: see `jaxtrends.golden`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from jaxtrends import record
 
 
 def of_study(study: Any) -> str:
-    """The digest of all that a study runs."""
+    """The digest of all code that a study runs."""
     return digest(modules_of(study))
 
 
 def modules_of(study: Any) -> list[str]:
-    """The modules that a study runs: those of its functions, and the loop that trains lanes.
+    """The modules that a study runs: those of its functions, and the training loop.
 
-    A `jaxtrends.comparison.Comparison` runs the functions that make its data and its arms.
+    For a `jaxtrends.comparison.Comparison`, these are the functions that make its data and arms.
     """
     named = ("run", "data", "also")
     functions = [getattr(study, name, None) for name in named]
@@ -57,9 +57,9 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 
 def _shape(node: Any) -> str:
-    """A syntax tree as text that is the same on every Python (`ast.dump`'s is not).
+    """A syntax tree as text, the same on every Python version (unlike `ast.dump`).
 
-    Versions add fields (3.12: type parameters); one that is empty says nothing and is left out.
+    Versions add fields (3.12: type parameters); empty ones are left out.
     """
     if isinstance(node, ast.AST):
         fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
@@ -87,7 +87,7 @@ def _imports(tree: ast.Module, package: str) -> set[str]:
 
 @functools.lru_cache(maxsize=256)
 def _understood(source: str, package: str) -> tuple[str, tuple[str, ...]]:
-    """What a module's source does, as text without its prose, and the names that it imports."""
+    """A module's source as text without its prose, and the names that it imports."""
     tree = _without_docstrings(ast.parse(source))
     return _shape(tree), tuple(sorted(_imports(tree, package)))
 
@@ -101,11 +101,11 @@ def _module_file(name: str, root: Path) -> Path | None:
 
 
 def digest(modules: Iterable[str], root: Path = record.ROOT) -> str:
-    """SHA-256 of the named modules and of all that they import from this project.
+    """SHA-256 of the named modules and of everything that they import from this project.
 
-    Comments, docstrings and layout do not count: the syntax trees are compared, so that better
-    prose does not cost a run its finished parts. A package's ``__init__``, which may import every
-    study, is not followed into unless it is named.
+    Comments, docstrings and layout do not count: the digest is of syntax trees, so that better
+    prose does not invalidate a run's finished parts. A package's ``__init__``, which may import
+    every study, is only followed if it is named.
     """
     named = list(modules)
     pending, seen = list(named), {}

@@ -1,4 +1,4 @@
-"""The command that a run was started by: what its record says, and how to go on with the run."""
+"""The command that started a run: as recorded, and as needed to resume the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RESUME = ("--resume", "--no-resume")
 
 
 def flag_of(argument: str) -> str:
-    """The flag that an argument sets, as help spells it: ``--data-dir`` of ``--data_dir=x``."""
+    """The flag that an argument sets, as in the help: ``--data-dir`` for ``--data_dir=x``."""
     return argument.partition("=")[0].replace("_", "-")
 
 
@@ -22,10 +22,10 @@ def flag_of(argument: str) -> str:
 class Command:
     """How a run was started.
 
-    program: the command up to its flags; empty where no command does it but only Python code.
-    flags:   the flags, as they were given.
-    called:  the function that this code calls.
-    own:     the names of methods that the code hands it besides, which no flag can do.
+    program: the command up to its flags; empty if the run was started from Python code.
+    flags:   the flags, as given.
+    called:  the function that such code calls.
+    own:     the names of methods that the code passes to it, which no flag can do.
     """
 
     program: tuple[str, ...]
@@ -34,10 +34,10 @@ class Command:
     own: tuple[str, ...] = ()
 
     def recorded(self, places: Mapping[str, bool]) -> str:
-        """For a record: without what changes no result or names places of this machine.
+        """The command for a record, without flags that change no result or name local paths.
 
         Args:
-            places: flags that do, and whether a value follows them: `jaxtrends.flags.PLACES`.
+            places: such flags, and whether a value follows them: `jaxtrends.flags.PLACES`.
         """
         kept, skip = [], False
         for part in self.flags:
@@ -52,7 +52,7 @@ class Command:
         return shlex.join(["python", *self.program[1:-1], Path(self.program[-1]).name, *kept])
 
     def to_resume(self, path: Path) -> str:
-        """What to type, or to call, to go on with the run in a folder."""
+        """The command, or the call, to resume the run in a folder."""
         kept = [part for part in self.flags if flag_of(part) not in RESUME]
         if not any(flag_of(part) == "--output" for part in kept):
             kept += ["--output", str(path)]
@@ -69,8 +69,8 @@ def of(module: str, arguments: Sequence[str] | None, own: Sequence[str] = ()) ->
 
     Args:
         module:    such as ``experiments.forward_grad``.
-        arguments: what that main was given; None for the flags of this process.
-        own:       the names of the methods that it was given besides.
+        arguments: the arguments of that main; None for the flags of this process.
+        own:       the names of the methods that it was given.
     """
     interpreter = sys.orig_argv[0] if sys.orig_argv else "python"
     if arguments is None:
@@ -82,7 +82,7 @@ def of(module: str, arguments: Sequence[str] | None, own: Sequence[str] = ()) ->
 
 
 def process_flags() -> list[str]:
-    """The flags of this process; none in a notebook or at a prompt, whose own they would be."""
+    """The flags of this process; none in a notebook or at a prompt."""
     return sys.argv[1:] if _is_a_program() else []
 
 
@@ -93,7 +93,7 @@ def _is_a_program() -> bool:
 
 
 def _program(interpreter: str) -> tuple[str, ...]:
-    """This process's command up to its flags; empty where it is not one to be typed again."""
+    """This process's command up to its flags; empty if it cannot be typed again."""
     if not _is_a_program() or sys.argv[0] in ("-c", "-"):
         return ()
     main = sys.modules["__main__"]

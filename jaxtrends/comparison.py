@@ -1,14 +1,14 @@
-"""A comparison: arms that are tuned alike, trained anew on shared seeds, and tested once.
+"""A comparison: arms tuned alike, retrained on shared seeds, and tested once.
 
-An experiment declares the arms; all else is here. On every task each arm's learning rate is chosen
-on tuning seeds and validation data from one common grid, then the arm is trained on the reporting
-seeds, which all arms share, and looks at test data once, when training has ended. A `ladder` is a
-comparison over sizes: its rungs are tasks that differ in one number.
+An experiment declares the arms; the rest is here. On every task, each arm's learning rate is chosen
+from a common grid on tuning seeds and validation data. The arm is then trained on the reporting
+seeds, which all arms share, and uses test data once, after training. A `ladder` is a comparison
+over sizes: its rungs are tasks that differ in one number.
 
-What a comparison finds lies in ``values`` as claims and charts read it (`jaxtrends.declare`,
-`jaxtrends.charts`), and a study that trains in its own way may give the same::
+The results are ``values`` in the format that claims and charts read (`jaxtrends.declare`,
+`jaxtrends.charts`). A study that trains in its own way may return the same format::
 
-    tasks -> task -> arms -> arm -> metrics -> "test_loss" -> one number a seed
+    tasks -> task -> arms -> arm -> metrics -> "test_loss" -> one number per seed
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ RATE = "learning_rate"
 
 @dataclass(frozen=True)
 class Setting:
-    """What an arm is made for.
+    """The setting that an arm is made for.
 
     config: the experiment's.
-    part:   of the config, for this study; of that the task's own part, where there is one.
-    task:   one of ``part.tasks``; "" where the study has no such field.
-    size:   of this rung, where the comparison is a ladder.
-    data:   what the trainer gets.
+    part:   the study's part of the config, or the task's own part within it.
+    task:   one of ``part.tasks``; "" if the study has no such field.
+    size:   of this rung, if the comparison is a ladder.
+    data:   for the trainer.
     """
 
     config: Any
@@ -49,39 +49,38 @@ class Setting:
 
     @property
     def seeds(self) -> list[int]:
-        """The reporting seeds: the config's, or as many as the part says by itself."""
+        """The reporting seeds: as many as the part says, or else the config."""
         count = getattr(self.part, "seeds", 0) or self.config.seeds
         return [self.config.seed + lane for lane in range(count)]
 
     @property
     def tuning_seeds(self) -> list[int]:
-        """The seeds that rates are chosen on, none of which is reported."""
+        """The tuning seeds, none of which is reported."""
         first = self.config.seed + TUNING_SEED_OFFSET
         return [first + lane for lane in range(self.part.schedule.tuning_seeds)]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of doing it.
+    """One of the compared methods.
 
-    trainer: what a lane does. Arms that differ in numbers alone share one trainer, the same object,
-             and so one compiled program.
-    numbers: what its lanes hold besides a seed and a learning rate: name -> number.
-    facts:   for tables and axes: ``parameters``, ``examples`` of a step and the like. ``flops`` of
-             a step are counted on the program unless they are given.
-    steps:   of its reporting lanes, where they are not the schedule's: at equal FLOPs, say. Its
-             tuning lanes are then shorter or longer in the same proportion.
-    tuning_steps: of its tuning lanes, where they are not to be in that proportion.
-    rate_of: an arm before it whose tuned numbers it takes, as a control does.
-    after:   an arm before it from whose final parameters it starts, seed by seed: a teacher,
+    trainer: what a lane does. Arms that differ only in numbers share one trainer object, and so one
+             compiled program.
+    numbers: of its lanes, besides seed and learning rate: name -> number.
+    facts:   for tables and axes, such as ``parameters`` or ``examples`` per step. ``flops`` per
+             step are counted on the program unless given.
+    steps:   of its reporting lanes, if not the schedule's, such as for equal FLOPs. Its tuning
+             lanes are then shorter or longer in proportion.
+    tuning_steps: of its tuning lanes, if not in that proportion.
+    rate_of: an earlier arm whose tuned numbers it uses, as a control does.
+    after:   an earlier arm from whose final parameters it starts, seed by seed: a teacher,
              pretraining, a warm-up.
-    start:   parameters that it starts from, where they are not another arm's: seed -> parameters,
-             for the tuning seeds too.
-    metric:  on validation data, by which it is tuned, where it is not the comparison's: of a stage
-             that learns something else.
-    grids:   numbers of its lanes that are tuned beside the learning rate: name -> values.
-    rate:    its learning rate, where it has none to tune; 0 for what stays untrained, a control.
-    grid:    what a study itself chose that rate from, as the values of an arm have it.
+    start:   initial parameters, if not another arm's: seed -> parameters, for tuning seeds too.
+    metric:  validation metric to tune it by, if not the comparison's: for a stage that learns
+             something else.
+    grids:   numbers of its lanes to tune besides the learning rate: name -> values.
+    rate:    its learning rate, if it is not tuned; 0 for an untrained control.
+    grid:    the grid from which a study itself chose that rate, as in an arm's values.
     """
 
     trainer: train.Trainer
@@ -99,12 +98,12 @@ class Arm:
 
 
 def no_facts(setting: Setting, run: Run) -> Mapping[str, Any]:
-    """Nothing is known of a task but its data."""
+    """No facts about a task."""
     return {}
 
 
 def splits(setting: Setting, run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The task's data set as `jaxtrends.train.supervised` takes it."""
+    """The task's data set in the format of `jaxtrends.train.supervised`."""
     found = run.dataset(setting.task)
     names = ("train", "validation", "test")
     return {name: (getattr(found, name).inputs, getattr(found, name).labels) for name in names}
@@ -114,30 +113,31 @@ def splits(setting: Setting, run: Run) -> dict[str, tuple[np.ndarray, np.ndarray
 class Comparison:
     """A study declared by its arms.
 
-    The config has a part of the study's name, with a `Schedule` in ``schedule``, and where it has
-    ``tasks`` or ``arms``, names to choose from; ``seeds``, where they are not the config's. A task
-    may have a part of its own, in a field of its name.
+    The config has a part with the study's name. It has a `Schedule` in ``schedule``, and may have
+    ``tasks`` and ``arms`` (names to choose from) and ``seeds`` (if not the config's). A task may
+    have its own part, in a field with its name.
 
     about:   what it does, in one line.
-    arms:    name -> what makes it for a setting; None where a task is not for it.
-    metric:  chooses rates on validation data, and is reported on test data: ``loss`` for what the
-             trainer calls ``validation_loss`` and ``test_loss``.
+    arms:    name -> a function that makes it for a setting, or returns None to skip a task.
+    metric:  chooses rates on validation data, and is reported on test data: ``loss`` for the
+             trainer's ``validation_loss`` and ``test_loss``.
     unit:    of the metric.
-    better:  which values are; where higher ones are, a diverged lane counts as ``worst``.
-    data:    (setting, run) -> what the trainer gets.
-    facts:   (setting, run) -> what is known of the task: the least loss that can be, say.
+    better:  which values are better; if higher, a diverged lane counts as ``worst``.
+    data:    (setting, run) -> data for the trainer.
+    facts:   (setting, run) -> facts about the task, such as the lowest possible loss.
     ladder:  the field of the part whose values are the rungs; "" for no ladder.
     size:    what a rung's number is, with its unit in brackets.
-    claims:  by `jaxtrends.declare`.
+    claims:  from `jaxtrends.declare`.
     figures: charts of `jaxtrends.charts`, or functions like them.
-    tables:  likewise, beside those of outcomes and of tuning.
-    more:    metrics that the table of outcomes shows beside the one on test data.
-    also:    (values of a task, its curves) -> further values of the task: a target, say; and in
-             ``arms`` further metrics of its arms: name -> metric -> one number a seed. Beside the
-             curves, ``arm/metric``, lies what `jaxtrends.train.RAW` names begin.
-    own:     whether arms of the user's own join in, judged against the first arm.
-    timed:   whether a step of every arm is timed, over ``timing_rounds`` of the part. The arms of
-             the measurements have its ``seconds`` as a fact, and their metrics ``steps_to_…``.
+    tables:  likewise, in addition to those of outcomes and tuning.
+    more:    further metrics in the table of outcomes, besides the one on test data.
+    also:    (values of a task, its curves) -> further values of the task, such as a target; in
+             ``arms``, further metrics of its arms: name -> metric -> one number per seed. Besides
+             curves, ``arm/metric``, it gets the test metrics that start with
+             `jaxtrends.train.RAW`.
+    own:     whether the user's own arms take part, judged against the first arm.
+    timed:   whether to time a step of every arm, over the part's ``timing_rounds``. In the
+             measurements, arms have ``seconds`` as a fact, and the metrics ``steps_to_…``.
     """
 
     about: str
@@ -164,7 +164,7 @@ class Comparison:
         found = {}
         for task in getattr(part, "tasks", ("",)):
             own = getattr(part, task, None) if task else None
-            own = own if is_dataclass(own) else part  # a mere number may have a task's name
+            own = own if is_dataclass(own) else part  # another field may have a task's name
             for size in getattr(part, self.ladder) if self.ladder else (None,):
                 parts = [task, "" if size is None else f"{size:g}"]
                 found[", ".join(filter(None, parts)) or "all"] = Setting(config, own, task, size)
@@ -178,14 +178,14 @@ class Comparison:
         Args:
             config:   the experiment's.
             run:      the effects.
-            settings: the tasks by name, where a study finds out itself which there are.
+            settings: the tasks by name, if a study determines them itself.
         """
         tasks: dict[str, Any] = {}
         curves: dict[str, np.ndarray] = {}
         seconds: dict[str, dict[str, list[float]]] = {}
         settings = settings or self.settings(config, run.study)
         if not settings:
-            raise Problem(f"The study {run.study} has no task: name one with --{run.study}.tasks.")
+            raise Problem(f"Study {run.study} has no task: name one with --{run.study}.tasks.")
         for name, setting in settings.items():
             setting = replace(setting, data=self.data(setting, run))
             tasks[name], found, seconds[name] = self.task(name, setting, run)
@@ -209,7 +209,7 @@ class Comparison:
         )
 
     def claims_of(self, own: Sequence[str]) -> tuple[Claim, ...]:
-        """A claim about each arm of the user's own: it does better than the first arm that ran."""
+        """A claim about each of the user's own arms: it does better than the first arm that ran."""
         metric = f"test_{self.metric}"
         words = metric.replace("_", " ")
 
@@ -223,12 +223,12 @@ class Comparison:
         return tuple(
             declare.derive(
                 f"own-{name}",
-                f"{name} has a {self.better} {words} than the first arm of the paper's.",
+                f"{name} has a {self.better} {words} than the paper's first arm.",
                 against_first(name),
-                quantity=f"{words} of {name} - that of the first arm, by seed",
+                quantity=f"{words}, {name} - first arm, by seed",
                 statistic="paired difference",
                 region=declare.BELOW_ZERO if self.better == "lower" else declare.ABOVE_ZERO,
-                reason="any difference that the seeds can tell from none",
+                reason="any difference that the seeds can detect",
                 fails={"the first arm": (against_first(""), "an arm does not differ from itself")},
                 source="derived",
             )
@@ -238,10 +238,10 @@ class Comparison:
     def task(
         self, name: str, setting: Setting, run: Run
     ) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, list[float]]]:
-        """Tune, train and test every arm on one task: its values, curves and seconds of a step.
+        """Tune, train and test every arm on one task: its values, curves and seconds per step.
 
-        For a study that has more to say of its tasks than a config's part of the same name: tasks
-        with a schedule each, say. Curves are ``arm/metric`` -> (seeds, points).
+        For studies whose tasks need more than a part of the config, such as a schedule each.
+        Curves are ``arm/metric`` -> (seeds, points).
         """
         schedule: Schedule = setting.part.schedule
         makers = {**self.arms, **(run.methods if self.own else {})}
@@ -253,7 +253,7 @@ class Comparison:
         for arm, found in arms.items():
             for other in filter(None, (found.after, found.rate_of)):
                 if other not in before:
-                    raise Problem(f"Arm {arm} of {run.study} needs arm {other}: name it as well.")
+                    raise Problem(f"Arm {arm} of {run.study} needs arm {other}: name it too.")
             before.append(arm)
         task: dict[str, Any] = {
             "task": setting.task,
@@ -320,12 +320,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Trained:
-    """An arm that was trained: its values, its metrics, and what others may start from."""
+    """A trained arm: its values, its metrics, and parameters that others may start from."""
 
     values: dict[str, Any]
     metrics: Mapping[str, np.ndarray]
     lane: Any  # its first reporting lane, as a block of one
-    raw: Mapping[str, np.ndarray]  # what its test measured for `Comparison.also` alone
+    raw: Mapping[str, np.ndarray]  # test metrics for `Comparison.also` only
     finals: Mapping[int, Any] = field(default_factory=dict)  # seed -> parameters
 
 
@@ -343,7 +343,7 @@ class _Lanes:
     def train(
         self, task: Mapping[str, Any], before: Mapping[str, _Trained], *, keep: bool
     ) -> _Trained:
-        """Tune the arm unless it takes another's rate, then train it on the reporting seeds."""
+        """Tune the arm unless it uses another's rate, then train it on the reporting seeds."""
         arm = self.arm
         starts = before[arm.after].finals if arm.after else arm.start
         steps = arm.steps or self.schedule.steps
@@ -366,7 +366,7 @@ class _Lanes:
         lanes = partial(self._lanes, rates=[rate], tuned=tuned, steps=steps, starts=starts)
         found = lanes("reporting", seeds=task["seeds"], trainer=trainer)
         finals = dict(zip(task["seeds"], train.kept(found), strict=True)) if keep else {}
-        if keep:  # a later arm is tuned from here too; its test data stay alone
+        if keep:  # a later arm is also tuned from here, without test data
             alone = train.keeping(arm.trainer, test=False)
             found_apart = lanes("for tuning", seeds=apart, trainer=alone)
             finals |= dict(zip(apart, train.kept(found_apart), strict=True))
@@ -385,7 +385,7 @@ class _Lanes:
         return self.schedule.log_every * max(1, round(share / self.schedule.log_every))
 
     def _tuned(self, seeds: Sequence[int], starts: Mapping[int, Any], steps: int) -> dict[str, Any]:
-        """The numbers chosen on tuning seeds, and the grid that they were chosen from."""
+        """The numbers chosen on tuning seeds, and their grid."""
         arm, better = self.arm, self.comparison.better
         metric = arm.metric or self.comparison.metric
 
@@ -426,7 +426,7 @@ class _Lanes:
         }
 
     def _outcome(self, metrics: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Final metrics seed by seed; a lane that diverged has the worst there is."""
+        """Final metrics seed by seed; a diverged lane has the worst possible value."""
         better = self.comparison.better
         last = tuning.final(metrics[f"validation_{self.comparison.metric}"], better)
         whole = np.isfinite(last)
@@ -480,7 +480,7 @@ class _Lanes:
 
 
 def step_flops(tasks: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Operations of a training step of one lane, per task and arm: a record's ``step_flops``."""
+    """FLOPs of a training step of one lane, per task and arm: a record's ``step_flops``."""
     return {
         name: {arm: found["facts"]["flops"] for arm, found in task["arms"].items()}
         for name, task in tasks.items()
@@ -490,11 +490,11 @@ def step_flops(tasks: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 def timed(
     shown: charts.Shown, seconds: Mapping[str, Mapping[str, Sequence[float]]]
 ) -> charts.Shown:
-    """The tasks that were timed: an arm's facts with ``seconds``, and its metrics ``steps_to_…``.
+    """The timed tasks: an arm's facts with ``seconds``, and its metrics ``steps_to_…``.
 
     Args:
-        shown:   what a comparison shows.
-        seconds: task -> arm -> of a training step, a sample a round.
+        shown:   of a comparison.
+        seconds: task -> arm -> seconds per training step, a sample per round.
     """
 
     def clocked(arm: Mapping[str, Any], taken: Sequence[float]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Learning curves of a record as a page draws them: thinned, summed up over lanes, and small.
+"""Learning curves of a record for a page: thinned, summarised over lanes, and small.
 
-Nothing is judged from what stands here: claims rest on the record's own values. A curve's name is
-``study/group/method/metric``; the group may hold slashes, and may be missing, as may the metric. Of
-two parts after the study the second is a metric if it begins like one, and else a method.
+They are only for display: claims use the record's own values. A curve's name is
+``study/group/method/metric``. The group may contain slashes and may be missing, as may the metric.
+If two parts follow the study, the second is a metric if it starts like one, otherwise a method.
 """
 
 from __future__ import annotations
@@ -19,21 +19,31 @@ from jaxtrends.study import thin
 
 SUMMARIES = ("median", "low", "high", "mean", "mean low", "mean high")
 METRICS = ("training_", "validation_", "test_")
-LEVELS = 65534  # a point is one of so many levels of its curve's range
+LEVELS = 65534  # quantisation levels of a curve's range
 MISSING = 65535
 
 
 class Name(NamedTuple):
-    """What a curve's name says."""
+    """The parts of a curve's name."""
 
     study: str
     group: str
     method: str
     metric: str
 
+    @property
+    def task(self) -> str:
+        """What a comparison calls the first part of the group; "" without a group."""
+        return self.group.partition("/")[0]
+
+    @property
+    def arm(self) -> str:
+        """What a comparison calls the rest of the group and the method: ``tuned/backprop``."""
+        return "/".join(filter(None, (self.group.partition("/")[2], self.method)))
+
 
 def parse(name: str) -> Name:
-    """Take a curve's name apart."""
+    """Split a curve's name into its parts."""
     study, *rest = name.split("/")
     if len(rest) == 2 and rest[1].startswith(METRICS):
         return Name(study, "", *rest)
@@ -43,7 +53,7 @@ def parse(name: str) -> Name:
 
 
 def _find(values: Any, key: str) -> Any:
-    """The mapping that stands under a key, nearest to the top; None if there is none."""
+    """The mapping under a key, closest to the top; None if there is none."""
     level = [values] if isinstance(values, dict) else []
     while level:
         for mapping in level:
@@ -54,22 +64,22 @@ def _find(values: Any, key: str) -> Any:
 
 
 def _group(done: Mapping[str, Any], name: Name) -> Mapping[str, Any]:
-    """What a study's values say of a curve's group.
+    """The values of a curve's group.
 
-    They say it under the first part of the group's name, or under that one's last word: the values
-    of "width 4" may stand under "4". Without a group they are the study's own.
+    They are under the first part of the group's name, or under that part's last word: those of
+    "width 4" may be under "4". Without a group they are the study's own.
     """
     values = done["results"]["studies"].get(name.study, {}).get("values")
     if not name.group:
         return values if isinstance(values, dict) else {}
-    first = name.group.partition("/")[0]
+    first = name.task
     return _find(values, first) or _find(values, first.rpartition(" ")[2]) or {}
 
 
 def steps(done: Mapping[str, Any], name: Name, points: int) -> np.ndarray | None:
-    """The training step of each point (points,), or None where the record does not tell.
+    """The training step of each point (points,), or None if the record does not say.
 
-    A group's values tell it as ``log_every``, steps between two points, or as ``steps`` in all.
+    A group's values give ``log_every``, the steps between points, or ``steps``, the total.
     """
     about = _group(done, name)
     if isinstance(about.get("log_every"), int):
@@ -80,26 +90,39 @@ def steps(done: Mapping[str, Any], name: Name, points: int) -> np.ndarray | None
 
 
 def seeds(done: Mapping[str, Any], name: Name, lanes: int) -> list[int]:
-    """The seed of each lane as the group's values tell it; else the lanes' numbers."""
+    """The seed of each lane from the group's values, or else the lanes' numbers."""
     found = _group(done, name).get("seeds")
-    return found if isinstance(found, list) and len(found) == lanes else list(range(lanes))
+    told = isinstance(found, list) and len(found) == lanes and all(map(_is_seed, found))
+    return found if told else list(range(lanes))
+
+
+def _is_seed(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < 2**32
+
+
+def learning_rate(done: Mapping[str, Any], name: Name) -> float:
+    """The learning rate of a curve's arm as its task's values tell it; nan where they do not."""
+    arms = _group(done, name).get("arms")
+    arm = arms.get(name.arm) if isinstance(arms, Mapping) else None
+    rate = arm.get("learning_rate") if isinstance(arm, Mapping) else None
+    return float(rate) if isinstance(rate, (int, float)) else math.nan
 
 
 def cost_of_step(done: Mapping[str, Any], name: Name, quantity: str) -> float | None:
-    """The cost of one training step of one lane by the record, or None where it does not tell.
+    """The cost of one training step of one lane, or None if the record does not say.
 
     Args:
         done:     a record.
-        name:     whose cost.
-        quantity: ``step_seconds`` or ``step_flops``: a study's value of that name is a mapping
-                  of groups, or of the first parts of their names, to methods to a number, or
-                  to samples, whose median counts.
+        name:     of the curve.
+        quantity: ``step_seconds`` or ``step_flops``: a study's value of that name maps groups, or
+                  the first parts of their names, to methods to a number, or to samples, whose
+                  median is used.
     """
     for part in ("measurements", "results"):
         values = done[part]["studies"].get(name.study, {}).get("values", {})
         found = values.get(quantity) if isinstance(values, Mapping) else None
         groups = found if isinstance(found, Mapping) else {}
-        found = groups.get(name.group) or groups.get(name.group.partition("/")[0])
+        found = groups.get(name.group) or groups.get(name.task)
         found = found.get(name.method) if isinstance(found, Mapping) else None
         samples = [found] if isinstance(found, (int, float)) else found
         if samples and all(isinstance(sample, (int, float)) for sample in samples):
@@ -110,14 +133,14 @@ def cost_of_step(done: Mapping[str, Any], name: Name, quantity: str) -> float | 
 def summarise(lanes: np.ndarray) -> np.ndarray:
     """Rows of `SUMMARIES` for curves (lanes, points), as float64 (6, points).
 
-    The band about the median is the middle four fifths of the lanes, a lane that is not finite
-    ranking worst; the band about the mean is Student's 95 % interval, and where a lane is not
-    finite there is no mean. What does not exist is nan.
+    The band around the median is the middle 80% of lanes, with non-finite lanes ranked worst. The
+    band around the mean is Student's 95% interval; there is no mean if a lane is not finite.
+    Missing values are nan.
     """
     ranked = np.where(np.isfinite(lanes), lanes, np.inf).astype(np.float64)
     count = ranked.shape[0]
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # inf - inf in a mean that is no mean
+        warnings.simplefilter("ignore", RuntimeWarning)  # inf - inf, where there is no mean
         middle = np.median(ranked, axis=0)
         low, high = np.quantile(ranked, [0.1, 0.9], axis=0, method="nearest")
         mean = ranked.mean(axis=0)
@@ -127,7 +150,7 @@ def summarise(lanes: np.ndarray) -> np.ndarray:
 
 
 def _reach(count: int) -> float:
-    """Half the width of Student's 95 % interval of a mean, in sample standard deviations."""
+    """Half the width of Student's 95% interval of a mean, in sample standard deviations."""
     from scipy import special
 
     return float(special.stdtrit(count - 1, 0.975)) / math.sqrt(count)
@@ -136,8 +159,8 @@ def _reach(count: int) -> float:
 def encode(rows: np.ndarray) -> dict[str, Any]:
     """Rows of numbers (rows, points) as 16-bit levels of their range, in base64, little-endian.
 
-    The levels are even in the logarithm where every number is above zero; nan is `MISSING`. The
-    error is at most half a level: a factor of 1.0001 over six decades.
+    Levels are uniform in the logarithm if every number is above zero; nan is `MISSING`. The error
+    is at most half a level: a factor of 1.0001 over six decades.
     """
     finite = rows[np.isfinite(rows)]
     if finite.size == 0:
@@ -168,13 +191,13 @@ def decode(packed: Mapping[str, Any], points: int) -> np.ndarray:
 def pack(
     done: Mapping[str, Any], arrays: Mapping[str, np.ndarray], points: int, lanes: int
 ) -> list[dict[str, Any]]:
-    """All curves of a record for the page, as plain data, one entry a curve.
+    """All curves of a record for the page, as plain data, one entry per curve.
 
     Args:
         done:   the record.
-        arrays: name -> (lanes, points), as in its curves.npz; others (a sample, say) are no curves.
-        points: the most points of a curve that are kept.
-        lanes:  the most single lanes of a curve that are kept; summaries are of all lanes.
+        arrays: name -> (lanes, points), as in its curves.npz; other arrays are not curves.
+        points: maximum number of points per curve.
+        lanes:  maximum number of single lanes per curve; summaries are over all lanes.
     """
     return list(_packed(done, arrays, points, lanes))
 
@@ -184,7 +207,7 @@ def _packed(
 ) -> Iterator[dict[str, Any]]:
     for key, array in arrays.items():
         if np.ndim(array) != 2 or np.shape(array)[1] < 2:
-            continue  # no curve
+            continue  # not a curve
         values = np.asarray(array, np.float64)
         name, count = parse(key), values.shape[0]
         kept = thin(values.shape[1], points)

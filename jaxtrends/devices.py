@@ -1,4 +1,4 @@
-"""What hardware this is, and which devices a run uses."""
+"""The hardware, and the devices that a run uses."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2"}  # a flag in /proc/cpuinfo -> i
 def use(count: int | None) -> list[jax.Device]:
     """The first ``count`` local devices; all of them where ``count`` is None.
 
-    JAX takes a whole CPU for one device unless it is asked for more before its first use. This asks
-    for one a core: two lanes of a small network, each on a core of its own, take about half the
-    time of one after the other on both. Call it before anything else touches a device.
+    JAX treats a whole CPU as one device unless told otherwise before its first use. This requests
+    one device per core: two lanes of a small network on one core each take about half the time of
+    running one after the other on both. Call it before anything else touches a device.
 
     Raises:
         Problem: there are fewer devices, or ``count`` is below one.
     """
     if count is not None and count < 1:
         raise Problem(f"--devices must be at least 1, not {count}.")
-    with contextlib.suppress(RuntimeError):  # JAX is in use already: what there is must do
+    with contextlib.suppress(RuntimeError):  # JAX is already in use: keep its devices
         jax.config.update("jax_num_cpu_devices", max(count or 1, cores()))
     found = jax.local_devices()
     if count is not None and count > len(found):
-        raise Problem(f"--devices {count} asks for more than the {len(found)} devices here.")
+        raise Problem(f"--devices {count} is more than the {len(found)} devices available.")
     return found[:count]
 
 
-BLOCK_SHARE = 0.7  # of a device's memory: what a compiler reports leaves out some of what runs
+BLOCK_SHARE = 0.7  # of a device's memory; the compiler's estimate leaves out some of the use
 
 
 def block(lanes: int, platform: str, memory: float, needed: Callable[[int], float]) -> int:
     """How many of a call's lanes run as one block on a kind of device.
 
-    One on a CPU, where a lane by itself is fastest. On an accelerator, which one small lane leaves
-    idle, all that fit in `BLOCK_SHARE` of its memory; where they do not all fit, as many in each
-    block as make the fewest blocks. It depends on nothing else, so that another number of devices
-    changes no block, and so no bit.
+    One on a CPU, where a single lane is fastest. On an accelerator, which one small lane leaves
+    idle, all that fit in `BLOCK_SHARE` of its memory; if they do not all fit, blocks of equal size,
+    as few as possible. It depends on nothing else, so that another number of devices changes no
+    block, and therefore no bits.
 
     Args:
         lanes:    of the call.
         platform: of the device: ``cpu``, ``gpu``, ``tpu``.
-        memory:   bytes that it has; see `memory`.
-        needed:   lanes of a block -> bytes that it takes; infinite where no compiler makes room.
+        memory:   of the device, in bytes; see `memory`.
+        needed:   lanes per block -> bytes needed; infinite if the compiler runs out of memory.
     """
     if platform == "cpu":
         return 1
@@ -65,22 +65,21 @@ def block(lanes: int, platform: str, memory: float, needed: Callable[[int], floa
 
 
 def memory(device: jax.Device) -> float:
-    """Bytes that an accelerator gives to a program by itself; infinite where it does not say."""
+    """Bytes that an accelerator can give to a single program; infinite if unknown."""
     said = device.memory_stats() or {}
     return float(said.get("bytes_limit", math.inf))
 
 
 def in_flight(devices: list[jax.Device], wanted: int | None, needed: float) -> list[jax.Device]:
-    """The devices as `jaxtrends.sweep.run` takes them: each as often as it has a block at a time.
+    """The devices for `jaxtrends.sweep.run`, each repeated for every block it runs at a time.
 
-    By default a CPU's devices, a core each, run one block at a time, and an accelerator two, so
-    that it has work while the host looks at the other; fewer where memory would not do, but one
-    always.
+    By default a CPU device (one core) runs one block at a time and an accelerator two, so that it
+    has work while the host handles the other. It is fewer if memory is short, but at least one.
 
     Args:
         devices: those to use.
-        wanted:  blocks at a time, if it is not to be found out here.
-        needed:  bytes that a block takes.
+        wanted:  blocks at a time; None to choose.
+        needed:  bytes per block.
 
     Raises:
         Problem: ``wanted`` is below one.
@@ -95,7 +94,7 @@ def in_flight(devices: list[jax.Device], wanted: int | None, needed: float) -> l
 
 
 def free_memory(device: jax.Device) -> float:
-    """Bytes that a device, or on a CPU this machine, has to give; infinite where nobody says."""
+    """Free memory of a device in bytes (of the machine for a CPU); infinite if unknown."""
     if device.platform == "cpu":
         try:
             lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -108,17 +107,17 @@ def free_memory(device: jax.Device) -> float:
 
 
 def cores() -> int:
-    """The processor cores that this process may use."""
+    """The number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def processor() -> str:
-    """The processor's model name, as the system gives it, and its widest vectors where it says.
+    """The processor's model name as the system gives it, and its widest vector instructions.
 
-    Machines share one out under a name as wide as "AMD EPYC", and its programs and the rounding
-    of their sums depend on the vectors.
+    Virtual machines give names as vague as "AMD EPYC", but compiled programs and the rounding of
+    their sums depend on the vector instructions.
     """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -136,14 +135,14 @@ def processor() -> str:
 
 @contextlib.contextmanager
 def profiled(folder: Path | None) -> Iterator[None]:
-    """Trace what runs inside, with `jax.profiler`, into ``folder``; None traces nothing.
+    """Profile what runs inside with `jax.profiler` into ``folder``; None profiles nothing.
 
-    The folder then holds ``plugins/profile/TIME`` with perfetto_trace.json.gz, for Perfetto's
-    viewer, and an .xplane.pb for XProf. A trace holds at most some million events: profile a smoke
-    run, or one study.
+    The folder then has ``plugins/profile/TIME`` with perfetto_trace.json.gz, for Perfetto's viewer,
+    and an .xplane.pb for XProf. A trace has at most about a million events, so profile a smoke run
+    or one study.
 
     Raises:
-        Problem: the folder cannot be written.
+        Problem: the folder is not writable.
     """
     if folder is None:
         yield
@@ -154,15 +153,15 @@ def profiled(folder: Path | None) -> Iterator[None]:
             pass
     except OSError as error:
         raise Problem(
-            f"The profile folder {folder} cannot be written ({error.strerror}): "
-            "choose another with --profile."
+            f"The profile folder {folder} is not writable ({error.strerror}): choose another with "
+            "--profile."
         ) from None
     with jax.profiler.trace(str(folder), create_perfetto_trace=True):
         yield
 
 
 def describe(devices: list[jax.Device]) -> dict[str, Any]:
-    """Platform, kind and count of the devices, and the processor they hang on."""
+    """Platform, kind and number of the devices, and the host's processor."""
     return {
         "platform": devices[0].platform,
         "kind": devices[0].device_kind,
@@ -173,10 +172,10 @@ def describe(devices: list[jax.Device]) -> dict[str, Any]:
 
 
 def keep_compiled() -> None:
-    """Keep compiled programs on disk, apart for every jaxlib and processor.
+    """Keep compiled programs on disk, separately for every jaxlib version and processor.
 
-    A program compiled for one processor may crash another, so both stand in the folder's name.
-    $JAX_COMPILATION_CACHE_DIR, where set, is left as it is. Call it before anything is compiled.
+    A program compiled for one processor may crash another, so both are part of the folder's name.
+    $JAX_COMPILATION_CACHE_DIR is respected if set. Call it before anything is compiled.
     """
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
@@ -187,7 +186,7 @@ def keep_compiled() -> None:
     folder = home / "jaxtrends" / f"xla-{jaxlib.__version__}-{kind}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:  # no home to keep anything in: compile every time
+    except OSError:  # not writable: compile every time
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -1,7 +1,7 @@
-"""Runs beside each other: what differs in their configs, and by how much they end apart.
+"""Comparing runs: differences of their configs and of their final values.
 
-Where two runs share seeds and data, a seed gave both the same initialisation and the same order of
-the data, and differences are taken seed by seed; otherwise the samples are unpaired.
+If two runs share seeds and data, a seed gives both the same initialisation and data order, and
+differences are taken seed by seed; otherwise the samples are unpaired.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import numpy as np
 from jaxtrends import curves, record, stats
 
 CONFIDENCE = 0.95
-DIVERGED = "some lanes diverged: no unpaired interval"
+DIVERGED = "some lanes diverged, no unpaired interval"
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the runs that are compared.
+    """One of the compared runs.
 
-    label:    how it is called.
+    label:    its name.
     config:   flat: ``training.mlp.steps`` -> value.
-    data:     data set -> digest; None where that is not known.
-    outcomes: name -> {seed: value}; a value that is not finite is a lane that diverged.
+    data:     data set -> digest; None if unknown.
+    outcomes: name -> {seed: value}; a non-finite value is a diverged lane.
     verdicts: claim -> verdict and interval, as text.
     """
 
@@ -38,7 +38,7 @@ class Side:
 
 
 def flatten(value: Any, path: str = "") -> dict[str, Any]:
-    """Nested mappings as one, keys joined by dots; an empty mapping stays a value."""
+    """Nested mappings flattened, with keys joined by dots; an empty mapping stays a value."""
     if not isinstance(value, Mapping) or not value:
         return {path: value}
     found: dict[str, Any] = {}
@@ -48,7 +48,7 @@ def flatten(value: Any, path: str = "") -> dict[str, Any]:
 
 
 def differing(sides: Sequence[Side]) -> dict[str, list[Any]]:
-    """Config field -> its value on every side, of the fields that are not the same on all.
+    """Config field -> its value on every side, for fields that differ.
 
     A field that a side does not have is None there.
     """
@@ -60,8 +60,8 @@ def differing(sides: Sequence[Side]) -> dict[str, list[Any]]:
 def outcomes(values: Any) -> dict[str, dict[int, float]]:
     """The per-seed values of a study: name -> {seed: value}.
 
-    A mapping with ``seeds``, a list, holds lanes: every list of as many numbers below it is an
-    outcome, named by the way to it. A nested ``seeds`` counts for what is below it.
+    A mapping with a list ``seeds`` has lanes: every list of as many numbers below it is an outcome,
+    named by its path. A nested ``seeds`` applies to what is below it.
     """
     found: dict[str, dict[int, float]] = {}
 
@@ -82,7 +82,7 @@ def outcomes(values: Any) -> dict[str, dict[int, float]]:
 
 
 def ends(done: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, dict[int, float]]:
-    """Where each lane of each curve (lanes, points) of a record ends: name -> {seed: value}."""
+    """The last value of each lane of each curve (lanes, points): name -> {seed: value}."""
     found = {}
     for name, array in arrays.items():
         if array.ndim == 2 and array.shape[1] > 1:
@@ -92,7 +92,7 @@ def ends(done: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str,
 
 
 def end_of(curve: str) -> str:
-    """What the last value of a curve is called among the outcomes."""
+    """The name of a curve's last value among the outcomes."""
     return f"{curve}, last"
 
 
@@ -102,7 +102,7 @@ def side_of(
     label: str,
     verdicts: Mapping[str, str],
 ) -> Side:
-    """A record with its curves as one side of a comparison; ``verdicts`` as they shall be shown."""
+    """A record with its curves as one side of a comparison; ``verdicts`` are texts to show."""
     found = {
         f"{name}/{outcome}": values
         for part in ("results", "measurements")
@@ -137,9 +137,9 @@ def side_of_lanes(lanes: Sequence[Any], label: str) -> Side:
 
 
 def shared_seeds(first: Side, second: Side, outcome: str) -> list[int]:
-    """The seeds by which two sides' outcomes may be paired: those of both, on the same data.
+    """The seeds for pairing two sides' outcomes: those that both have, on the same data.
 
-    There are none where fewer than two are shared, or where the data differ or are unknown.
+    Empty if fewer than two are shared, or if the data differ or are unknown.
     """
     if first.data is None or first.data != second.data:
         return []
@@ -148,9 +148,9 @@ def shared_seeds(first: Side, second: Side, outcome: str) -> list[int]:
 
 
 def difference(first: Side, second: Side, outcome: str) -> stats.Interval:
-    """The mean of second - first with its 95 % interval, paired where `shared_seeds` allows.
+    """The mean of second - first with its 95% interval, paired where `shared_seeds` allows.
 
-    Unpaired it is Welch's interval; where a lane diverged there is none, and it is unbounded.
+    Unpaired, it is Welch's interval; if a lane diverged, the interval is unbounded.
     """
     seeds = shared_seeds(first, second, outcome)
     ours, theirs = first.outcomes[outcome], second.outcomes[outcome]
@@ -164,7 +164,7 @@ def difference(first: Side, second: Side, outcome: str) -> stats.Interval:
 
 
 def welch(treatment: Sequence[float], reference: Sequence[float]) -> stats.Interval:
-    """Welch's 95 % interval of the difference of two means, unequal variances (Welch 1947)."""
+    """Welch's 95% interval for the difference of two means, unequal variances (Welch 1947)."""
     from scipy import special
 
     a, b = (np.asarray(values, np.float64) for values in (treatment, reference))
@@ -173,7 +173,7 @@ def welch(treatment: Sequence[float], reference: Sequence[float]) -> stats.Inter
         return stats.Interval(math.nan, -math.inf, math.inf, n, DIVERGED)
     estimate = float(a.mean() - b.mean())
     if min(a.size, b.size) < 2:
-        return stats.Interval(estimate, -math.inf, math.inf, n, "one value: no interval")
+        return stats.Interval(estimate, -math.inf, math.inf, n, "one value, no interval")
     parts = a.var(ddof=1) / a.size, b.var(ddof=1) / b.size
     total = sum(parts)
     if total == 0:
@@ -184,7 +184,7 @@ def welch(treatment: Sequence[float], reference: Sequence[float]) -> stats.Inter
 
 
 def middle(values: Mapping[int, float]) -> float:
-    """The median over lanes, those that are not finite ranking worst."""
+    """The median over lanes, with non-finite ones ranked worst."""
     finite = [value if math.isfinite(value) else math.inf for value in values.values()]
     ranked = sorted(finite)
     low, high = ranked[(len(ranked) - 1) // 2], ranked[len(ranked) // 2]

@@ -1,13 +1,13 @@
-"""Several processes as one run: who is in it, what they tell each other, and that all are alive.
+"""Several processes as one run: membership, communication, and heartbeats.
 
-JAX's own distributed engine brings the processes together: by flags, or as SLURM's or a TPU pod's
-environment says. What they tell each other goes through its coordination service, a store of keys
-and bytes, and not through collectives on arrays: a store takes float64 and integers as they are,
-needs no step in common (processes have different numbers of blocks), and can be waited for with an
-eye on signals and on the others, where a collective waits for a dead process for ever.
+JAX's distributed engine connects the processes, by flags or by the environment of SLURM or a TPU
+pod. They communicate through its coordination service, a key-value store of bytes, and not through
+collectives on arrays. A store takes float64 and integers unchanged, needs no lockstep (processes
+have different numbers of blocks), and can be polled while watching for signals and lost processes;
+a collective would wait for a dead process for ever.
 
-Every process publishes a heartbeat. One that has ended by an error says so; one that was killed is
-missed after `LOST_SECONDS`, and the others stop, for their blocks alone make no result.
+Every process publishes a heartbeat. One that ends with an error says so; one that was killed is
+noticed after `LOST_SECONDS`. The others then stop, since their blocks alone give no result.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from jaxtrends.errors import Problem, choose
 CONNECT_SECONDS = 300.0  # jobs of one allocation may start minutes apart
 BEAT_SECONDS = 1.0
 LOST_SECONDS = 30.0
-GRACE_SECONDS = 20.0  # for a process to save its state, once another is lost
+GRACE_SECONDS = 20.0  # for a process to save its state once another is lost
 POLL_SECONDS = 1.0
 
 Check = Callable[[], None]
 
 
 class Lost(Exception):
-    """Another process has ended or is silent, so that this one cannot go on."""
+    """Another process has ended or is silent, so this one cannot continue."""
 
 
 class Processes:
     """The processes of one run; without JAX's distributed engine, this process alone.
 
-    index: of this process, from 0; process 0 writes what the run leaves behind.
-    count: of all processes.
-    asked: the signal by which one of them was asked to stop, or 0. Set in one, it is set in all.
-    lost:  why this process cannot go on, or "".
-    broken: whether that is since a process has gone without a word.
+    index: of this process, from 0; process 0 writes the run's output.
+    count: number of processes.
+    asked: the signal that asked one of them to stop, or 0; once set in one, it is set in all.
+    lost:  why this process cannot continue, or "".
+    broken: whether that is because a process died without notice.
     """
 
     def __init__(self, index: int = 0, count: int = 1, store: private.Store | None = None) -> None:
@@ -63,12 +63,12 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes records, W&B and the terminal."""
+        """Whether this process writes records, W&B and the terminal."""
         return self.index == 0
 
     @property
     def name(self) -> str:
-        """What an error of this process begins with: "" in the first."""
+        """The prefix of this process's errors; "" in process 0."""
         return "" if self.first else f"process {self.index}: "
 
     def check(self) -> None:
@@ -77,10 +77,10 @@ class Processes:
             raise Lost(self.lost)
 
     def exchange(self, label: str, mine: bytes, check: Check = lambda: None) -> list[bytes]:
-        """What every process says under a label, in the order of the processes.
+        """The messages of all processes under a label, in the order of the processes.
 
-        All of them call this in the same order with the same labels. It waits for the slowest, as
-        long as it takes, and calls ``check`` meanwhile, which may raise.
+        All processes must call this in the same order with the same labels. It waits for the
+        slowest without limit, calling ``check`` meanwhile, which may raise.
 
         Raises:
             Lost: another process has ended or is silent.
@@ -100,22 +100,22 @@ class Processes:
             if head != label.encode():
                 raise RuntimeError(f"process {process} is at {head!r}, this one at {label!r}")
             found.append(told)
-        if turn:  # whoever has come to this turn has heard all of the one before
+        if turn:  # a process at this turn has received everything of the turn before
             self._store.delete(f"jaxtrends/told/{turn - 1}/{self.index}")
         return found
 
     def all(self, label: str, mine: Any, check: Check = lambda: None) -> list[Any]:
-        """Like `exchange`, of plain data."""
+        """Like `exchange`, for plain data."""
         return [json.loads(told) for told in self.exchange(label, json.dumps(mine).encode(), check)]
 
     def tell(self, label: str, mine: Any) -> Any:
-        """What process 0 says, plain data; the others' own is left aside."""
+        """The plain data of process 0; that of the others is ignored."""
         return self.all(label, mine if self.first else None)[0]
 
     def gather(
         self, label: str, mine: Mapping[str, np.ndarray], check: Check = lambda: None
     ) -> list[dict[str, np.ndarray]]:
-        """Like `exchange`, of named arrays of any type that NumPy has, bit for bit."""
+        """Like `exchange`, for named NumPy arrays of any dtype, bit for bit."""
         if self._store is None:
             return [dict(mine)]
         buffer = io.BytesIO()
@@ -127,11 +127,10 @@ class Processes:
         return parts
 
     def leave(self, reason: str = "") -> None:
-        """Take leave of the others, with the reason if it is an error, and wait until all have.
+        """Leave the run, with the reason if it is an error, and wait until all have left.
 
-        Only then may the first process end, whose end takes the store away from the others. Where
-        one is lost nobody waits, and the process must end by `os._exit`: on an ordinary way out
-        JAX would wait for it.
+        Process 0 must end last, since the store ends with it. If a process is lost nobody waits,
+        and the process must end by `os._exit`: on a normal exit JAX would wait for it.
         """
         if self._store is None:
             return
@@ -155,7 +154,7 @@ class Processes:
 
     def _wait(self, key: str, check: Check) -> bytes:
         while True:
-            try:  # before anything else: what was told counts, also by a process that has stopped
+            try:  # first of all: a message counts even if its sender has stopped since
                 return self._store.wait(key, POLL_SECONDS)
             except jax.errors.JaxRuntimeError as error:
                 if not str(error).startswith("DEADLINE_EXCEEDED"):
@@ -173,7 +172,7 @@ class Processes:
     # --- the watch ------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """Publish that this process is alive, and see that the others are."""
+        """Publish this process's heartbeat, and watch those of the others."""
         beat, published = 0, 0
         heard = dict.fromkeys(range(self.count), ("", time.monotonic()))
         while not self._ended.wait(BEAT_SECONDS):
@@ -199,7 +198,7 @@ class Processes:
                 elif now - since > LOST_SECONDS and f"left/{process}" not in state:
                     self.lost, self.broken = _gone(process), True
             if self.lost:
-                # The main thread saves its state and stops; unless it is in some long computation.
+                # The main thread saves its state and stops, unless it is in a long computation.
                 if not self._ended.wait(GRACE_SECONDS):
                     _end(f"{self.name}error: {self.lost}")
                 return
@@ -207,8 +206,8 @@ class Processes:
 
 def _gone(process: int) -> str:
     return (
-        f"process {process} has gone, and without it there is no result: what is done is kept, "
-        "start all of them again with --resume."
+        f"process {process} is gone, so the run cannot finish: finished work is kept; start all "
+        "processes again with --resume."
     )
 
 
@@ -223,27 +222,27 @@ def _end(sentence: str) -> None:
 def start(
     coordinator: str = "", processes: int | None = None, process: int | None = None, how: str = ""
 ) -> Processes:
-    """Join the processes of a run: as flags say, as the environment says, or not at all.
+    """Join the processes of a run, by flags or by the environment; or run alone.
 
-    Nothing is guessed: a process that no flag makes one of several is alone. Call it before
-    anything touches a device.
+    Nothing is guessed: without a flag, a process is alone. Call it before anything touches a
+    device.
 
     Args:
-        coordinator: HOST:PORT of process 0, as all of them reach it.
-        processes:   how many there are.
-        process:     which this is, from 0.
+        coordinator: HOST:PORT of process 0, reachable by all.
+        processes:   number of processes.
+        process:     index of this one, from 0.
         how:         "auto" to read all three from SLURM, Open MPI, Kubernetes or a TPU pod.
 
     Raises:
-        Problem: flags are missing or do not fit, there is no such environment, or the processes do
-            not come together within `CONNECT_SECONDS`.
+        Problem: flags are missing or inconsistent, there is no such environment, or the processes
+            do not connect within `CONNECT_SECONDS`.
     """
     by_flags = {"--coordinator": coordinator, "--processes": processes, "--process": process}
     given = [flag for flag, value in by_flags.items() if value not in ("", None)]
     if how:
         choose("way to start several processes", how, ("auto",))
         if given:
-            raise Problem(f"--distributed auto reads the environment: leave {given[0]} out.")
+            raise Problem(f"--distributed auto reads the environment: leave out {given[0]}.")
         wanted: dict[str, Any] = {}
     elif not given:
         return Processes()
@@ -273,29 +272,31 @@ def start(
 
 def _apart(reason: str) -> str:
     return (
-        f"The processes did not come together ({reason}): start all of them within "
-        f"{CONNECT_SECONDS:.0f} s, with one --coordinator that all of them reach."
+        f"The processes did not connect ({reason}): start all of them within "
+        f"{CONNECT_SECONDS:.0f} s, with the same --coordinator, reachable by all."
     )
 
 
 def _check(coordinator: str, processes: int | None, process: int | None, given: list[str]) -> None:
     if len(given) < 3:
-        raise Problem(f"{given[0]} needs --coordinator HOST:PORT, --processes and --process too.")
+        raise Problem(
+            f"{given[0]} is not enough: give --coordinator HOST:PORT, --processes and --process."
+        )
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise Problem(f"--coordinator must be HOST:PORT, not {coordinator!r}.")
     if processes < 1 or not 0 <= process < processes:
         raise Problem(
-            f"--process must be from 0 to {max(processes - 1, 0)}, as --processes {processes} "
-            f"says, not {process}."
+            f"--process must be from 0 to {max(processes - 1, 0)} with --processes {processes}, "
+            f"not {process}."
         )
 
 
 class _LastWords:
-    """A sentence to end with where JAX ends the process: process 0 was killed, or never came.
+    """The last message if JAX ends the process: process 0 was killed, or never started.
 
-    JAX's client then calls abort(), in a thread of its own, and takes no Python function to call
-    instead. A handler of Python's own would not be run.
+    JAX's client then calls abort() in its own thread, and offers no Python callback. A Python
+    signal handler would not run.
     """
 
     def __init__(self, sentence: str) -> None:
@@ -305,11 +306,11 @@ class _LastWords:
         _kept.append(self)
 
 
-_kept: list[_LastWords] = []  # for as long as the process lives, as C knows of them
+_kept: list[_LastWords] = []  # kept alive, since C holds pointers to them
 
 
 def agree(processes: Processes, mine: Mapping[str, Any]) -> None:
-    """Check that every process is about to run what process 0 runs.
+    """Check that every process is about to run the same as process 0.
 
     Raises:
         Problem: one of them differs in ``mine``, plain data; raised in all, with the field.
@@ -320,7 +321,7 @@ def agree(processes: Processes, mine: Mapping[str, Any]) -> None:
             one, other = first.get(field), theirs.get(field)
             if one != other:
                 raise Problem(
-                    f"The processes do not run the same: {field} is {one!r:.80} in process 0 and "
+                    f"The processes are not the same: {field} is {one!r:.80} in process 0 but "
                     f"{other!r:.80} in process {process}. Start all of them with the same code, "
                     "flags and data."
                 )
@@ -335,7 +336,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def exit_status(processes: Processes, status: int) -> int:
-    """Return the status; or end here where a process is lost, for which JAX would wait."""
+    """Return the status; or exit here if a process is lost, since JAX would wait for it."""
     if processes.broken:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The exception for a user's mistake, and the sentence that helps them out of it."""
+"""The exception for a user's mistake, with a sentence that helps to fix it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class Problem(Exception):
-    """A mistake that the user can mend: one clear sentence, with the way out.
+    """A mistake that the user can fix: one clear sentence that says how.
 
     ``main`` prints it as ``error: …`` and exits with status 2, without a traceback.
     """
@@ -17,7 +17,7 @@ def choose(kind: str, given: str, choices: Iterable[str]) -> str:
     """Return ``given`` if it is one of ``choices``.
 
     Raises:
-        Problem: it is not; the message names the choices and suggests the nearest.
+        Problem: it is not; the message lists the choices and suggests the closest.
     """
     names = list(choices)
     if given in names:

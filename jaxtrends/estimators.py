@@ -1,15 +1,15 @@
 """Gradient estimators: (loss, params, key) -> (value, gradient).
 
-`backprop` is the gradient itself. `estimate` needs no reverse pass: it draws random tangents v with
-E[v v^T] = I, takes the slope of the loss along each, and averages slope * v, whose expectation is
-the gradient when the slopes are exact (Baydin, Pearlmutter, Syme, Wood and Torr, "Gradients without
+`backprop` is the exact gradient. `estimate` needs no reverse pass: it draws random tangents v with
+E[v v^T] = I, takes the slope of the loss along each, and averages slope * v. The expectation is the
+gradient if the slopes are exact (Baydin, Pearlmutter, Syme, Wood and Torr, "Gradients without
 Backpropagation", 2022).
 
-Random numbers would be most of the cost on a CPU, for two reasons that are met here. `jax.random`
-rolls its Threefry generator into a loop there, whose state goes through memory five times;
-`_threefry` is the same function written out, which XLA makes one pass of. And every number gets no
-more bits than it needs: a word of 32 holds 32 signs, or two gaussian numbers. All this gives the
-same numbers on every backend, alone or in a vmapped lane, up to the rounding of a logarithm.
+On a CPU, random numbers would dominate the cost, for two reasons addressed here. `jax.random` rolls
+its Threefry generator into a loop whose state goes through memory five times; `_threefry` is the
+same function unrolled, which XLA fuses into one pass. And no number uses more bits than it needs: a
+32-bit word gives 32 signs or two Gaussian numbers. The numbers are the same on every backend, alone
+or in a vmapped lane, up to the rounding of a logarithm.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ LAWS = {
     "coordinate": "sqrt(d) times one unit vector of the whole tree, each equally likely",
     "orthogonal": "sqrt(d) times k orthonormal vectors of the whole tree, uniform (Haar)",
 }
-"""The laws of a tangent; E[v v^T] = I for every one of them."""
+"""The distributions of a tangent; all have E[v v^T] = I."""
 
 MODES = {
     "jvp": "exact, by forward-mode differentiation",
     "forward_difference": "(f(p + e v) - f(p)) / e",
     "central_difference": "(f(p + e v) - f(p - e v)) / 2 e, as in SPSA and MeZO",
-    "evolution_strategies": "the same of a mirrored pair, at a search distance e that is not small",
+    "evolution_strategies": "the same for a mirrored pair, with a search distance e that is large",
 }
-"""How the slope along a tangent is found."""
+"""How the slope along a tangent is computed."""
 
 SEARCH_DISTANCE = 0.02  # the default epsilon of evolution strategies
-# Numbers, over the tangents that are held together. Vmapping saves calls of tiny programs and turns
+# Maximum numbers in the tangents held together. Vmapping saves calls of tiny programs, but turns
 # the products of larger ones into batched products, which are slow on a CPU: sixteen tangents of
-# an MLP of 101,770 parameters took 77 ms vmapped, 25 ms four at a time and 13 ms one by one.
+# an MLP with 101,770 parameters took 77 ms vmapped, 25 ms four at a time and 13 ms one by one.
 TANGENTS_AT_ONCE = 2**16
 
 
@@ -61,7 +61,7 @@ def backprop(loss: Loss, params: PyTree, key: jax.Array) -> tuple[jax.Array, PyT
     Args:
         loss: params -> scalar.
         params: a tree of float arrays.
-        key: any; here so that the signature is that of every estimator.
+        key: ignored; all estimators have the same signature.
     """
     return jax.value_and_grad(loss)(params)
 
@@ -81,48 +81,48 @@ def estimate(
 
     With exact slopes (``jvp``) and without ``clip`` the estimate is unbiased. Its relative mean
     squared error, E||estimate - g||^2 / ||g||^2 at d parameters, is (d - 2 + kappa) / k for
-    independent numbers of kurtosis kappa (gaussian 3, rademacher 1, laplace 6), (d - 1) / k for
+    independent components of kurtosis kappa (gaussian 3, rademacher 1, laplace 6), (d - 1) / k for
     ``sphere`` and ``coordinate``, and d / k - 1 for ``orthogonal`` (derived; from
     E||v (v.g)||^2 = (d - 1 + kappa) ||g||^2).
 
-    Differences carry an error of their own: truncation, which grows with epsilon, and round-off,
-    which grows as it falls. Their defaults balance the two for losses and parameters of order one:
-    with u the machine epsilon of the least precise leaf, sqrt(u) for ``forward_difference`` (3.5e-4
-    in float32, 1.5e-8 in float64) and the cube root of u for ``central_difference`` (4.9e-3 and
-    6.1e-6).
+    Finite differences have their own errors: truncation, which grows with epsilon, and round-off,
+    which grows as epsilon falls. The defaults balance the two for losses and parameters of order
+    one: with u the machine epsilon of the least precise leaf, sqrt(u) for ``forward_difference``
+    (3.5e-4 in float32, 1.5e-8 in float64) and the cube root of u for ``central_difference`` (4.9e-3
+    and 6.1e-6).
 
     ``evolution_strategies`` is the estimator of Salimans et al. ("Evolution Strategies as a
     Scalable Alternative to Reinforcement Learning", 2017) with mirrored pairs and without fitness
     shaping: a population of 2 k members, each weighted with its loss. Mirroring cancels every
-    baseline, so this is the arithmetic of ``central_difference``. What differs is the aim: epsilon
-    is a distance to search over (0.02 by default), and for gaussian tangents the estimate is an
-    unbiased one of the gradient of the smoothed loss E f(p + epsilon v), not of f.
+    baseline, so the arithmetic is that of ``central_difference``. The aim differs: epsilon is a
+    search distance (0.02 by default), and for Gaussian tangents the estimate is unbiased for the
+    gradient of the smoothed loss E f(p + epsilon v), not of f.
 
     Memory: the tangents held at once, with their activations, have at most `TANGENTS_AT_ONCE`
-    numbers (256 KiB in float32), or are one tangent; the largest such divisor of k is vmapped, the
-    rest scanned. ``orthogonal`` holds all k tangents twice: some 2 k d numbers. A vmap over lanes
-    multiplies all of this. The same key gives the same tangents however they are held.
+    numbers (256 KiB in float32), or are a single tangent; the largest such divisor of k is vmapped,
+    the rest scanned. ``orthogonal`` holds all k tangents twice, about 2 k d numbers. A vmap over
+    lanes multiplies all of this. The same key always gives the same tangents.
 
     Args:
         loss: params -> scalar. All tangents see the same batch.
         params: a tree of float arrays.
-        key: a JAX key, typed or raw. Typed keys of other generators than Threefry serve as seeds.
-        law: the law of the tangents, one of `LAWS`.
+        key: a JAX key, typed or raw. Typed keys of generators other than Threefry serve as seeds.
+        law: the distribution of the tangents, one of `LAWS`.
         tangents: k, at least 1; at most d for ``orthogonal``.
-        mode: how slopes are found, one of `MODES`.
-        epsilon: the distance of the differences, above zero; None takes the default above. May be
-            traced.
-        clip: cut every slope to [-clip, clip]. This biases the estimate; it is here because some
-            public implementations do it. May be traced.
+        mode: how slopes are computed, one of `MODES`.
+        epsilon: the step size of finite differences, above zero; None for the default above. May
+            be traced.
+        clip: clip every slope to [-clip, clip]. This biases the estimate; some public
+            implementations do it. May be traced.
 
     Returns:
-        The loss: f(params) for ``jvp`` and ``forward_difference``; for the two others the mean over
-        all points evaluated, which estimates E f(p + epsilon v). And the estimate, a tree like
+        The loss: f(params) for ``jvp`` and ``forward_difference``; for the other two the mean over
+        all evaluated points, which estimates E f(p + epsilon v). And the estimate, a tree like
         ``params``.
 
     Raises:
         Problem: an unknown law or mode; a number of tangents, an epsilon or a clip out of range;
-            an epsilon for ``jvp``; parameters that are not all floats; a loss that is no scalar.
+            an epsilon for ``jvp``; parameters that are not all floats; a loss that is not scalar.
     """
     choose("mode", mode, MODES)
     _check_tangents(law, tangents, params)
@@ -130,13 +130,15 @@ def estimate(
         if isinstance(given, int | float) and not 0 < given < math.inf:
             raise Problem(f"{name} must be a finite number above zero, not {given!r}.")
     if mode == "jvp" and epsilon is not None:
-        raise Problem("mode jvp is exact and has no epsilon: leave epsilon out, or pick a mode.")
+        raise Problem(
+            "mode jvp is exact and has no epsilon: leave out epsilon, or choose another mode."
+        )
 
     slope_along = _slopes(loss, params, mode, epsilon)
     draw_some = _drawer(law, _seed(key), params, tangents)
 
     def at(indices: jax.Array) -> tuple[jax.Array, PyTree]:
-        """The losses at some tangents, and the sum of slope * v over them."""
+        """The losses for some tangents, and the sum of slope * v over them."""
         some = draw_some(indices)
         values, slopes = slope_along(some) if indices.ndim == 0 else jax.vmap(slope_along)(some)
         if clip is not None:
@@ -155,12 +157,12 @@ def estimate(
 
 
 def draw(law: str, key: jax.Array, params: PyTree) -> PyTree:
-    """Draw one tangent, a tree like ``params`` with E[v v^T] = I: that of ``estimate`` for k = 1.
+    """Draw one tangent, a tree like ``params`` with E[v v^T] = I, as ``estimate`` does for k = 1.
 
-    Numbers are drawn in float32 and rounded to each leaf's dtype, so that one key gives the same
-    tangent in float32 and float64. A gaussian number is at most 5.40, which leaves out one in
-    fifteen million, and a laplace one at most 15.7: they come from 32 bits, two gaussian ones from
-    the same 32.
+    Numbers are drawn in float32 and rounded to each leaf's dtype, so a key gives the same tangent
+    in float32 and float64. A Gaussian number is at most 5.40 in size, which cuts off one in fifteen
+    million, and a Laplace number at most 15.7: each comes from 32 bits, and two Gaussian numbers
+    share 32 bits.
 
     Raises:
         Problem: an unknown law, or parameters that are not all floats.
@@ -184,16 +186,16 @@ def _check_tangents(law: str, tangents: int, params: PyTree) -> None:
     choose("law", law, LAWS)
     leaves = jax.tree.leaves(params)
     if not all(jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves):
-        raise Problem("gradients are estimated for float parameters: keep others out of the tree.")
+        raise Problem("Gradients need float parameters: keep others out of the tree.")
     size = _size(params)
     if size == 0:
-        raise Problem("there are no parameters to estimate a gradient for.")
+        raise Problem("There are no parameters to estimate a gradient for.")
     if isinstance(tangents, bool) or not isinstance(tangents, int) or tangents < 1:
         raise Problem(f"tangents must be a whole number of at least 1, not {tangents!r}.")
     if law == "orthogonal" and tangents > size:
         raise Problem(
-            f"there are only {size} orthogonal tangents of {size} parameters, not {tangents}:"
-            f" take fewer, or another law."
+            f"{size} parameters have only {size} orthogonal tangents, not {tangents}: use fewer "
+            "tangents, or another law."
         )
 
 
@@ -204,12 +206,12 @@ def _size(params: PyTree) -> int:
 def _slopes(
     loss: Loss, params: PyTree, mode: str, epsilon: float | jax.Array | None
 ) -> Callable[[PyTree], tuple[jax.Array, jax.Array]]:
-    """How to get, for one tangent, the loss and its slope along it."""
+    """A function of one tangent that returns the loss and its slope along it."""
 
     def scalar(params: PyTree) -> jax.Array:
         value = loss(params)
         if jnp.shape(value) != ():
-            raise Problem(f"the loss must be a scalar, not of shape {jnp.shape(value)}.")
+            raise Problem(f"The loss must be a scalar, not of shape {jnp.shape(value)}.")
         return value
 
     if mode == "jvp":
@@ -234,7 +236,7 @@ def _slopes(
 
 
 def _weighted(slopes: jax.Array, v: jax.Array) -> jax.Array:
-    """The sum over tangents of slope * v, in the widest dtype at hand and at least float32."""
+    """The sum over tangents of slope * v, in the widest of their dtypes and at least float32."""
     wide = max(slopes.dtype, v.dtype, jnp.dtype(jnp.float32), key=lambda dtype: dtype.itemsize)
     if slopes.ndim == 0:
         return slopes.astype(wide) * v.astype(wide)
@@ -251,7 +253,7 @@ def _held(tangents: int, params: PyTree) -> int:
 def _accumulate(
     at: Callable[[jax.Array], tuple[jax.Array, PyTree]], tangents: int, held: int
 ) -> tuple[jax.Array, PyTree]:
-    """The losses at all tangents, and the sum of slope * v, ``held`` tangents at a time."""
+    """The losses for all tangents, and the sum of slope * v, ``held`` tangents at a time."""
     indices = jnp.arange(tangents, dtype=jnp.uint32)
     if held == tangents:
         return at(indices)
@@ -267,11 +269,11 @@ def _accumulate(
     return values.reshape(-1), total
 
 
-# Laws: trees of random numbers.
+# Distributions: trees of random numbers.
 
 
 def _drawer(law: str, seed: Seed, params: PyTree, tangents: int) -> Callable[[jax.Array], PyTree]:
-    """How to get the tangents of some indices: () -> one tree, (n,) -> a leading axis of n."""
+    """A function of indices that returns tangents: () -> one tree, (n,) -> leading axis n."""
     if law == "orthogonal":
         everything = _orthogonal(seed, params, tangents)
         return lambda indices: jax.tree.map(lambda leaf: leaf[indices], everything)
@@ -312,11 +314,11 @@ def _coordinate(seed: Seed, params: PyTree) -> PyTree:
 
 
 def _orthogonal(seed: Seed, params: PyTree, tangents: int) -> PyTree:
-    """A gaussian matrix made orthonormal row by row, which is uniform (Mezzadri, 2007).
+    """A Gaussian matrix orthonormalised row by row, which is uniform (Mezzadri, 2007).
 
-    Gram and Schmidt's method, every row projected twice so that it stays orthogonal to rounding.
-    Not `jnp.linalg.qr`: on a CPU, batches of LAPACK calls that run at once wait for each other's
-    threads, for ever where there are few (jaxlib 0.10.2, two cores).
+    Gram-Schmidt, with every row projected twice to stay orthogonal up to rounding. Not
+    `jnp.linalg.qr`: on a CPU, concurrent batches of LAPACK calls wait for each other's threads, and
+    deadlock if there are few (jaxlib 0.10.2, two cores).
     """
     size = _size(params)
     (normal,) = _numbers("gaussian", _child(seed, jnp.uint32(0)), ((tangents, size),))
@@ -339,7 +341,7 @@ def _wide(params: PyTree) -> jnp.dtype:
 
 
 def _unflatten(flat: jax.Array, params: PyTree) -> PyTree:
-    """Cut the last axis of ``flat`` into a tree like ``params``; axes before it stay."""
+    """Split the last axis of ``flat`` into a tree like ``params``, keeping earlier axes."""
     leaves, treedef = jax.tree.flatten(params)
     ends = [sum(leaf.size for leaf in leaves[:number]) for number in range(1, len(leaves))]
     parts = jnp.split(flat, ends, axis=-1)
@@ -362,15 +364,15 @@ def _seed(key: jax.Array) -> Seed:
 
 
 def _child(seed: Seed, index: jax.Array) -> Seed:
-    """The seed of a given number below another, as `jax.random.split` derives it."""
+    """Child seed number ``index`` of a seed, as in `jax.random.split`."""
     return _threefry(seed, jnp.zeros_like(index), index)
 
 
 def _threefry(seed: Seed, high: jax.Array, low: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Threefry-2x32 with 20 rounds: two uint32 words of random bits for each pair of counters.
 
-    The function that `jax.random` uses: Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As
-    Easy as 1, 2, 3", 2011.
+    The same function as in `jax.random`: Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers:
+    As Easy as 1, 2, 3", 2011.
     """
     keys = (*seed, seed[0] ^ seed[1] ^ jnp.uint32(0x1BD11BDA))
     rotations = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -388,9 +390,9 @@ def _threefry(seed: Seed, high: jax.Array, low: jax.Array) -> tuple[jax.Array, j
 def _words(seed: Seed, count: int) -> jax.Array:
     """At least ``count`` random words of 32 bits; word i belongs to the counters (0, i).
 
-    They are made in a loop of two steps, because XLA fuses nothing across a loop: fused with what
-    uses the words, their making would be repeated for every number that shares one, and again for
-    every use of the numbers.
+    They are generated in a loop of two steps, because XLA does not fuse across a loop. Fused with
+    their consumers, words would be computed again for every number that shares one, and for every
+    use of the numbers.
     """
     half = -(-count // 32) * 16  # whole vectors
     places = jnp.arange(half, dtype=jnp.uint32)
@@ -399,13 +401,13 @@ def _words(seed: Seed, count: int) -> jax.Array:
     return words.reshape(2 * half)
 
 
-# Jitted, since one operation at a time this would take seconds where it is called by itself.
+# Jitted, since eager execution would take seconds when called on its own.
 @partial(jax.jit, static_argnames=("law", "shapes"))
 def _numbers(law: str, seed: Seed, shapes: tuple[tuple[int, ...], ...]) -> list[jax.Array]:
-    """Independent numbers of a law for every leaf; no two share a word, but within a leaf.
+    """Independent numbers of one distribution for every leaf; words are shared within a leaf only.
 
-    A leaf is a matrix with its leading axes as rows. A word's numbers stand in rows that follow one
-    another, so that they are made from whole rows of words, with no arithmetic on indices.
+    A leaf is a matrix with its leading axes as rows. The numbers of one word are in consecutive
+    rows, so they are made from whole rows of words, without index arithmetic.
     """
     make, most = SAMPLERS[law]
     folds = [_fold(shape, most) for shape in shapes]
@@ -422,7 +424,7 @@ def _numbers(law: str, seed: Seed, shapes: tuple[tuple[int, ...], ...]) -> list[
 
 
 def _fold(shape: tuple[int, ...], share: int) -> tuple[int, int, int]:
-    """Blocks of rows, rows that share a row of words, and columns, of the matrix of a leaf."""
+    """For a leaf's matrix: blocks of rows, rows that share a row of words, and columns."""
     rows, columns = math.prod(shape[:-1]), math.prod(shape[-1:])
     if rows < share <= rows * columns // 1024:  # a long vector
         rows, columns = -(-rows * columns // 1024), 1024
@@ -437,17 +439,17 @@ def _signs(words: jax.Array, member: jax.Array) -> jax.Array:
 
 
 def _normals(words: jax.Array, member: jax.Array) -> jax.Array:
-    """Standard normal numbers: two from a word, as the coordinates of a point (Box and Muller).
+    """Standard normal numbers, two per word, as coordinates of a point (Box and Muller).
 
-    The upper 20 bits give the radius, at the middles of 2^20 equally likely steps: at most 5.40,
-    and a second moment that is right to 4e-7. The lower 12 give the angle, one of 4096: every
-    moment of a pair, of degree below 4096, is that of a uniform angle. The angle is folded to
-    (-pi/2, pi/2) and a sign, where the Taylor polynomial of degree 11 gives the sine to 6e-8, at a
-    tenth of the cost of `jnp.sin`.
+    The upper 20 bits give the radius, at the midpoints of 2^20 equally likely steps: at most 5.40,
+    with a second moment accurate to 4e-7. The lower 12 bits give one of 4096 angles: all moments of
+    a pair, up to degree 4095, are those of a uniform angle. The angle is folded to (-pi/2, pi/2)
+    and a sign, where a Taylor polynomial of degree 11 gives the sine to 6e-8, at a tenth of the
+    cost of `jnp.sin`.
     """
     middle = (words >> jnp.uint32(12)).astype(jnp.float32) + jnp.float32(0.5)
     radius = jnp.sqrt(-2 * jnp.log(middle * jnp.float32(2**-20)))
-    turn = words + (member << jnp.uint32(10))  # a quarter further for the second number
+    turn = words + (member << jnp.uint32(10))  # a quarter turn for the second number
     angle = (turn & jnp.uint32(2047)).astype(jnp.float32) - jnp.float32(1023.5)
     angle = angle * jnp.float32(math.pi / 2048)
     square = angle * angle
@@ -460,7 +462,7 @@ def _normals(words: jax.Array, member: jax.Array) -> jax.Array:
 def _laplaces(words: jax.Array, member: jax.Array) -> jax.Array:
     """Double-exponential numbers of variance 1: a sign, and -log(uniform) / sqrt(2).
 
-    The lower 31 bits of a word give the uniform, at the middles of equal steps and so never 0: a
+    The lower 31 bits of a word give the uniform, at midpoints of equal steps and hence never 0; a
     number is at most 15.7.
     """
     middle = (words & jnp.uint32(2**31 - 1)).astype(jnp.float32) + jnp.float32(0.5)
@@ -468,10 +470,10 @@ def _laplaces(words: jax.Array, member: jax.Array) -> jax.Array:
 
 
 def _flip(numbers: jax.Array, words: jax.Array) -> jax.Array:
-    """Turn the sign of float32 numbers where the highest bit of a word is set."""
+    """Flip the sign of float32 numbers where the highest bit of a word is set."""
     bits = jax.lax.bitcast_convert_type(numbers, jnp.uint32)
     return jax.lax.bitcast_convert_type(bits ^ (words & jnp.uint32(2**31)), jnp.float32)
 
 
-# How numbers are made of words, and how many of them share one.
+# How numbers are made from words, and how many share a word.
 SAMPLERS = {"gaussian": (_normals, 2), "rademacher": (_signs, 32), "laplace": (_laplaces, 1)}

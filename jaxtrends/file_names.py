@@ -1,7 +1,7 @@
-"""Names for labels, of which anybody may choose one: a method of a user's own, say.
+"""File names for arbitrary labels, such as a user's own method.
 
-Two labels never share a name, also where the file system takes A for a, and none leads out of its
-folder; what can be read of a label stays in its name.
+Two labels never share a name, even on a case-insensitive file system, and no name leads out of its
+folder. Names stay as readable as possible.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from __future__ import annotations
 import hashlib
 import re
 
-ITSELF = re.compile(r"[a-z0-9]([a-z0-9_.=+-]*[a-z0-9_=+-])?")  # a label that is its own name
-MOST_LETTERS = 80  # a file system takes 255 bytes, of which suffixes need some
+ITSELF = re.compile(r"[a-z0-9]([a-z0-9_.=+-]*[a-z0-9_=+-])?")  # labels that are their own names
+MOST_LETTERS = 80  # file systems allow 255 bytes, and suffixes need some
 
 
 def file_name(label: str) -> str:
-    """The name of a label's file or folder: ``digits`` of itself, ``B*`` as ``B_~03e17d4d``.
+    """The name of a label's file or folder: ``digits`` stays, ``B*`` becomes ``B_~03e17d4d``.
 
-    A tilde stands in no label that is its own name, so that no name of one kind is one of the
-    other; nor do the files of a block, say, that add a number behind a dash get in each other's
-    way.
+    Labels that are their own names contain no tilde, so the two kinds never collide, and neither
+    do names to which a dash and a number are added.
     """
     if len(label) <= MOST_LETTERS and ITSELF.fullmatch(label):
         return label
@@ -27,9 +26,9 @@ def file_name(label: str) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """A text of at most so many letters (10 or more), cut where it is longer.
+    """A text cut to at most ``most`` characters (10 or more).
 
-    Two texts that begin alike still differ when they are cut.
+    Different texts stay different when cut.
     """
     return text if len(text) <= most else f"{text[: most - 9]}~{_digest(text)}"
 

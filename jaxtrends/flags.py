@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import typing
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import numpy as np
+
 from jaxtrends import mesh, paths, plan
 from jaxtrends.command import flag_of
+from jaxtrends.design import Design
 from jaxtrends.errors import Problem, choose
-from jaxtrends.experiment import Experiment
 from jaxtrends.formats import UNSHOWABLE, showable
 from jaxtrends.terminal import duration
 
@@ -56,6 +59,9 @@ class Options:
     in another order change results by rounding."""
     explain: Annotated[bool, NO_RESULT] = False
     """Print what would be run, and stop: programs, lanes, steps, arithmetic, memory, time."""
+    claims: Annotated[bool, NO_RESULT] = False
+    """Print all claims when the run ends, not the headline's alone; of a run that is done with
+    --output and --resume."""
     coordinator: Annotated[str, NO_RESULT] = ""
     """HOST:PORT of process 0, to share the blocks of a run among several processes: started by hand
     with one command each, which differ in --process alone."""
@@ -118,7 +124,7 @@ def changed(config: Any, way: Sequence[str], value: Any) -> Any:
     return dataclasses.replace(config, **{name: inner})
 
 
-def refusal(experiment: Experiment, config: Any, preset: Any, methods: Sequence[str]) -> str:
+def refusal(experiment: Design, config: Any, preset: Any, methods: Sequence[str]) -> str:
     """Why an experiment refuses a config, with the flag at fault; "" where it does not.
 
     What refuses a config may know its part of it alone: that one of some numbers is no number of
@@ -142,7 +148,7 @@ def refusal(experiment: Experiment, config: Any, preset: Any, methods: Sequence[
     return f"{' or '.join(at_fault)}: {problem}"
 
 
-def _refusal(experiment: Experiment, config: Any, methods: Sequence[str]) -> str:
+def _refusal(experiment: Design, config: Any, methods: Sequence[str]) -> str:
     try:
         experiment.studies_of(config)
         experiment.check(config, tuple(methods))
@@ -167,8 +173,14 @@ def _check_once(arguments: Sequence[str], switches: Collection[str]) -> None:
         seen.add(flag)
 
 
+def _check_characters(arguments: Iterable[str]) -> None:
+    for argument in arguments:
+        if UNSHOWABLE.search(argument):  # no record could hold it
+            raise Problem(f"The argument {showable(argument)!r} holds a control character.")
+
+
 def parse(
-    experiment: Experiment, arguments: Sequence[str], methods: Sequence[str] = ()
+    experiment: Design, arguments: Sequence[str], methods: Sequence[str] = ()
 ) -> tuple[Any, Options]:
     """Read flags over the defaults of the preset they name.
 
@@ -178,9 +190,7 @@ def parse(
     """
     import tyro
 
-    for argument in arguments:
-        if UNSHOWABLE.search(argument):  # no record could hold it
-            raise Problem(f"The argument {showable(argument)!r} holds a control character.")
+    _check_characters(arguments)
     config = next(iter(experiment.presets.values()))
     every = (*fields_of(config), *fields_of(Options()))
     _check_once(arguments, {flag_for(way) for way, value in every if isinstance(value, bool)})
@@ -205,23 +215,124 @@ def parse(
             f"The values of the preset {preset} are the defaults below.{took}"
         ),
     )
-    problem = refusal(experiment, parsed.config, config, methods)
+    return _allowed(experiment, parsed.config, parsed.options, methods)
+
+
+def _allowed(
+    experiment: Design, config: Any, options: Options, methods: Sequence[str]
+) -> tuple[Any, Options]:
+    """Settings and options that a run can have, the paths among them written out.
+
+    Raises:
+        Problem: they are such as no run can have.
+    """
+    problem = refusal(experiment, config, experiment.presets[options.preset], methods)
     if problem:
         raise Problem(problem)
-    given = {name: text for name in PATHS if (text := getattr(parsed.options, name))}
+    given = {name: text for name in PATHS if (text := getattr(options, name))}
     expanded = {name: str(paths.expanded(text)) for name, text in given.items()}
-    options = dataclasses.replace(parsed.options, **expanded)
+    options = dataclasses.replace(options, **expanded)
     limit = options.time_limit
     if limit is not None and not 0 < limit <= MINUTES_OF_A_YEAR:
         raise Problem(f"--time-limit must lie above 0 and within a year, not {limit} minutes.")
     if options.block != "auto" and options.block < 1:
         raise Problem(f"--block must be auto or at least 1, not {options.block}.")
     if options.mesh:
-        _check_mesh(experiment, parsed.config, options)
-    return parsed.config, options
+        _check_mesh(experiment, config, options)
+    return config, options
 
 
-def _check_mesh(experiment: Experiment, config: Any, options: Options) -> None:
+def chosen(
+    experiment: Design, preset: str, settings: Mapping[str, Any], methods: Sequence[str] = ()
+) -> tuple[Any, Options]:
+    """What `parse` gives, from Python's own values: field -> value, a mapping for fields inside.
+
+    Raises:
+        Problem: there is no such preset or setting, its value is of another type, or the
+            experiment refuses the config.
+    """
+    config = experiment.presets[choose("preset", preset, experiment.presets)]
+    options = Options(preset=preset)
+    how = {name: value for name, value in settings.items() if name in _FROM_PYTHON}
+    refused = next((n for n in settings if n not in how and hasattr(options, n)), "")
+    if refused:
+        raise Problem(f"{refused} is for the command line alone: leave it out.")
+    what = {name: value for name, value in settings.items() if name not in how}
+    config, options = _with(config, what, beside=_FROM_PYTHON), _with(options, how)
+    _check_characters(spelled(experiment.presets[preset], config, options))
+    return _allowed(experiment, config, options, methods)
+
+
+_BY_COMMAND = ("preset", "explain", "claims", "coordinator", "processes", "process", "distributed")
+_FROM_PYTHON = [f.name for f in dataclasses.fields(Options) if f.name not in _BY_COMMAND]
+
+
+def _with(part: Any, given: Mapping[str, Any], way: str = "", beside: Collection[str] = ()) -> Any:
+    """A dataclass with other values, each of the type that its field has."""
+    hints = typing.get_type_hints(type(part), include_extras=True)
+    found = {}
+    for name, value in given.items():
+        choose(f"setting of {way}" if way else "setting", name, [*hints, *beside])
+        old, path = getattr(part, name), f"{way}.{name}" if way else name
+        if dataclasses.is_dataclass(old) and isinstance(value, Mapping):
+            found[name] = _with(old, value, path)
+        else:
+            found[name] = _typed(hints[name], value, path)
+    return dataclasses.replace(part, **found)
+
+
+def _typed(hint: Any, value: Any, name: str) -> Any:
+    """A value as a flag would give it: lists become tuples, whole numbers floats where they must.
+
+    Raises:
+        Problem: it is of another type.
+    """
+    import typeguard
+
+    value = _as_flags_have_it(hint, value)
+    try:
+        every = typeguard.CollectionCheckStrategy.ALL_ITEMS
+        return typeguard.check_type(value, hint, collection_check_strategy=every)
+    except typeguard.TypeCheckError as error:
+        raise Problem(f"{name} cannot be {value!r:.80}: {error}.") from None
+
+
+def _as_flags_have_it(hint: Any, value: Any) -> Any:
+    if typing.get_origin(hint) is Annotated:
+        hint = typing.get_args(hint)[0]
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, list | tuple):
+        inner = next(iter(typing.get_args(hint)), Any)
+        return tuple(_as_flags_have_it(inner, item) for item in value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if whole and hint in (float, float | None) else value
+
+
+def spelled(preset: Any, config: Any, options: Options) -> list[str]:
+    """The flags that give a config and options, over the defaults of the config's preset."""
+    pairs = [
+        *zip(fields_of(options), fields_of(Options()), strict=True),
+        *zip(fields_of(config), fields_of(preset), strict=True),
+    ]
+    changed = [(way, value) for (way, value), (_, usual) in pairs if value != usual]
+    return [word for way, value in changed for word in _words(way, value)]
+
+
+def _words(way: tuple[str, ...], value: Any) -> list[str]:
+    """A flag, and the words of its value."""
+    if isinstance(value, bool):
+        *above, name = way
+        return [flag_for(way if value else [*above, f"no-{name}"])]
+    if isinstance(value, tuple):
+        return [flag_for(way), *map(str, value)]
+    text = str(value)
+    return [f"{flag_for(way)}={text}"] if text.startswith("-") else [flag_for(way), text]
+
+
+def _check_mesh(experiment: Design, config: Any, options: Options) -> None:
     data, expert = mesh_of(options.mesh)
     if experiment.spread is None:
         raise Problem(

@@ -1,7 +1,7 @@
-"""Floating-point operations of a function, counted on its jaxpr.
+"""FLOPs of a function, counted on its jaxpr.
 
-What counts is matrix products and convolutions, a multiplication and an addition being two: the
-field's convention. Loops count as often as they run; of a branch the dearer side counts.
+Only matrix products and convolutions count, with a multiplication and an addition as two
+operations, as usual. Loops count as often as they run; of a branch, the more expensive side counts.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import numpy as np
 
 
 def count(function: Callable[..., Any], *arguments: Any) -> float:
-    """Operations of one call; arguments may be arrays or `jax.ShapeDtypeStruct`.
+    """FLOPs of one call; arguments may be arrays or `jax.ShapeDtypeStruct`.
 
     Raises:
-        ValueError: it holds a loop whose length is known only as it runs (`jax.lax.while_loop`)
-            with products in it.
+        ValueError: products in a loop whose length is known only at run time
+            (`jax.lax.while_loop`).
     """
     return _of(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
 def traced(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
-    """Operations of one call, and the shapes that it gives back.
+    """FLOPs of one call, and the shapes of its outputs.
 
-    The operations are not a number where `count` cannot tell them: in a loop of a user's own, say.
+    The FLOPs are NaN where `count` cannot determine them, such as in a user's own loop.
     """
     jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
     try:
@@ -59,7 +59,7 @@ def _equation(equation: Any) -> float:
     if name == "while":
         inner = _of(params["body_jaxpr"].jaxpr)
         if inner:
-            raise ValueError("a loop of unknown length holds products: their number is unknown")
+            raise ValueError("a loop of unknown length contains products: their number is unknown")
         return 0.0
     if name == "cond":
         return max(_of(branch.jaxpr) for branch in params["branches"])
@@ -67,7 +67,7 @@ def _equation(equation: Any) -> float:
 
 
 def _inner(params: Any) -> list[Any]:
-    """The jaxprs that an equation calls once: of jit, checkpoints, custom derivatives."""
+    """The jaxprs that an equation calls once: for jit, checkpoints, custom derivatives."""
     found = []
     for value in params.values():
         if hasattr(value, "jaxpr") and hasattr(value.jaxpr, "eqns"):
@@ -78,7 +78,7 @@ def _inner(params: Any) -> list[Any]:
 
 
 class Step(NamedTuple):
-    """A training step that was `traced`: its operations, the shapes of a state and of metrics."""
+    """A `traced` training step: its FLOPs, and the shapes of state and metrics."""
 
     operations: float
     state: Any
@@ -86,19 +86,19 @@ class Step(NamedTuple):
 
 
 def step(trainer: Any, lane: Any, data: Any) -> Step:
-    """One training step of one lane, traced once for all who ask.
+    """One training step of one lane; traces are cached.
 
     Args:
         trainer: a `jaxtrends.train.Trainer`.
-        lane:    its numbers: a pytree of scalars.
-        data:    as the trainer takes it.
+        lane:    its numbers, a pytree of scalars.
+        data:    in the trainer's format.
     """
     leaves, structure = jax.tree.flatten((lane, data))
     return _step(trainer, structure, tuple((np.shape(leaf), kind(leaf)) for leaf in leaves))
 
 
 def of_step(trainer: Any, lane: Any, data: Any) -> float:
-    """Operations of one training step of one lane; see `step`."""
+    """FLOPs of one training step of one lane; see `step`."""
     return step(trainer, lane, data).operations
 
 

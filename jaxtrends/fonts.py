@@ -1,4 +1,4 @@
-"""Which fonts of this machine draw a text that Matplotlib's own font has not all characters of."""
+"""Fonts of this machine for text with characters that Matplotlib's own font lacks."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ PLAIN = ("normal", "normal", 400, "normal")  # style, variant, weight, stretch
 
 
 class Face(NamedTuple):
-    """A family in its plain face, and the characters that it has of those that are looked for."""
+    """A font family in its plain face, and which of the wanted characters it has."""
 
     family: str
     has: frozenset[str]
 
 
 def settings(text: str) -> dict[str, Any]:
-    """Matplotlib's settings by which a text is drawn; none where its own font has every character.
+    """Matplotlib settings to draw a text; empty if its own font has every character.
 
-    Other fonts follow its own, the one with the most of what is missing first. Where this machine
-    has none for a character, a picture shows a box in its place, and an SVG keeps all its texts as
-    text, for the reader's fonts.
+    Other fonts follow its own, those with most of the missing characters first. If no font here has
+    a character, pictures show a box, and SVGs keep all text as text, for the reader's fonts.
     """
     wanted = frozenset(character for character in text if not character.isascii())
     return dict(_settings(wanted)) if wanted else {}
@@ -44,7 +43,7 @@ def _settings(wanted: frozenset[str]) -> dict[str, Any]:
             entries[entry.name] = entry
     faces = []
     for family, entry in entries.items():
-        with contextlib.suppress(OSError, RuntimeError):  # a font that has gone, or is damaged
+        with contextlib.suppress(OSError, RuntimeError):  # a missing or damaged font
             faces.append(Face(family, _had(FT2Font(entry.fname, face_index=entry.index), missing)))
     families = ["sans-serif"]
     while missing and faces:
@@ -57,7 +56,7 @@ def _settings(wanted: frozenset[str]) -> dict[str, Any]:
 
 
 def _merit(face: Face, missing: frozenset[str]) -> tuple[int, bool, str]:
-    """How well a face fits: what it adds, without serifs rather than with; then by name."""
+    """How well a face fits: what it adds, sans serif preferred, then by name."""
     return len(face.has & missing), "Sans" in face.family or "Gothic" in face.family, face.family
 
 

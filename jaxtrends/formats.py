@@ -80,11 +80,28 @@ def powers(values: Collection[float]) -> str:
     return " to ".join(dict.fromkeys(ends))
 
 
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def raised(text: str) -> str:
+    """Plain text with its powers as print has them: 10^6 as 10⁶."""
+    return re.sub(r"(?<=\d)\^(-?\d+)\b", lambda power: power[1].translate(RAISED), text)
+
+
 def escape_markdown(text: str) -> str:
-    """Plain text that GitHub's Markdown shows as it is, in a table's cell too."""
+    """Plain text that GitHub's Markdown shows as it is, in a table's cell too; 10^6 as 10⁶."""
+    text = raised(text)
     text = re.sub(r"([\\|*`~$])", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
     text = re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
     return re.sub(r"\](?=\()", r"\\]", text).replace("\n", " ")
+
+
+def inline_code(text: str) -> str:
+    """Plain text as Markdown's code within a line, whatever backticks it holds."""
+    text = text.replace("\n", " ")
+    ticks = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{ticks}{space}{text}{space}{ticks}"
 
 
 LATEX = {

@@ -1,19 +1,19 @@
-"""An experiment's golden values: what its smoke run gives, and how often that has changed.
+"""An experiment's golden values: the results of its smoke run, and how often they have changed.
 
-``results/<experiment>/golden.json`` keeps the values of every study of a smoke run, what they were
-made with, and for each study an *edition*: a number that rises when the values move. A record names
-the editions it was made under, and is stale once one has risen: when behaviour changed, not when a
-line of code did. A change that moves golden values is made on purpose, with its reason, by
-``python -m scripts.golden``.
+``results/<experiment>/golden.json`` stores the values of every study of a smoke run, the versions
+and device they were made with, and for each study an *edition*: a number that is raised when the
+values change. A record names the editions it was made under, and is stale once one has been raised:
+when behaviour changed, not when a line of code did. Golden values are changed on purpose, with a
+reason, by ``python -m scripts.golden``.
 
-**What has moved.** Values are compared with the largest of the list that they stand in. Other
-instruction sets and fusions round otherwise, and training makes more of it: of four smoke runs on
-AVX2 and on SSE4.2 instead of AVX-512, nearly all values kept five digits, and up to 6 % of a
-study's went further, where a token found another expert or the value is itself a rounding error.
-A learning rate that is 1 % off moves 17 % to 64 % of the values of every study that trains. So a
-tenth may go beyond the tolerance, and none where versions and device are those of the golden
-values, on which two runs give the same bits. Other versions of the same packages get ten times the
-tolerance; they draw the same random numbers, and differ in rounding. Times are no values.
+**What counts as a change.** Differences are relative to the largest value in the same list. Other
+instruction sets and fusions round differently, and training amplifies it. In four smoke runs on
+AVX2 and SSE4.2 instead of AVX-512, nearly all values kept five digits, and up to 6% of a study's
+values differed more, where a token went to another expert or the value itself is a rounding error.
+A learning rate that is 1% off changes 17% to 64% of the values of every study that trains. So 10%
+of values may exceed the tolerance, and none if versions and device are those of the golden values,
+where two runs are bit-identical. Other versions of the same packages get ten times the tolerance:
+they draw the same random numbers and differ only in rounding. Times are not included.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from jaxtrends.errors import Problem
 
 RESULTS = record.ROOT / "results"
 TOLERANCE, OTHER_VERSIONS = 1e-4, 1e-3  # of the largest value in a list
-ASTRAY = 0.1  # share of a study's values that may go further, on another device
-NOTHING = 1e-12  # a difference that is rounding, however small the values are
-LARGEST, KEPT = 64, 16  # numbers in an array that is kept whole, and those kept of a larger one
+ASTRAY = 0.1  # share of a study's values that may differ more on another device
+NOTHING = 1e-12  # a difference that is always rounding
+LARGEST, KEPT = 64, 16  # size up to which an array is stored whole, and numbers kept of larger ones
 PARTS = {"edition", "versions", "device", "values"}  # of a study
 DECIDING = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 
 
 def path_of(experiment: str) -> Path:
-    """Where an experiment's golden values lie, if it has any."""
+    """The path of an experiment's golden values, if it has any."""
     return RESULTS / experiment / "golden.json"
 
 
 def read(experiment: str) -> dict[str, Any]:
-    """An experiment's golden values; without studies where there are none yet.
+    """An experiment's golden values; without studies if there are none yet.
 
     Raises:
         Problem: the file is damaged.
@@ -53,13 +53,13 @@ def read(experiment: str) -> dict[str, Any]:
         found = record.read_json(path)
         for study in found["studies"].values():
             if not ({*study} >= PARTS and isinstance(study["edition"], int)):
-                raise ValueError("a study in it is not whole")
+                raise ValueError("a study in it is incomplete")
     except FileNotFoundError:
         return {"experiment": experiment, "history": [], "studies": {}}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise Problem(
-            f"{path} cannot be read as golden values ({record.first_line(error)}): "
-            "take it back from git."
+            f"{path} cannot be read as golden values ({record.first_line(error)}): restore it from "
+            "git."
         ) from None
     return found
 
@@ -72,26 +72,26 @@ def editions(experiment: str) -> dict[str, int]:
 def editions_of(done: Mapping[str, Any]) -> dict[str, int]:
     """Study -> the edition that a record's study was made under.
 
-    Those that name none are from before there were editions, when all were at the first: no
-    record's source had changed since it was made.
+    Records without editions are older than these and count as the first edition, since no
+    behaviour had changed until then.
     """
     return {name: code.get("golden", 1) for name, code in done["provenance"]["code"].items()}
 
 
 def stale_studies(done: Mapping[str, Any]) -> list[str]:
-    """A record's studies whose golden values have moved since, or that there are no more."""
+    """A record's studies whose golden values have changed since, or that no longer exist."""
     now = editions(done["experiment"])
     return [name for name, then in editions_of(done).items() if now and now.get(name) != then]
 
 
-# --- values as they are kept -------------------------------------------------------------------
+# --- stored values -----------------------------------------------------------------------------
 
 
 def kept(values: Any) -> Any:
-    """Values of a study as a golden file keeps them: plain data, six digits of each number.
+    """Values of a study as stored in a golden file: plain data, with six digits per number.
 
-    An array of more than `LARGEST` numbers is kept as its shape, how many of it are finite, their
-    mean and mean size, and `KEPT` of its numbers, evenly spaced.
+    An array of more than `LARGEST` numbers is stored as its shape, the number of finite values,
+    their mean and mean size, and `KEPT` evenly spaced numbers.
     """
     if isinstance(values, dict):
         return {key: kept(value) for key, value in values.items()}
@@ -125,16 +125,16 @@ def _summary(array: np.ndarray) -> dict[str, Any]:
     )
 
 
-# --- values compared ---------------------------------------------------------------------------
+# --- comparison --------------------------------------------------------------------------------
 
 
 class Difference(NamedTuple):
     """How far a study's values are from its golden ones.
 
-    moved: how many golden values are gone, or further away than the tolerance.
-    added: how many have no golden value beside them.
-    count: of golden values.
-    first: the first of these in words; "" if there is none.
+    moved: number of golden values that are missing, or differ by more than the tolerance.
+    added: number of values without a golden value.
+    count: number of golden values.
+    first: the first difference in words; "" if there is none.
     """
 
     moved: int
@@ -143,19 +143,19 @@ class Difference(NamedTuple):
     first: str
 
     def beyond(self, share: float) -> bool:
-        """Whether more than this share of the values has moved, or come anew."""
+        """Whether more than this share of the values has changed or is new."""
         return max(self.moved, self.added) > share * self.count
 
 
 def difference(old: Any, new: Any, tolerance: float) -> Difference:
-    """Compare a study's golden values with others, both as they are `kept`."""
+    """Compare a study's golden values with others, both as `kept`."""
     before, after = (dict(_lists(record.numbers(values))) for values in (old, new))
     moved, first = 0, ""
     for path, was in before.items():
         now = after.get(path)
         if now is None or len(now) != len(was):
             apart = list(range(len(was))) or [0]
-            said = f"{path} is gone" if now is None else f"{path} has another length"
+            said = f"{path} is missing" if now is None else f"{path} has another length"
         else:
             apart = _apart(was, now, tolerance)
             said = f"{path} is {now[apart[0]]!r:.60}, not {was[apart[0]]!r:.60}" if apart else ""
@@ -169,7 +169,7 @@ def difference(old: Any, new: Any, tolerance: float) -> Difference:
 
 
 def _lists(values: Any, path: str = "") -> Iterator[tuple[str, list[Any]]]:
-    """Yield every list of plain values by its path, and every value outside one as such a list."""
+    """Yield every list of plain values with its path; a value outside a list counts as one."""
     if isinstance(values, dict):
         for key, value in values.items():
             yield from _lists(value, f"{path}.{key}" if path else key)
@@ -185,7 +185,7 @@ def _number(value: Any) -> bool:
 
 
 def _apart(old: list[Any], new: list[Any], tolerance: float) -> list[int]:
-    """The places at which two lists of one length differ."""
+    """The indices at which two lists of equal length differ."""
     sizes = (abs(v) for v in (*old, *new) if _number(v) and math.isfinite(v))
     limit = max(tolerance * max(sizes, default=0.0), NOTHING)
 
@@ -202,7 +202,7 @@ def _apart(old: list[Any], new: list[Any], tolerance: float) -> list[int]:
 def _compare(
     study: Mapping[str, Any], done: Mapping[str, Any], name: str
 ) -> tuple[Difference, float]:
-    """How far a record's study is from its golden values, and the share that may go astray."""
+    """How far a record's study is from its golden values, and the share that may differ more."""
     made = _made_with(done, name)
     same = study["versions"] == made["versions"]
     values = kept(done["results"]["studies"][name]["values"])
@@ -219,7 +219,7 @@ def _made_with(done: Mapping[str, Any], study: str) -> dict[str, Any]:
 
 
 def faults(done: Mapping[str, Any], every: Sequence[str]) -> list[str]:
-    """Where a smoke run departs from the golden values, a sentence for each study.
+    """Where a smoke run differs from the golden values, one sentence per study.
 
     Args:
         done:  the record of a smoke run.
@@ -227,7 +227,7 @@ def faults(done: Mapping[str, Any], every: Sequence[str]) -> list[str]:
     """
     studies = read(done["experiment"])["studies"]
     found = {name: _fault(studies.get(name), done, name) for name in every}
-    found |= {name: "is no study any more" for name in studies if name not in every}
+    found |= {name: "no longer exists" for name in studies if name not in every}
     return [f"{done['experiment']}: {name} {fault}" for name, fault in found.items() if fault]
 
 
@@ -236,17 +236,17 @@ def _fault(study: Mapping[str, Any] | None, done: Mapping[str, Any], name: str) 
     if study is None or (study["values"] is None and ran):
         return "has no golden values yet"
     if not ran:
-        return "" if study["values"] is None else "has golden values, and is not in the smoke run"
+        return "" if study["values"] is None else "has golden values but is not in the smoke run"
     apart, share = _compare(study, done, name)
     if not apart.beyond(share):
         return ""
     return (
-        f"has moved: {apart.first} (of {apart.count} golden values {apart.moved} moved, and "
+        f"has changed: {apart.first} ({apart.moved} of {apart.count} golden values changed, "
         f"{apart.added} are new)"
     )
 
 
-# --- values made anew --------------------------------------------------------------------------
+# --- new values --------------------------------------------------------------------------------
 
 
 def updated(
@@ -258,19 +258,20 @@ def updated(
     keep: bool = False,
     raised: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Golden values as a smoke run has them, with the editions of the studies that moved raised.
+    """New golden values from a smoke run, with raised editions for studies that changed.
 
-    A study that has not moved stays as it is, so that small steps do not add up unseen.
+    A study that has not changed keeps its old values, so that small differences do not add up
+    unnoticed.
 
     Args:
         done:   the record of a smoke run.
-        every:  the experiment's studies. One that the smoke run lacks has an edition and no values.
+        every:  the experiment's studies. One that smoke leaves out has an edition but no values.
         why:    the reason, for the history.
         today:  the date, ISO 8601.
-        keep:   take over all values and raise no edition: behaviour stayed, what changed is their
-                names or order, rounding, versions, or the smoke preset.
-        raised: studies to raise though none of their values moved: by a change that no smoke run
-                sees.
+        keep:   store all values but raise no edition: behaviour is the same, and only names, order,
+                rounding, versions or the smoke preset changed.
+        raised: studies whose edition to raise although no value changed, since smoke does not cover
+                the change.
     """
     golden = read(done["experiment"])
     studies = {}

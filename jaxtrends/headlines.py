@@ -1,11 +1,11 @@
-"""What a record says of its paper's headlines, and how its claims came out altogether."""
+"""What a record says of its paper's headlines, and which record answers for a paper."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxtrends import claims, record, report
+from jaxtrends import report
 
 
 def of(done: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -25,25 +25,3 @@ def chosen(records: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]
     for done in records:
         found.setdefault(done["experiment"], done)
     return found
-
-
-def counts(done: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
-    """Verdict -> claims with it: those of the paper and its critics, and those derived by us."""
-    of_the_paper = dict.fromkeys(claims.VERDICTS, 0)
-    derived = dict.fromkeys(claims.VERDICTS, 0)
-    for entry in record.entries(done):
-        counted = derived if entry["claim"]["source"] == "derived" else of_the_paper
-        counted[entry["verdict"]["verdict"]] += 1
-    return tuple({v: n for v, n in found.items() if n} for found in (of_the_paper, derived))
-
-
-def counts_in_words(done: Mapping[str, Any]) -> str:
-    """How a record's claims came out: "Paper and critics: 5 reproduced. Derived: 1 invalid."."""
-    named = zip(("Paper and critics", "Derived by us"), counts(done), strict=True)
-    said = [
-        f"{name}: {', '.join(f'{count} {verdict}' for verdict, count in found.items())}."
-        for name, found in named
-        if found
-    ]
-    missing = len(done["results"]["not_run"])
-    return " ".join([*said, *([f"Not run: {missing}."] if missing else [])])

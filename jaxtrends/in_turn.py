@@ -1,4 +1,4 @@
-"""Papers for a check that cannot take all of them every time: some a commit, all in turn."""
+"""Papers for a check that cannot run all of them every time: a few per commit, in rotation."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from jaxtrends import record
 from jaxtrends.errors import choose
 
-VARIABLE = "JAXTRENDS_PAPERS"  # names papers in place of those whose turn it is, spaces between
+VARIABLE = "JAXTRENDS_PAPERS"  # names papers to run instead, separated by spaces
 
 
 def chosen(papers: Sequence[str], count: int = 2, turn: int | None = None) -> list[str]:
-    """The papers of this turn; or those that the environment names, however many.
+    """The papers of this turn, or those named in the environment.
 
     Args:
         papers: all of them.
-        count:  how many a turn.
-        turn:   its number; `turn_of_commit` where it is None. Turns one after the other take all.
+        count:  number per turn.
+        turn:   its number; None for `turn_of_commit`. Consecutive turns cover all papers.
 
     Raises:
         Problem: the environment names something else.
@@ -30,7 +30,7 @@ def chosen(papers: Sequence[str], count: int = 2, turn: int | None = None) -> li
 
 
 def turn_of_commit() -> int:
-    """How many commits this checkout's branch has; a number of its hash where git has not all.
+    """The number of commits on this branch; a number from its hash in a shallow clone.
 
     Without git it is 0.
     """

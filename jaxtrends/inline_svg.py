@@ -76,6 +76,8 @@ class Sprite:
             names[found[1]] = self._definitions.setdefault(bare, f"d{len(self._definitions)}")
 
     def _style(self, match: re.Match[str]) -> str:
+        if re.search("[<>{}@]", match[1]):  # it would end the rule, or the element, that it goes to
+            raise ValueError("a drawing with foreign styles")
         name = self._styles.setdefault(match[1].rstrip("; "), f"s{len(self._styles)}")
         return f'class="{name}"'
 

@@ -13,11 +13,11 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
         logits: (..., classes), float.
         labels: (...), int.
     """
-    # A one-hot product rather than a gather: the gather's transpose is a scatter, which is slow.
+    # A one-hot product instead of a gather, whose transpose is a slow scatter.
     chosen = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
     return -jnp.mean(jnp.sum(jax.nn.log_softmax(logits) * chosen, axis=-1))
 
 
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Share of rows whose largest logit stands at the label: (batch, classes), (batch,) -> ()."""
+    """Share of rows whose largest logit is the label's: (batch, classes), (batch,) -> ()."""
     return jnp.mean((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32))

@@ -1,9 +1,9 @@
-"""One lane over several devices: a mesh, whose axes share out the batch and the experts.
+"""One lane over several devices: a mesh, whose axes split the batch and the experts.
 
-What is traced inside `over` is one program for all devices of the mesh. Each has a part of every
-batch and a part of every layer's experts, and a copy of all else: XLA's partitioner splits what
-follows from that, and `jaxtrends.moe` says itself how tokens reach experts on other devices. With
-no mesh around it, nothing here does anything.
+Code traced inside `over` becomes one program for all devices of the mesh. Each device has a part of
+every batch, a part of every layer's experts, and a copy of everything else. XLA's partitioner does
+the rest, except that `jaxtrends.moe` itself sends tokens to experts on other devices. Without a
+mesh, these functions do nothing.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 PyTree = Any
 
 DATA, EXPERT = "data", "expert"
-AXES = (DATA, EXPERT)  # a batch is shared by all devices, experts by those along the last axis
+AXES = (DATA, EXPERT)  # all devices split a batch; those along the last axis split the experts
 
 
 def make(data: int, expert: int, devices: Sequence[jax.Device]) -> Mesh:
-    """A mesh of data x expert devices, neighbours along the experts."""
+    """A mesh of data x expert devices, with neighbours along the expert axis."""
     kinds = (AxisType.Auto,) * len(AXES)
     return jax.make_mesh((data, expert), AXES, axis_types=kinds, devices=devices)
 
 
 @contextlib.contextmanager
 def over(mesh: Mesh | None) -> Iterator[None]:
-    """Trace and run what is inside over a mesh; None changes nothing."""
+    """Trace and run the body over a mesh; None changes nothing."""
     with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
         yield
 
@@ -42,23 +42,23 @@ def everywhere(mesh: Mesh) -> NamedSharding:
 
 
 def around() -> Any:
-    """The mesh that is being traced over, or None."""
+    """The mesh of the current trace, or None."""
     found = jax.sharding.get_abstract_mesh()
     return None if found.empty else found
 
 
 def share_out(batch: jax.Array) -> jax.Array:
-    """The batch, whose leading axis all devices of the mesh share."""
+    """The batch, with its leading axis split over all devices of the mesh."""
     return batch if around() is None else jax.lax.with_sharding_constraint(batch, _spec(AXES))
 
 
 def place(tree: PyTree, stacked: Callable[[str, Any], bool] | None) -> PyTree:
-    """The tree, with every stack of experts where its experts are and a copy of all else.
+    """The tree, with stacks of experts split over devices and everything else replicated.
 
     Args:
         tree:    arrays.
-        stacked: (a leaf's name, the leaf) -> whether its leading axis counts experts; None for a
-                 tree without.
+        stacked: (a leaf's name, the leaf) -> whether its leading axis counts experts; None if there
+                 are no experts.
     """
     if around() is None:
         return tree
@@ -73,9 +73,9 @@ def place(tree: PyTree, stacked: Callable[[str, Any], bool] | None) -> PyTree:
 
 @cache
 def spread(trainer: Any) -> Any:
-    """The `jaxtrends.train.Trainer` whose state is kept as `place` puts it.
+    """The `jaxtrends.train.Trainer` with its state placed by `place`.
 
-    Kept by trainer, as programs are.
+    Cached by trainer, as programs are.
     """
     stacked = trainer.stacked
 

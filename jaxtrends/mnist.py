@@ -1,8 +1,8 @@
-"""The full MNIST set as TFDS data: four IDX files in, array_record on disk, arrays out.
+"""The full MNIST set as TFDS data: from four IDX files to array_record on disk to arrays.
 
-The arrays are checked against the SHA-256 of the original files both when they are written and
-whenever they are read back, so that what is called "mnist" is MNIST, bit for bit. TensorFlow is
-never imported and reading never touches the network.
+The arrays are checked against the SHA-256 of the original files when written and whenever read, so
+that "mnist" is MNIST, bit for bit. TensorFlow is never imported, and reading never uses the
+network.
 
 Only ``jaxtrends.data`` imports this module.
 """
@@ -31,7 +31,7 @@ from jaxtrends.errors import Problem
 
 @dataclass(frozen=True)
 class Original:
-    """One of the four files of MNIST: its name, the shape of its array, its raw bytes' SHA-256."""
+    """One of the four files of MNIST: its name, its array's shape, the SHA-256 of its raw bytes."""
 
     name: str
     shape: tuple[int, ...]
@@ -60,35 +60,35 @@ ORIGINALS = (
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
 )
-MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist"  # the one TFDS itself uses
+MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist"  # as in TFDS
 PATIENCE = 3.0  # seconds to wait for the mirror's first answer
 
 IMAGE = (28, 28)  # height and width
 
-# Not "mnist": TFDS has a builder of that name, whose data are laid out differently.
+# Not "mnist": TFDS has a builder of that name with another layout.
 NAME = "jaxtrends_mnist"
 VERSION = "1.0.0"
-# A record holds this many images: 70 records are read in 0.9 s, 70,000 records in 4 s.
+# Images per record: 70 records are read in 0.9 s, 70,000 records in 4 s.
 IMAGES_A_RECORD = 1000
 
 
 def prepare(source: Path | None, data_dir: Path) -> Path:
-    """Write MNIST into ``data_dir`` as TFDS data, in place of what was prepared there before.
+    """Write MNIST into ``data_dir`` as TFDS data, replacing what was prepared there before.
 
     Args:
         source: the directory of the four IDX files (raw or .gz); None downloads them.
-        data_dir: the root of the TFDS data; made if missing.
+        data_dir: the root of the TFDS data; created if missing.
 
     Returns:
-        The directory that now holds the data.
+        The directory with the data.
 
     Raises:
         Problem: a file is missing, damaged or not the original; the mirror does not answer; or
-            ``data_dir`` cannot be written.
+            ``data_dir`` is not writable.
     """
     _require_array_record()
     if source is None:
-        # Where one file fails, TFDS's threads may still be writing the others: its error matters.
+        # If one file fails, TFDS's threads may still be writing the others; report the first error.
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
             arrays = _arrays(_download(Path(directory)))
     else:
@@ -104,7 +104,7 @@ def read(data_dir: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
         (10000, 28, 28), test labels (10000,), in the order of the original files.
 
     Raises:
-        Problem: nothing is prepared in ``data_dir``, or what is there is not MNIST any more.
+        Problem: nothing is prepared in ``data_dir``, or it is no longer MNIST.
     """
     _require_array_record()
     directory = data_dir / NAME / VERSION
@@ -114,8 +114,8 @@ def read(data_dir: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
         raise Problem(f"The data directory {data_dir} cannot be read: {fault.strerror}.") from fault
     here = f"--data-dir {paths.quoted(data_dir)}"
     cure = (
-        f"prepare it by `python -m scripts.import_mnist DIRECTORY {here}` from the directory of "
-        f"its four IDX files, or by `python -m scripts.import_mnist --download {here}`"
+        f"prepare it with `python -m scripts.import_mnist DIRECTORY {here}` from the directory of "
+        f"its four IDX files, or with `python -m scripts.import_mnist --download {here}`"
     )
     if not prepared:
         raise Problem(f"There is no MNIST in {data_dir}: {cure}.")
@@ -144,18 +144,18 @@ def read(data_dir: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
 
 
 def _require_array_record() -> None:
-    """Say so where the package that reads and writes the files does not exist."""
+    """Refuse if the package that reads and writes the files is missing."""
     if importlib.util.find_spec("array_record") is None:
         raise Problem(
-            "The full MNIST needs the package array_record, which is built for Linux and for Macs "
-            "with Apple silicon and is not installed here: choose mnist_5k or digits."
+            "The full MNIST needs the package array_record (for Linux, and Macs with Apple "
+            "silicon), which is not installed here: choose mnist_5k or digits."
         )
 
 
 def _find(source: Path) -> list[Path]:
     """The four files in the directory ``source``, in the order of ``ORIGINALS``."""
     if not source.is_dir():
-        raise Problem(f"There is no directory {source}: name the one that holds the MNIST files.")
+        raise Problem(f"There is no directory {source}: name the one with the MNIST files.")
     found = []
     for original in ORIGINALS:
         candidates = [source / original.name, source / f"{original.name}.gz"]
@@ -163,20 +163,20 @@ def _find(source: Path) -> list[Path]:
         if path is None:
             names = ", ".join(each.name for each in ORIGINALS)
             raise Problem(
-                f"{source} holds no {original.name}, raw or .gz: it needs all four of {names}."
+                f"{source} has no {original.name}, raw or .gz: it needs all four of {names}."
             )
         found.append(path)
     return found
 
 
 def _download(directory: Path) -> list[Path]:
-    """Fetch the four files into ``directory`` by TFDS's download manager."""
+    """Download the four files into ``directory`` with TFDS's download manager."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
 
     urls = [f"{MIRROR}/{original.name}.gz" for original in ORIGINALS]
     _knock(urls[0])
-    downloader.MAX_RETRIES = 2  # its own 10 retries take minutes where the network has gone
+    downloader.MAX_RETRIES = 2  # its default of 10 takes minutes without a network
     manager = tfds.download.DownloadManager(download_dir=directory)
     try:
         return [Path(path) for path in manager.download(urls)]
@@ -185,10 +185,10 @@ def _download(directory: Path) -> list[Path]:
 
 
 def _knock(url: str) -> None:
-    """Find out within ``PATIENCE`` seconds whether ``url`` can be had.
+    """Check within ``PATIENCE`` seconds whether ``url`` is reachable.
 
-    TFDS's download manager sets no time limit, and that of requests leaves out the name look-up:
-    so the question is asked from a thread that may be left behind.
+    TFDS's download manager has no time limit, and that of requests does not cover the DNS lookup,
+    so the check runs in a thread that may be left behind.
     """
     import requests
 
@@ -231,13 +231,13 @@ def _read_idx(path: Path, original: Original) -> np.ndarray:
     header = _idx_header(original.shape)
     if not content.startswith(header):
         raise Problem(
-            f"{path} is not the IDX file {original.name}: its header should say unsigned bytes "
-            f"of shape {original.shape}, {header.hex()}, but is {content[: len(header)].hex()}."
+            f"{path} is not the IDX file {original.name}: its header should be {header.hex()} "
+            f"(unsigned bytes of shape {original.shape}) but is {content[: len(header)].hex()}."
         )
     size = len(header) + int(np.prod(original.shape))
     if len(content) != size:
         raise Problem(
-            f"{path} is truncated or damaged: {len(content)} raw bytes in place of {size}."
+            f"{path} is truncated or damaged: {len(content)} raw bytes instead of {size}."
         )
     digest = hashlib.sha256(content).hexdigest()
     if digest != original.sha256:
@@ -254,7 +254,7 @@ def _idx_header(shape: tuple[int, ...]) -> bytes:
 
 
 def _idx_digest(array: np.ndarray) -> str:
-    """The SHA-256 of the IDX file that would hold ``array``, in hex."""
+    """The SHA-256 of the IDX file for ``array``, in hex."""
     digest = hashlib.sha256(_idx_header(array.shape))
     digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
@@ -267,26 +267,26 @@ def _write(
     test_labels: np.ndarray,
     data_dir: Path,
 ) -> Path:
-    """Write the arrays by a TFDS builder; return the directory that holds them."""
+    """Write the arrays with a TFDS builder; return their directory."""
     import tensorflow_datasets as tfds
 
     pairs = {"train": (train_images, train_labels), "test": (test_images, test_labels)}
 
     class Mnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        """The original training and test sets, in their own order."""
+        """The original training and test sets, in their original order."""
 
         name = NAME
         VERSION = tfds.core.Version(VERSION)
 
         def _info(self) -> tfds.core.DatasetInfo:
-            # Tensor rather than Image: TFDS encodes images by TensorFlow.
+            # Tensor instead of Image, which TFDS encodes with TensorFlow.
             features = {
                 "images": tfds.features.Tensor(shape=(None, *IMAGE), dtype=np.uint8),
                 "labels": tfds.features.Tensor(shape=(None,), dtype=np.uint8),
             }
             return tfds.core.DatasetInfo(
                 builder=self,
-                description=f"MNIST, up to {IMAGES_A_RECORD} images a record.",
+                description=f"MNIST, up to {IMAGES_A_RECORD} images per record.",
                 features=tfds.features.FeaturesDict(features),
                 disable_shuffling=True,
             )
@@ -304,7 +304,7 @@ def _write(
     )
     tfds.disable_progress_bar()
     try:
-        # TFDS announces sizes that it does not know.
+        # TFDS prints sizes that it does not know.
         with contextlib.redirect_stdout(io.StringIO()):
             builder = Mnist(data_dir=str(data_dir), file_format="array_record")
             builder.download_and_prepare(download_config=afresh)

@@ -1,7 +1,7 @@
 """Networks: defined in Flax NNX, used as two pure functions over nested dicts of arrays.
 
-`Model` is all that the rest of the library sees; Flax is imported only inside this module's
-functions, when a network is made.
+The rest of the library only sees `Model`; Flax is imported only inside this module's functions,
+when a network is made.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Model:
     """A network as pure functions.
 
     init:  key -> params, nested dicts of float32 arrays.
-    apply: (params, inputs) -> outputs; params of any float dtype, tangents flow through all of it.
+    apply: (params, inputs) -> outputs; params of any float dtype, differentiable throughout.
     stacked: (name of a leaf of params, the leaf) -> whether its leading axis counts experts, which
-             a mesh shares out (`jaxtrends.mesh`). None: there are no experts.
+             a mesh splits (`jaxtrends.mesh`). None: there are no experts.
     """
 
     init: Callable[[jax.Array], Params]
@@ -38,11 +38,11 @@ class Model:
 def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Model:
     """Adapt a Flax NNX module whose variables are all parameters.
 
-    The module is merged anew, from the parameters given, in every call of ``apply``; nothing of a
-    call stays behind in it.
+    Every call of ``apply`` merges the module from the given parameters, so no state leaks from one
+    call to the next.
 
     Raises:
-        TypeError: the module holds state other than parameters (batch statistics, dropout keys).
+        TypeError: the module has state other than parameters (batch statistics, dropout keys).
     """
     from flax import nnx
 
@@ -64,7 +64,7 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Model:
 
 
 def _nest(leaves: dict[tuple, jax.Array]) -> Params:
-    """Nested dicts with text keys: checkpoints and JSON know no others."""
+    """Nested dicts with text keys, as checkpoints and JSON require."""
     nested: dict = {}
     for path, leaf in leaves.items():
         branch = nested
@@ -84,9 +84,9 @@ def mlp(widths: Sequence[int]) -> Model:
     """Dense layers with ReLU between them; inputs are flattened.
 
     Args:
-        widths: of the input, the hidden layers and the output; two of them make a linear model.
+        widths: of the input, the hidden layers and the output; two widths give a linear model.
 
-    ``apply`` takes (batch, …) of ``widths[0]`` values each and gives (batch, ``widths[-1]``).
+    ``apply`` takes (batch, …) with ``widths[0]`` values each and returns (batch, ``widths[-1]``).
     """
     from flax import nnx
 
@@ -109,10 +109,10 @@ def mlp(widths: Sequence[int]) -> Model:
 def convnet(side: int, channels: int, hidden: int, classes: int, convolutions: int = 4) -> Model:
     """3x3 convolutions with ReLU, 2x2 max-pooling after every second one, two dense layers.
 
-    A convolution is a product of 3x3 patches with its kernel: inside a scan on a CPU that is ten
-    times faster than XLA's own convolution, and the same numbers elsewhere.
+    A convolution is computed as a product of 3x3 patches with the kernel: inside a scan on a CPU
+    this is ten times faster than XLA's convolution, with the same numbers.
 
-    ``apply`` takes (batch, side, side, 1) and gives (batch, classes).
+    ``apply`` takes (batch, side, side, 1) and returns (batch, classes).
     """
     from flax import nnx
 
@@ -146,12 +146,12 @@ def patches(images: jax.Array) -> jax.Array:
 
 
 def max_pool(images: jax.Array) -> jax.Array:
-    """2x2 max-pooling: (batch, h, w, c) -> (batch, h // 2, w // 2, c); odd edges are cut off."""
+    """2x2 max-pooling: (batch, h, w, c) -> (batch, h // 2, w // 2, c); odd edges are dropped."""
     batch, height, width, channels = images.shape
     even = images[:, : height // 2 * 2, : width // 2 * 2]
     return even.reshape(batch, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
 
 
 def count_parameters(params: Params) -> int:
-    """How many numbers the parameters hold."""
+    """The number of parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,12 +1,12 @@
-"""Mixture of experts: every token picks its experts, which have places for so many.
+"""Mixture of experts: every token chooses its experts, which have a limited capacity.
 
-Notation: G routing groups of T tokens of width d; E experts with a hidden width f; each token makes
-k choices (top-k), each expert has C places in every group. What finds no place is dropped: its
-expert adds nothing to the token, and the residual connection around the layer carries it on.
+Notation: G routing groups of T tokens of width d; E experts with hidden width f; each token makes k
+choices (top-k); each expert has capacity for C tokens (slots) in every group. Choices beyond the
+capacity are dropped: the expert adds nothing to the token, and the residual connection around the
+layer passes it on.
 
-Tokens go into the experts' buffers and come back by index: a token knows its places and a place
-knows its token, so forward and backward are gathers, which add no numbers in an order that could
-change.
+Tokens move to the experts' buffers and back by index: a token knows its slots and a slot knows its
+token, so forward and backward passes are gathers, without sums in an order that could change.
 
 Papers: Shazeer et al. ("Outrageously Large Neural Networks", 2017), Lepikhin et al. ("GShard",
 2020), Fedus et al. ("Switch Transformers", 2021), Zoph et al. ("ST-MoE", 2022), Rajbhandari et al.
@@ -32,16 +32,16 @@ Params = Any  # router (d, E); up (E, d, f), down (E, f, d); residual: dense_up,
 
 DISPATCHES = {
     "index": "capacity buffers, filled and emptied by index",
-    "one_hot": "the same by products with one-hot matrices, as the papers define it; slow",
-    "ragged": "no buffers and no drops: jax.lax.ragged_dot over tokens sorted by expert",
+    "one_hot": "the same with one-hot matrix products, as the papers define it; slow",
+    "ragged": "no buffers, no drops: jax.lax.ragged_dot over tokens sorted by expert",
 }
 ROUTER_DTYPES = ("float32", "bfloat16")
 STACKED = ("up", "down")  # the parameters of a layer that have a leading axis of experts
 ASSIGNMENTS = {
-    "learned": "by a router that learns",
-    "fixed": "by a router that stays as it was initialised, its logits evened out over the group: "
-    "a random function of the token that loads all experts alike, nearly",
-    "position": "in turn, token t of a group to expert t modulo E: even, and blind to the token",
+    "learned": "a learned router",
+    "fixed": "an untrained router with logits balanced over the group: a random function of the "
+    "token with a nearly even load",
+    "position": "round-robin: token t of a group goes to expert t modulo E, whatever the token is",
 }
 
 
@@ -52,31 +52,31 @@ class Mixture:
     experts: int = 16
     """Experts in the layer, E."""
     top: int = 1
-    """Experts that each token chooses, k. The router's probability weighs what a single expert
-    says; the probabilities of several are scaled to a sum of one."""
+    """Experts per token, k. A single expert's output is weighted with the router's probability;
+    with several, the probabilities are normalised to sum to one."""
     capacity_factor: float = 1.25
-    """Places of an expert as a multiple of its fair share of tokens: ceil(factor * T / E) in each
-    group of T tokens, whatever k is (flaxformer's convention; others multiply by k)."""
+    """Slots per expert as a multiple of its fair share of tokens: ceil(factor * T / E) in each
+    group of T tokens, regardless of k (flaxformer's convention; others multiply by k)."""
     residual: bool = False
-    """Add a dense layer of the same hidden width, which every token passes (DeepSpeed-MoE)."""
+    """Add a dense layer of the same hidden width for every token (DeepSpeed-MoE)."""
     router_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the router's product and softmax, whatever that of the model."""
+    """Precision of the router's product and softmax, independent of the model's."""
     jitter: float = 0.0
     """In training, the router's inputs are multiplied by uniform numbers from 1 +- this."""
     dispatch: Literal["index", "one_hot", "ragged"] = "index"
-    """How tokens reach their experts."""
+    """How tokens move to their experts."""
     assignment: Literal["learned", "fixed", "position"] = "learned"
-    """Who says which experts a token goes to. Unless that is learned, no gradient reaches the
-    router or passes through it to what is below, and all of a token's experts weigh alike, one in
-    sum: a router that learns may weigh them so, and the two differ in nothing but who goes where
-    (as in Roller et al., "Hash Layers", 2021)."""
+    """How tokens are assigned to experts. Unless it is learned, no gradient flows into or through
+    the router, and all of a token's experts have equal weights that sum to one. A learned router
+    could use these weights, so the two differ only in the assignment (as in Roller et al., "Hash
+    Layers", 2021)."""
 
 
 def check(mixture: Mixture, tokens: int) -> None:
-    """Refuse a layer that cannot be, for groups of so many tokens.
+    """Refuse an invalid layer, for routing groups of ``tokens``.
 
     Raises:
-        Problem: names the setting at fault.
+        Problem: names the setting.
     """
     require_positive(
         experts=mixture.experts, top=mixture.top, capacity_factor=mixture.capacity_factor
@@ -91,15 +91,15 @@ def check(mixture: Mixture, tokens: int) -> None:
         )
     if mixture.experts > tokens:
         raise Problem(
-            f"{mixture.experts} experts are more than the {tokens} tokens of a routing group: "
-            "take fewer experts, or larger groups."
+            f"{mixture.experts} experts are more than the {tokens} tokens of a routing group: use "
+            "fewer experts or larger groups."
         )
     if not 0 <= mixture.jitter < 1:
         raise Problem(f"jitter must be at least 0 and below 1, not {mixture.jitter}.")
 
 
 def places(tokens: int, mixture: Mixture) -> int:
-    """C, the places of an expert in a group of so many tokens; at most one a token."""
+    """C, the slots of an expert in a group of ``tokens``; at most one per token."""
     return min(tokens, math.ceil(mixture.capacity_factor * tokens / mixture.experts))
 
 
@@ -107,11 +107,11 @@ def places(tokens: int, mixture: Mixture) -> int:
 
 
 class Routing(NamedTuple):
-    """Who goes where, in one group.
+    """The routing of one group.
 
-    expert: (k, T) int32, what each token chose.
-    place:  (k, T) int32, of each choice in the experts' buffers laid end to end; E C if dropped.
-    token:  (E C,) int32, who is in each place; T if nobody.
+    expert: (k, T) int32, the experts that each token chose.
+    place:  (k, T) int32, each choice's slot in the concatenated buffers; E C if dropped.
+    token:  (E C,) int32, the token in each slot; T if empty.
     gate:   (k, T) float, the weight of each choice.
     """
 
@@ -122,10 +122,9 @@ class Routing(NamedTuple):
 
 
 def route(probabilities: jax.Array, top: int, capacity: int) -> Routing:
-    """Choose the ``top`` likeliest experts of each token and give out their places.
+    """Choose the ``top`` likeliest experts of each token and assign slots.
 
-    First choices come before second ones, and tokens from left to right. Ties go to the expert of
-    the lowest number.
+    First choices come before second ones, and tokens in order. Ties go to the lowest expert.
 
     Args:
         probabilities: (T, E) float.
@@ -136,10 +135,10 @@ def route(probabilities: jax.Array, top: int, capacity: int) -> Routing:
     numbers = jnp.arange(experts, dtype=jnp.int32)
     left, chosen, gates = probabilities, [], []
     for _ in range(top):
-        # As argmax, of which XLA's CPU compiler makes a slow loop.
+        # An argmax, which XLA's CPU compiler turns into a slow loop.
         largest = jnp.max(left, axis=-1, keepdims=True)
         expert = jnp.min(jnp.where(left == largest, numbers, experts), axis=-1)
-        expert = jnp.minimum(expert, experts - 1)  # where probabilities are not numbers
+        expert = jnp.minimum(expert, experts - 1)  # for NaN probabilities
         taken = expert[:, None] == numbers
         chosen.append(expert)
         gates.append(jnp.sum(jnp.where(taken, probabilities, 0), axis=-1))
@@ -158,10 +157,10 @@ def route(probabilities: jax.Array, top: int, capacity: int) -> Routing:
 
 
 def _earlier(expert: jax.Array, experts: int) -> jax.Array:
-    """How many before it in the line chose the same expert: (n,) int32 -> (n,) int32.
+    """For each choice, how many earlier ones are of the same expert: (n,) int32 -> (n,) int32.
 
-    Counted block by block, then within a block: a quarter of the time of a cumulative sum over n
-    one-hot rows on a CPU, at 64 experts.
+    Counted over blocks, then within a block: on a CPU with 64 experts this takes a quarter of the
+    time of a cumulative sum over n one-hot rows.
     """
     block = 32
     blocks = -(-expert.size // block)
@@ -176,16 +175,16 @@ def _earlier(expert: jax.Array, experts: int) -> jax.Array:
 
 
 def shares(experts: int, chosen: jax.Array) -> jax.Array:
-    """Share of the choices that fall on each expert, before any drop: (..., n) int -> (..., E)."""
+    """Share of choices for each expert, before drops: (..., n) int -> (..., E)."""
     return jnp.mean(jax.nn.one_hot(chosen, experts, dtype=jnp.float32), axis=-2)
 
 
 def load_balance(share: jax.Array, probability: jax.Array) -> jax.Array:
     """E times the sum over experts of share x probability: (..., E), (..., E) -> (...).
 
-    ``share`` is that of first choices, before any drop; ``probability`` the mean over the same
-    tokens, which alone carries a gradient. The loss is 1 where both are uniform, and E where all
-    goes to one expert. (Switch Transformers, equation 4; ST-MoE, appendix A.)
+    ``share`` is of first choices, before drops; ``probability`` is the mean over the same tokens,
+    and only it carries a gradient. The loss is 1 if both are uniform, and E if everything goes to
+    one expert. (Switch Transformers, equation 4; ST-MoE, appendix A.)
     """
     return share.shape[-1] * jnp.sum(jax.lax.stop_gradient(share) * probability, axis=-1)
 
@@ -196,20 +195,20 @@ def router_z(logits: jax.Array) -> jax.Array:
 
 
 class Report(NamedTuple):
-    """What a layer says of itself beside its outputs: losses to add, and what to watch.
+    """A layer's auxiliary outputs: losses to add, and metrics.
 
-    All are () float32 but the last two. Balance and z come without a coefficient.
+    All are () float32 except the last two. Balance and z have no coefficient yet.
     """
 
-    balance: jax.Array  # of the load over all tokens, of all groups and devices
-    group_balance: jax.Array  # of the load over each routing group by itself, mean over groups
+    balance: jax.Array  # of the load over all tokens of all groups and devices
+    group_balance: jax.Array  # of the load within each routing group, mean over groups
     z: jax.Array
-    dropped: jax.Array  # share of choices that found no place
+    dropped: jax.Array  # share of dropped choices
     entropy: jax.Array  # of the router's probabilities, mean over tokens, in nats
     confidence: jax.Array  # the largest probability, mean over tokens
     largest_logit: jax.Array  # in absolute value
-    load: jax.Array  # (E,) float32: share of all choices, before any drop
-    expert: jax.Array  # (G, k, T) int32: what each token chose, before any drop
+    load: jax.Array  # (E,) float32: share of all choices, before drops
+    expert: jax.Array  # (G, k, T) int32: each token's choices, before drops
 
 
 # --- moving tokens -------------------------------------------------------------------------------
@@ -217,7 +216,7 @@ class Report(NamedTuple):
 
 @jax.custom_vjp
 def dispatch(inputs: jax.Array, routing: Routing) -> jax.Array:
-    """Copy tokens into their places: (T, d) -> (E C, d), zeros where nobody is."""
+    """Copy tokens into their slots: (T, d) -> (E C, d), zeros in empty slots."""
     return inputs.at[routing.token].get(mode="fill", fill_value=0)
 
 
@@ -234,7 +233,7 @@ dispatch.defvjp(_dispatch_forward, _dispatch_backward)
 
 @jax.custom_vjp
 def combine(outputs: jax.Array, gate: jax.Array, routing: Routing) -> jax.Array:
-    """Add up what a token's experts said, weighted: (E C, d), (k, T) -> (T, d)."""
+    """The weighted sum of each token's expert outputs: (E C, d), (k, T) -> (T, d)."""
     weight = gate.astype(outputs.dtype)[..., None]
     return _sum_of(weight * _fetch(outputs, routing.place))
 
@@ -247,7 +246,7 @@ def _combine_forward(
 
 def _combine_backward(saved: Any, cotangent: jax.Array) -> tuple[jax.Array, jax.Array, None]:
     outputs, gate, routing = saved
-    # The weight of the choice that holds a place: a place has one token, and one of its choices.
+    # The weight of each slot's choice: a slot has one token, and one of its choices.
     weights = jnp.zeros(outputs.shape[0] + 1, gate.dtype).at[routing.place].set(gate)[:-1]
     back = weights.astype(cotangent.dtype)[:, None] * dispatch(cotangent, routing)
     heard = _fetch(outputs, routing.place)
@@ -259,12 +258,12 @@ combine.defvjp(_combine_forward, _combine_backward)
 
 
 def _fetch(outputs: jax.Array, place: jax.Array) -> jax.Array:
-    """What lies in some places, zeros for none: (E C, d), (k, T) -> (k, T, d)."""
+    """The contents of slots, zeros for dropped choices: (E C, d), (k, T) -> (k, T, d)."""
     return outputs.at[place].get(mode="fill", fill_value=0)
 
 
 def _sum_of(parts: jax.Array) -> jax.Array:
-    """Sum over the leading axis in its order; one part is itself."""
+    """Sum over the leading axis, in order."""
     total = parts[0]
     for part in parts[1:]:
         total = total + part
@@ -282,23 +281,23 @@ def mixture_layer(
     key: jax.Array | None = None,
     axes: tuple[str, ...] = (),
 ) -> tuple[jax.Array, Report]:
-    """Send every token to its experts and add up what they say.
+    """Send every token to its experts and sum their outputs.
 
     Args:
         params:  ``router`` (d, E), ``up`` (E, d, f), ``down`` (E, f, d); with ``residual`` also
                  ``dense_up`` (d, f) and ``dense_down`` (f, d).
-        inputs:  (G, T, d): groups that are routed apart.
+        inputs:  (G, T, d): separately routed groups.
         mixture: the layer's settings.
-        key:     for the jitter; None, as in evaluation, leaves it out.
-        axes:    the mesh axes that groups are sharded over, and experts over the last of them,
-                 inside `jax.shard_map`: ``params`` then holds this device's experts, ``inputs``
-                 its groups.
+        key:     for the jitter; None for no jitter, as in evaluation.
+        axes:    inside `jax.shard_map`, the mesh axes that groups are sharded over; experts are
+                 sharded over the last of them. ``params`` then has this device's experts and
+                 ``inputs`` its groups.
 
     Returns:
         (G, T, d) outputs in the dtype of the inputs, and the report, over all devices.
 
     Raises:
-        Problem: settings that do not fit each other or the inputs.
+        Problem: inconsistent settings, or settings that do not fit the inputs.
     """
     groups, tokens, width = inputs.shape
     check(mixture, tokens)
@@ -341,23 +340,23 @@ def _logits(
 
 
 def _evened(logits: jax.Array) -> jax.Array:
-    """Each expert's logits less their mean over the group, over their deviation: (G, T, E).
+    """Each expert's logits, standardised over the group: (G, T, E).
 
-    What all tokens have in common would otherwise send most of them to a few experts. The mean is
-    over later tokens, too, which is no model's way of routing but a fair stand-in for one.
+    Otherwise, what all tokens have in common would send most of them to a few experts. The mean
+    includes later tokens, which a real router could not use, but it is a fair stand-in.
     """
     apart = logits - jnp.mean(logits, axis=1, keepdims=True)
     return apart * jax.lax.rsqrt(jnp.mean(jnp.square(apart), axis=1, keepdims=True) + 1e-12)
 
 
 def _turns(tokens: int, experts: int) -> jax.Array:
-    """(T, E) float32: largest at expert t modulo E for token t, then falling around the circle."""
+    """(T, E) float32: largest at expert t modulo E for token t, then decreasing cyclically."""
     token = jnp.arange(tokens, dtype=jnp.int32)[:, None]
     return -((jnp.arange(experts, dtype=jnp.int32) - token) % experts).astype(jnp.float32)
 
 
 def _experts(params: Params, buffers: jax.Array, axes: tuple[str, ...]) -> jax.Array:
-    """What the experts say to their buffers: (E, G, C, d) -> the same shape."""
+    """The experts' outputs for their buffers: (E, G, C, d) -> the same shape."""
     experts, groups, capacity, width = buffers.shape
     rows = buffers.reshape(experts, groups * capacity, width)
     if axes:  # my groups, all experts -> all groups, my experts
@@ -370,9 +369,9 @@ def _experts(params: Params, buffers: jax.Array, axes: tuple[str, ...]) -> jax.A
 
 
 def _ragged(params: Params, inputs: jax.Array, routing: Routing) -> jax.Array:
-    """Every choice served: tokens of all groups sorted by expert, products of ragged rows.
+    """Without drops: tokens of all groups sorted by expert, with ragged products.
 
-    On a CPU `jax.lax.ragged_dot` is a masked dense product, whose cost grows with E.
+    On a CPU `jax.lax.ragged_dot` is a masked dense product whose cost grows with E.
     """
     top, experts = routing.expert.shape[1], params["up"].shape[0]
     flat = inputs.reshape(-1, inputs.shape[-1])
@@ -387,13 +386,13 @@ def _ragged(params: Params, inputs: jax.Array, routing: Routing) -> jax.Array:
 
 
 def _put(inputs: jax.Array, routing: Routing) -> jax.Array:
-    """`dispatch` as its definition reads."""
+    """`dispatch` by its definition."""
     seats = _seats(routing, inputs.dtype)
     return jnp.einsum("ktp,td->pd", seats, inputs)
 
 
 def _take(outputs: jax.Array, gate: jax.Array, routing: Routing) -> jax.Array:
-    """`combine` as its definition reads."""
+    """`combine` by its definition."""
     seats = _seats(routing, outputs.dtype)
     return jnp.einsum("kt,ktp,pd->td", gate.astype(outputs.dtype), seats, outputs)
 
@@ -429,7 +428,7 @@ def _report(
         load=load,
         expert=routing.expert,
     )
-    # The largest is no mean, and each device keeps the choices of its own groups.
+    # The maximum is not averaged, and each device keeps the choices of its own groups.
     apart = {"largest_logit": report.largest_logit, "expert": report.expert}
     means = jax.tree.map(over_devices, report._replace(**dict.fromkeys(apart, jnp.zeros(()))))
     return means._replace(**apart)
@@ -438,8 +437,8 @@ def _report(
 def make_layer(mixture: Mixture, width: int, hidden: int, rngs: nnx.Rngs) -> nnx.Module:
     """The layer as a Flax NNX module: (G, T, d) -> ((G, T, d), `Report`).
 
-    The router starts normal with deviation 0.02, so that nearly all experts are nearly as likely;
-    an expert starts as a dense layer of its size would.
+    The router is initialised normal with standard deviation 0.02, so that all experts are about
+    equally likely; an expert is initialised like a dense layer of its size.
 
     Args:
         mixture: settings.
@@ -485,19 +484,19 @@ def expert_parallel(
     """The layer with groups sharded over some axes of a mesh, and experts over the last of them.
 
     Args:
-        params:  of the whole layer; experts are sharded over the last axis, the rest is on each
-                 device. Jit this with its caller.
-        inputs:  (G, T, d); G is a multiple of the devices along all axes, E of those along the
-                 last.
+        params:  of the whole layer; experts are sharded over the last axis, the rest is
+                 replicated. Jit this with its caller.
+        inputs:  (G, T, d); G must be a multiple of the devices along all axes, E of those along
+                 the last.
         mixture: settings.
         over:    a `jax.sharding.Mesh`, or an abstract one.
         axes:    its axes.
 
     Returns:
-        What `mixture_layer` gives for the same groups, up to rounding.
+        The same as `mixture_layer` for these groups, up to rounding.
 
     Raises:
-        Problem: groups or experts do not divide evenly, or tokens do not go through buffers.
+        Problem: groups or experts do not divide evenly, or the dispatch has no buffers.
     """
     sizes = [over.shape[axis] for axis in axes]
     for name, count, size in (
@@ -506,11 +505,11 @@ def expert_parallel(
     ):
         if count % size:
             raise Problem(
-                f"{count} {name} cannot be shared evenly by {size} devices: take a multiple of "
+                f"{count} {name} cannot be split evenly over {size} devices: use a multiple of "
                 f"{size}."
             )
     if mixture.dispatch == "ragged":
-        raise Problem("Dispatch ragged has no buffers to send to other devices: take index.")
+        raise Problem("Dispatch ragged has no buffers to send to other devices: use index.")
     spec = jax.sharding.PartitionSpec
     split = {name: spec(axes[-1]) if name in STACKED else spec() for name in params}
     reports = Report(*(spec() for _ in Report._fields))._replace(expert=spec(axes))

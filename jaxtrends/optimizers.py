@@ -1,4 +1,4 @@
-"""Optimizers as functions of a lane: what `jaxtrends.train.supervised` asks for."""
+"""Optimizers as functions of a lane, for `jaxtrends.train.supervised`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PyTree = Any
 
 
 def warmed_up(rate: jax.Array, warm_up: int) -> Callable[[jax.Array], jax.Array]:
-    """A schedule: step t = 0, 1, … takes min(1, (t + 1) / warm_up) of the rate.
+    """A schedule: at step t = 0, 1, … the rate times min(1, (t + 1) / warm_up).
 
-    Then it is constant, so that the run of n steps is the beginning of a longer one.
+    It is constant afterwards, so that a short run is the beginning of a longer one.
     """
 
     def schedule(step: jax.Array) -> jax.Array:
@@ -28,12 +28,12 @@ def warmed_up(rate: jax.Array, warm_up: int) -> Callable[[jax.Array], jax.Array]
 
 
 def adam(warm_up: int) -> Callable[[PyTree], optax.GradientTransformation]:
-    """Adam at the lane's ``learning_rate``, reached in a straight line over the first steps.
+    """Adam at the lane's ``learning_rate``, with a linear warm-up.
 
     (Kingma and Ba, "Adam", 2015.)
 
     Args:
-        warm_up: steps until the whole rate; 0 or 1 for none.
+        warm_up: steps of warm-up; 0 or 1 for none.
     """
 
     def optimizer(lane: PyTree) -> optax.GradientTransformation:

@@ -1,4 +1,4 @@
-"""Paths and commands as a shell has them: read from the user, and printed to be pasted."""
+"""Paths and commands in shell notation: read from the user, and printed for pasting."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from jaxtrends.errors import Problem
 
 
 def expanded(text: str | Path) -> Path:
-    """A path that the user wrote, with ``~`` as their home: no shell expands ``--output=~/x``.
+    """A path from the user with ``~`` expanded, as no shell expands ``--output=~/x``.
 
     Raises:
-        Problem: it begins with ``~``, and there is no such home.
+        Problem: it starts with ``~``, but there is no such home folder.
     """
     try:
         return Path(text).expanduser()
@@ -24,7 +24,7 @@ def expanded(text: str | Path) -> Path:
 
 
 def argument(text: str) -> Path:
-    """Like `expanded`, as the type of an argparse argument."""
+    """Like `expanded`, as an argparse type."""
     try:
         return expanded(text)
     except Problem as problem:
@@ -32,26 +32,26 @@ def argument(text: str) -> Path:
 
 
 def quoted(path: str | Path) -> str:
-    """A path as it stands in a command."""
+    """A path quoted for a command."""
     return shlex.quote(str(path))
 
 
 def make(folder: Path, named: str) -> None:
-    """Make a folder that a flag names, where it is missing, and see that it can be written.
+    """Create the folder that a flag names, if missing, and check that it is writable.
 
     Raises:
-        Problem: it cannot.
+        Problem: it is not.
     """
     reason = unwritable(folder)
     if reason:
         raise Problem(
-            f"The {named} folder {folder} cannot be written ({reason}): "
-            f"choose another with --{named}."
+            f"The {named} folder {folder} is not writable ({reason}): choose another with "
+            f"--{named}."
         )
 
 
 def unwritable(folder: Path) -> str:
-    """Why no file can be made in a folder, which is made if it is missing; "" where one can."""
+    """Why a folder is not writable; "" if it is. A missing folder is created."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -61,10 +61,10 @@ def unwritable(folder: Path) -> str:
 
 
 def _in_the_way(folder: Path) -> str:
-    """What stands where a folder should be, if it is no folder; "" where nothing does."""
+    """What blocks the path of a folder, if anything; otherwise ""."""
     for place in (folder, *folder.parents):
         if os.path.lexists(place):
             if not os.path.exists(place):
-                return f"{place} is a link to {os.readlink(place)}, which is not there"
-            return "" if os.path.isdir(place) else f"{place} is no folder"
+                return f"{place} is a link to {os.readlink(place)}, which does not exist"
+            return "" if os.path.isdir(place) else f"{place} is not a folder"
     return ""

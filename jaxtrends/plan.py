@@ -1,8 +1,8 @@
-"""What a run will train: found by a dry run of its studies, which trains nothing.
+"""The plan of a run, from a dry run of its studies that trains nothing.
 
-Each study runs as it is, with a run that answers it with made-up metrics of the right shapes.
-Operations are counted on the jaxpr, memory is that of the arrays which a block keeps, and seconds
-follow from an assumed machine: see `Machine`. No program that trains is compiled.
+Each study runs unchanged, with a run that returns made-up metrics of the right shapes. FLOPs are
+counted on the jaxpr, memory is that of a block's arrays, and seconds follow from an assumed
+machine: see `Machine`. No training program is compiled.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 
 from jaxtrends import record
 from jaxtrends.settings import Schedule
+from jaxtrends.terminal import in_time
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,12 +31,12 @@ class Planned:
     """One call of a study's `Run.train`.
 
     label:      as in the study.
-    program:    calls of equal programs, blocks and log points share what is compiled.
-    lanes, steps, log_every: as `Run.train` takes them.
+    program:    calls with equal program, block and log points share a compiled program.
+    lanes, steps, log_every: as in `Run.train`.
     block:      lanes that run as one program.
-    operations: floating-point operations of one step of one lane, its share of evaluation included.
-    numbers:    numbers that a lane's state holds, parameters and the optimizer's memory together.
-    data:       numbers of the data set, of which each device has one copy.
+    operations: FLOPs of one step of one lane, including its share of evaluation.
+    numbers:    numbers in a lane's state, parameters and optimizer state together.
+    data:       numbers in the data set, copied to each device.
     """
 
     label: str
@@ -55,7 +56,7 @@ class Planned:
 
     @property
     def bytes(self) -> float:
-        """Bytes of a block's state, gradients and data, four a number; activations come on top."""
+        """Bytes of a block's state, gradients and data, four per number, without activations."""
         return 4 * (1.5 * self.numbers * self.block + self.data)
 
 
@@ -63,17 +64,17 @@ class Planned:
 
 
 class Ended(Exception):
-    """A study came to work of its own, which trains no lanes; its plan is what came before."""
+    """A study reached work other than training; its plan is what came before."""
 
 
 class DryRun:
-    """A `jaxtrends.study.Run` that notes what it is asked to train, and makes the metrics up.
+    """A `jaxtrends.study.Run` that records what it should train, and makes up the metrics.
 
     Args:
         study:   its name.
-        methods: of the user's own.
+        methods: the user's own.
         load:    name -> data set.
-        block:   lanes of a block; None for all lanes of a call.
+        block:   lanes per block; None for all lanes of a call.
     """
 
     def __init__(
@@ -89,11 +90,11 @@ class DryRun:
         self._known: dict[Any, tuple[Any, ...]] = {}
 
     def dataset(self, name: str) -> Any:
-        """The data set, or one of its shape."""
+        """The data set, or an outline of it."""
         return self._load(name)
 
     def each(self, label: str, items: Sequence[Any]) -> Iterator[Any]:
-        """End the study here: what it does with the items is work, and no training."""
+        """End the study here, since what it does with the items is not training."""
         raise Ended(label)
 
     def train(
@@ -107,7 +108,7 @@ class DryRun:
         log_every: int,
         test: bool = True,
     ) -> dict[str, np.ndarray]:
-        """Note the call; metrics of the right names, shapes and kinds, all finite."""
+        """Record the call; return finite metrics with the right names, shapes and dtypes."""
         from jaxtrends import sweep
 
         count, points = sweep.lane_count(lanes), steps // log_every
@@ -124,7 +125,7 @@ class DryRun:
         return found
 
     def _looked_at(self, trainer: Any, lanes: Any, data: Any, log_every: int) -> tuple[Any, ...]:
-        """What is known of a program without running it; asked once of each."""
+        """What is known about a program without running it; computed once per program."""
         import jax
 
         from jaxtrends import flops
@@ -153,7 +154,7 @@ class DryRun:
         return program, of_step + of_evaluation / log_every, numbers, held, logged, ends
 
     def _made_up(self, axes: tuple[int, ...], leaf: Any) -> np.ndarray:
-        """Values that vary over lanes alone, without memory of their own: states can be large."""
+        """Values that vary only over lanes, without using memory, since states can be large."""
         shape = (*axes, *leaf.shape)
         if leaf.dtype.kind != "f":
             return np.broadcast_to(np.zeros((), leaf.dtype), shape)
@@ -171,7 +172,7 @@ class DryRun:
         log_every: int,
         rounds: int,
     ) -> dict[str, list[float]]:
-        """Made up too."""
+        """Made-up seconds."""
         return {name: [1e-3] * rounds for name in programs}
 
     def log_lanes(self, *_: Any) -> None:
@@ -188,19 +189,19 @@ def of(
     data_dir: Path | None = None,
     block: int | None = 1,
 ) -> dict[str, list[Planned]]:
-    """Study -> the calls of training that a run would make, in their order.
+    """Study -> the training calls that a run would make, in order.
 
-    As if no grid had to be extended, which only the runs themselves can tell.
+    Extensions of grids are not included, since they depend on the results.
 
     Args:
-        experiment: a `jaxtrends.experiment.Experiment`.
+        experiment: a `jaxtrends.design.Design`.
         config:     its settings.
-        methods:    of the user's own.
-        data_dir:   where prepared data sets lie.
-        block:      lanes of a block; None for all lanes of a call.
+        methods:    the user's own.
+        data_dir:   folder of prepared data sets.
+        block:      lanes per block; None for all lanes of a call.
 
     Raises:
-        Problem: a data set of the experiment's own is not to be had.
+        Problem: one of the experiment's own data sets is not available.
     """
     loaded: dict[str, Any] = {}
 
@@ -213,14 +214,14 @@ def of(
     for name in experiment.studies_of(config):
         run = DryRun(name, methods or {}, load, block)
         with contextlib.suppress(Ended), warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")  # they are about what was made up
+            warnings.simplefilter("ignore")  # about made-up values
             experiment.studies[name].run(planned, run)
         found[name] = run.calls
     return found
 
 
 def _not_extended(config: Any) -> Any:
-    """A config whose schedules extend no grid, however deep they lie."""
+    """The config with no grid extensions in any schedule."""
     changed = {
         field.name: _not_extended(value)
         for field in fields(config)
@@ -235,10 +236,10 @@ def _not_extended(config: Any) -> Any:
 
 @dataclass(frozen=True)
 class Machine:
-    """A device as it is assumed to be.
+    """Assumptions about a device.
 
-    speed:     operations a second that programs like these reach.
-    least:     seconds that a step takes however little it does.
+    speed:     FLOP/s that programs like these reach.
+    least:     minimum seconds per step.
     compiling: seconds to compile one program.
     memory:    bytes.
     """
@@ -252,25 +253,25 @@ class Machine:
 
 UTILISATION = 0.1  # of the peak: the networks here are far too small for more
 CORE = Machine("CPU core", 15e9, 2e-5, 6.0, math.inf)
-# Peaks at the precision in which JAX multiplies float32 by default: TF32 on the one, bfloat16 on
-# the other. Data sheets: 494.5 and 197 thousand million operations a millisecond, 80 and 16 GB.
+# Peaks at JAX's default precision for float32 products: TF32 on the H100, bfloat16 on the TPU.
+# Data sheets: 494.5 and 197 TFLOP/s, 80 and 16 GB.
 H100 = Machine("H100", 494.5e12 * UTILISATION, 3e-4, 60.0, 80e9)
 V5E = Machine("TPU v5e", 197e12 * UTILISATION, 3e-4, 60.0, 16e9)
 MACHINES = {"cpu": CORE, "gpu": H100, "tpu": V5E}
 
 
 def programs(calls: Sequence[Planned]) -> int:
-    """How many different programs are compiled."""
+    """The number of different programs to compile."""
     return len({(call.program, call.block, call.log_every) for call in calls})
 
 
 def operations(calls: Sequence[Planned]) -> float:
-    """Floating-point operations of all lanes, padding included."""
+    """FLOPs of all lanes, including padding."""
     return sum(call.blocks * call.block * call.steps * call.operations for call in calls)
 
 
 def seconds(calls: Sequence[Planned], machine: Machine, devices: int = 1) -> float:
-    """Expected seconds of training: compiling, and rounds of one block a device."""
+    """Expected seconds of training: compilation, and rounds of one block per device."""
     rounds = sum(
         math.ceil(call.blocks / devices)
         * call.steps
@@ -281,13 +282,13 @@ def seconds(calls: Sequence[Planned], machine: Machine, devices: int = 1) -> flo
 
 
 def measured(experiment: str, preset: str) -> dict[str, float]:
-    """Study -> seconds of the committed record of a preset; empty where there is none."""
+    """Study -> seconds in the committed record of a preset; empty if there is none."""
     path = record.ROOT / "results" / experiment / preset / "record.json"
     try:
         studies = record.read_json(path)["measurements"]["studies"]
         return {name: float(study["seconds"]) for name, study in studies.items()}
     except (OSError, ValueError, LookupError, TypeError):
-        return {}  # an installed package has no records, and a damaged one is for others to refuse
+        return {}  # an installed package has no records; a damaged one is reported elsewhere
 
 
 def explain(
@@ -296,22 +297,22 @@ def explain(
     machine: Machine,
     devices: int,
 ) -> Table:
-    """A table of the plan, a row for every call and a sum for every study.
+    """A table of the plan, with a row for every call and a total for every study.
 
     Args:
-        calls:   study -> what it trains; nothing for one that trains no lanes.
-        taken:   study -> seconds in the committed record of the preset, where there is one.
+        calls:   study -> its training calls; empty if it trains no lanes.
+        taken:   study -> seconds in the committed record of the preset, if there is one.
         machine: the assumed device.
-        devices: how many there are.
+        devices: their number.
     """
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("study", "programs", "lanes", "blocks", "steps", "operations", "memory"):
+    for column in ("study", "programs", "lanes", "blocks", "steps", "FLOPs", "memory"):
         study = column == "study"
         table.add_column(column, justify="left" if study else "right", no_wrap=not study)
     table.add_column(f"{devices} x {machine.name}", justify="right")
-    table.add_column("the record", justify="right")
+    table.add_column("measured", justify="right")
     for name, planned in calls.items():
         table.add_row(
             name,
@@ -327,7 +328,7 @@ def explain(
         )
         for call in planned:
             table.add_row(
-                f"  {re.sub(', tuning .*', ', tuning', call.label)}",  # its grid takes much room
+                f"  {re.sub(', tuning .*', ', tuning', call.label)}",  # without its long grid
                 "",
                 str(call.lanes),
                 f"{call.blocks} x {call.block}",
@@ -341,16 +342,8 @@ def explain(
 
 
 def in_bytes(count: float) -> str:
-    """Bytes as people say them: "12 KB", "3.4 GB"."""
+    """Bytes for people: "12 KB", "3.4 GB"."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{count:.0f} B"
-
-
-def in_time(given: float) -> str:
-    """Seconds as people say them, to two digits: "0.4 s", "3 min", "2.5 h", "12 days"."""
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if given >= 2 * size:
-            return f"{float(f'{given / size:.2g}'):g} {unit}"
-    return f"{float(f'{given:.2g}'):g} s"

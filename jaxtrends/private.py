@@ -1,7 +1,7 @@
-"""What the library needs of JAX and Orbax and finds under private names alone: all of it is here.
+"""The private names of JAX and Orbax that the library needs, all in one place.
 
-Neither project promises to keep such a name. `NAMES` says of each since when it has been there, and
-each function why it is needed; `tests/test_private.py` fails where one has gone.
+Neither project promises to keep them. `NAMES` gives the version that introduced each, and each
+function says why it is needed; `tests/test_private.py` fails if one is missing.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ NAMES = {
         "orbax-checkpoint 0.11.3"
     ),
 }
-"""Each private name that is used below -> the version that has had it since."""
+"""Each private name used below -> the version that introduced it."""
 
 
 class Store:
-    """The keys and bytes of JAX's coordination service, which all processes of a run share.
+    """The key-value store of JAX's coordination service, shared by all processes of a run.
 
     JAX has no public name for it; Orbax uses it in the same way. Every method raises
-    `jax.errors.JaxRuntimeError` where the service does not answer.
+    `jax.errors.JaxRuntimeError` if the service does not answer.
     """
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
     def put(self, key: str, value: bytes, *, anew: bool = False) -> None:
-        """Set a key; one that is there already only ``anew`` (since jaxlib 0.4.29)."""
+        """Set a key; ``anew`` allows overwriting (since jaxlib 0.4.29)."""
         self._client.key_value_set_bytes(key, value, allow_overwrite=anew)
 
     def wait(self, key: str, seconds: float) -> bytes:
-        """What stands under a key, once it does; DEADLINE_EXCEEDED if that takes too long."""
+        """Wait for a key and return its value; DEADLINE_EXCEEDED after too long."""
         return self._client.blocking_key_value_get_bytes(key, int(1000 * seconds))
 
     def below(self, folder: str) -> dict[str, bytes]:
-        """All keys that begin with ``folder/``, without it, and their values."""
+        """All keys that start with ``folder/``, without that prefix, and their values."""
         found = self._client.key_value_dir_get_bytes(f"{folder}/")
         return {key.partition(f"{folder}/")[2]: value for key, value in found}
 
@@ -59,9 +59,9 @@ class Store:
 
 
 def joined() -> tuple[int, int, Store]:
-    """Of a process that `jax.distributed.initialize` has joined to others: which it is of how many.
+    """The index, the number of processes, and their store, after `jax.distributed.initialize`.
 
-    And their store. JAX says the first two in public as well, but starts its devices to do so.
+    JAX has public names for the first two, but they start its devices.
     """
     from jax._src import distributed
 
@@ -70,15 +70,16 @@ def joined() -> tuple[int, int, Store]:
 
 
 def let_orbax_save_alone() -> None:
-    """Let Orbax take this process for the only one, where it is one of several.
+    """Make Orbax treat this process as the only one, although it is one of several.
 
-    Orbax has all processes write one checkpoint together, in lockstep, and leaves NumPy's arrays to
-    process 0. Here each has blocks of its own and saves them when it likes; for that Orbax has no
-    option that NumPy's arrays heed.
+    By default all processes write one checkpoint together, in lockstep, and process 0 writes NumPy
+    arrays. Here each process has its own blocks and saves them independently, for which Orbax has
+    no option that works for NumPy arrays.
 
-    Nor may its threads signal each other through the processes' common store. All count their saves
-    from one and call the signals by that number: where two saved at a time, one took "the folder is
-    made" from the other and wrote into a folder that it had not made yet.
+    Its threads must not signal each other through the processes' common store either. All processes
+    number their saves from one and name signals by that number. When two saved at the same time,
+    one mistook the other's "folder created" for its own, and wrote into a folder that did not
+    exist yet.
     """
     from orbax.checkpoint._src.multihost import multihost
 
@@ -88,12 +89,12 @@ def let_orbax_save_alone() -> None:
     multihost.is_jax_distributed_client_initialized = lambda: False
 
 
-@functools.cache  # a second time would be in vain
+@functools.cache  # once is enough
 def let_orbax_finish_writing() -> None:
-    """Let Orbax wait for all writes of a step, where one has failed.
+    """Make Orbax wait for all writes of a step when one has failed.
 
-    It closes their event loop at the first failure, and TensorStore, which would tell the loop how
-    the other writes ended, prints a traceback for each.
+    By default it closes their event loop at the first failure, and TensorStore, which reports the
+    other writes to that loop, prints a traceback for each.
     """
     from orbax.checkpoint._src import asyncio_utils
 

@@ -20,15 +20,19 @@ import stat
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxtrends import claims
+from jaxtrends import claims, frames, paths
 from jaxtrends.errors import Problem
 from jaxtrends.formats import UNSHOWABLE
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 SCHEMA_VERSION = 1
+CURVES_FILE = "curves.npz"
 SCHEMA_FILE = Path(__file__).with_name("record.schema.json")
 ROOT = Path(__file__).resolve().parent.parent
 MOST_BYTES = 64 * 2**20  # of a file that is read, and of the arrays in it: a record has some MB
@@ -221,7 +225,7 @@ def read_curves(folder: Path, done: Mapping[str, Any]) -> dict[str, np.ndarray]:
     Raises:
         Problem: they are damaged, or not those of the record.
     """
-    path = folder / "curves.npz"
+    path = folder / CURVES_FILE
     if not path.exists():
         return {}
     try:
@@ -443,40 +447,92 @@ def publishable(record: Mapping[str, Any]) -> str:
     return ""
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read a record and check it against the schema.
+class Record(dict):
+    """A record that was read: plain data, as a dict, and tables of it for a notebook.
+
+    folder: where it lies, with its curves beside it.
+    """
+
+    folder: Path
+
+    def claims(self) -> pd.DataFrame:
+        """A row a claim, by its id: ``claim, verdict, estimate, low, high, n, part, …``.
+
+        The estimate and its 95% interval are those of the part that decides, and nan where a claim
+        is not testable. Claims that were not run have no row: they are in
+        ``record["results"]["not_run"]``.
+        """
+        return frames.claims(entries(self))
+
+    def seeds(self) -> pd.DataFrame:
+        """A row a number that a claim is judged by: ``claim, part, arm, seed, value``.
+
+        ``arm`` is ``treatment`` or ``reference``, or ``values`` where a claim is about one number a
+        seed. The samples of a claim about times have a number a round, counted in the same way.
+        """
+        first = self["results"]["config"].get("seed", 0)
+        known = isinstance(first, int) and 0 <= first < 2**32
+        return frames.samples(entries(self), first if known else 0)
+
+    def curves(self) -> pd.DataFrame:
+        """A row a point: ``study, task, arm, learning_rate, seed, metric, point, step, value``.
+
+        ``point`` counts a curve's points from 1. ``step`` is the training step, and nan where the
+        record does not tell, as is ``learning_rate``.
+
+        Raises:
+            Problem: the curves are missing, damaged, or not those of the record.
+        """
+        studies = self["results"]["studies"].values()
+        any_curves = any(study["curves_digest"] != array_digest({}) for study in studies)
+        if any_curves and not (self.folder / CURVES_FILE).exists():
+            raise Problem(
+                f"There is no {CURVES_FILE} in {self.folder}: copy it there too, from where the "
+                "record is from."
+            )
+        return frames.curves(self, read_curves(self.folder, self))
+
+    def __repr__(self) -> str:
+        return f"<record of {title(self)}>"
+
+
+def read(path: str | Path) -> Record:
+    """Read a record, by its file or its folder, and check it against the schema.
 
     Raises:
         Problem: there is no such file, or it is no record of a version this code reads.
     """
     import jsonschema
 
+    path = paths.expanded(path)
     try:
         if path.is_dir():
             path = path / "record.json"
-        record = read_json(path)
+        found = read_json(path)
     except FileNotFoundError:
         raise Problem(f"There is no record at {path}: give a record.json or its folder.") from None
     except (OSError, ValueError) as error:
         raise Problem(f"{path} cannot be read as a record: {first_line(error)}.") from None
-    texts = (item for level in _levels(record) for item in level if isinstance(item, str))
+    texts = (item for level in _levels(found) for item in level if isinstance(item, str))
     if any(map(UNSHOWABLE.search, texts)):
         raise Problem(f"{path} is not a valid record: it holds a control character.")
-    version = record.get("schema") if isinstance(record, dict) else None
+    version = found.get("schema") if isinstance(found, dict) else None
     if version != SCHEMA_VERSION:
         raise Problem(
             f"{path} has record version {version!r:.40}; this release reads version "
             f"{SCHEMA_VERSION}."
         )
     validator = jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
-    error = jsonschema.exceptions.best_match(validator.iter_errors(record))
+    error = jsonschema.exceptions.best_match(validator.iter_errors(found))
     if error is not None:
         raise Problem(
             f"{path} is not a valid record: {error.json_path[:200]}: {first_line(error)}."
         )
-    contradiction = next(_contradictions(record), "")
+    contradiction = next(_contradictions(found), "")
     if contradiction:
         raise Problem(f"{path} is not a valid record: {contradiction}.")
+    record = Record(found)
+    record.folder = path.parent
     return record
 
 

@@ -12,13 +12,13 @@ import numpy as np
 from jaxtrends import claims, record
 from jaxtrends.claims import Claim
 from jaxtrends.comparison import Comparison
-from jaxtrends.experiment import Experiment
+from jaxtrends.design import Design
 
 FIGURE = "The headline figure"
 
 
 def record_of(
-    experiment: Experiment,
+    experiment: Design,
     config: Any,
     preset: str,
     made: Mapping[str, Mapping[str, Any]],
@@ -82,7 +82,7 @@ def record_of(
 
 
 def headline_of(
-    experiment: Experiment, done: Mapping[str, Any], curves: Mapping[str, np.ndarray]
+    experiment: Design, done: Mapping[str, Any], curves: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
     """What stands in front of a record: its answer, and the claim that leads.
 
@@ -99,7 +99,7 @@ def headline_of(
 
 
 def figure_of(
-    experiment: Experiment, done: Mapping[str, Any], curves: Mapping[str, np.ndarray]
+    experiment: Design, done: Mapping[str, Any], curves: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
     """The record's headline figure as its field ``figure``; nothing where it has none.
 
@@ -112,7 +112,7 @@ def figure_of(
     return {} if found is None else {"figure": record.plain(found)}
 
 
-def descriptions(experiment: Experiment, config: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+def descriptions(experiment: Design, config: Any, data: Mapping[str, Any]) -> dict[str, Any]:
     """Scale, rigging and departures of a run with such a config on such data sets."""
 
     def told(said: Any) -> Any:
@@ -126,7 +126,7 @@ def descriptions(experiment: Experiment, config: Any, data: Mapping[str, Any]) -
 
 
 def _judged(
-    experiment: Experiment,
+    experiment: Design,
     config: Any,
     made: Mapping[str, Mapping[str, Any]],
     loaded: Mapping[str, Any],
@@ -201,7 +201,7 @@ def _not_testable(claim: Claim, why: str) -> dict[str, Any]:
 
 def write(done: Mapping[str, Any], curves: Mapping[str, np.ndarray], path: Path) -> None:
     """Write a record and its curves, ``study/name`` -> array, into a run's folder."""
-    record.write_arrays(path / "curves.npz", curves)
+    record.write_arrays(path / record.CURVES_FILE, curves)
     record.write_json(path / "record.json", done)
 
 

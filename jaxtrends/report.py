@@ -1,26 +1,18 @@
-"""Tables of a record, from the record alone, and which figures it has."""
+"""What is said of a record, from the record alone: how its claims came out, and a row for each."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxtrends import claims, record
-from jaxtrends.errors import choose
 from jaxtrends.formats import (
-    escape_latex,
-    escape_markdown,
     format_interval,
     format_number,
-    markdown_table,
 )
 
-FORMATS = ("markdown", "csv", "latex")
 KNOWN = {
     "text": "in the text",
     "figure": "read off the figure",
@@ -30,14 +22,32 @@ KNOWN = {
     "abstract": "in the abstract",
 }
 CLAIMED = {"paper": "the paper", "critic": "its critics", "derived": "this suite"}
-STYLES = {
-    claims.REPRODUCED: "green",
-    claims.NOT_REPRODUCED: "red",
-    claims.PARTLY_REPRODUCED: "yellow",
-    claims.INCONCLUSIVE: "yellow",
-    claims.INVALID: "bold magenta",
-    claims.NOT_TESTABLE: "dim",
-}
+
+# --- how the claims came out -------------------------------------------------------------------
+
+
+def counts(done: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
+    """Verdict -> claims with it: those of the paper and its critics, and those derived by us."""
+    of_the_paper = dict.fromkeys(claims.VERDICTS, 0)
+    derived = dict.fromkeys(claims.VERDICTS, 0)
+    for entry in record.entries(done):
+        counted = derived if entry["claim"]["source"] == "derived" else of_the_paper
+        counted[entry["verdict"]["verdict"]] += 1
+    return tuple({v: n for v, n in found.items() if n} for found in (of_the_paper, derived))
+
+
+def in_words(counted: Mapping[str, int]) -> str:
+    """Verdicts and how many claims have each: "5 reproduced, 1 inconclusive"."""
+    return ", ".join(f"{count} {verdict}" for verdict, count in counted.items())
+
+
+def verdict_counts(done: Mapping[str, Any]) -> str:
+    """How a record's claims came out: "Paper and critics: 5 reproduced. Derived by us: 1 …"."""
+    named = zip(("Paper and critics", "Derived by us"), counts(done), strict=True)
+    said = [f"{name}: {in_words(found)}." for name, found in named if found]
+    missing = len(done["results"]["not_run"])
+    return " ".join([*said, *([f"Not run: {missing}."] if missing else [])])
+
 
 # --- a claim as a row --------------------------------------------------------------------------
 
@@ -54,8 +64,8 @@ class Row(NamedTuple):
     n: str
 
 
-SHORT_COLUMNS = ("ID", "Claim", "Reported", "Ours [95 % interval]", "Verdict")
-COLUMNS = ("ID", "Claim", "Reported", "Accepted if", "Ours [95 % interval]", "Verdict", "n")
+SHORT_COLUMNS = ("ID", "Claim", "Reported", "Ours [95% interval]", "Verdict")
+COLUMNS = ("ID", "Claim", "Reported", "Accepted if", "Ours [95% interval]", "Verdict", "n")
 
 
 def _natural(text: str) -> list[Any]:
@@ -72,20 +82,25 @@ def entries(done: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(record.entries(done), key=lambda entry: _natural(entry["claim"]["id"]))
 
 
-def _criterion(claim: Mapping[str, Any]) -> str:
-    quantity = claim["quantity"].removesuffix(" [1]")  # a pure number needs no unit
+def quantity_of(claim: Mapping[str, Any]) -> str:
+    """What a claim measures, with its unit; a pure number needs none."""
+    return claim["quantity"].removesuffix(" [1]")
+
+
+def region_of(claim: Mapping[str, Any]) -> str:
+    """Where the whole interval must lie for a claim to be reproduced: "above 5"."""
     low, high = (float(bound) for bound in claim["region"])
     if math.isinf(low):
-        return f"{quantity}: below {format_number(high, 6)}"
+        return f"below {format_number(high, 6)}"
     if math.isinf(high):
-        return f"{quantity}: above {format_number(low, 6)}"
-    return f"{quantity}: between {format_number(low, 6)} and {format_number(high, 6)}"
+        return f"above {format_number(low, 6)}"
+    return f"between {format_number(low, 6)} and {format_number(high, 6)}"
 
 
-def _reported(claim: Mapping[str, Any], *, how: bool) -> str:
-    """The figure of the paper, or of a critic who is named as one, where it stands and how known.
+def reported(claim: Mapping[str, Any], *, how: bool = False) -> str:
+    """The figure of the paper, or of a critic who is named as one, and where it stands.
 
-    Nothing where there is none.
+    Nothing where there is none. With ``how``, how we know it is said too.
     """
     if not claim["reported"]:
         return ""
@@ -100,11 +115,20 @@ def interval_of(finding: Mapping[str, Any]) -> str:
     return format_interval(*(float(finding[end]) for end in ("estimate", "low", "high")))
 
 
-def _headline(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def shown_part(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The finding that stands for a claim of a record: that of its least favourable part."""
     return entry["verdict"]["parts"].get(entry["verdict"]["headline"])
 
 
-def _diverged(samples: Mapping[str, Sequence[Any]]) -> int:
+def number_of(entry: Mapping[str, Any]) -> str:
+    """What we found for a claim, without its part's name: "1.56 [1.32, 1.86]"; "" for nothing."""
+    found = shown_part(entry)
+    if found is None:
+        return ""
+    return interval_of(found) + " (exact)" * (entry["claim"]["kind"] == "exact")
+
+
+def diverged(samples: Mapping[str, Sequence[Any]]) -> int:
     """Seeds on which any of the values is not finite."""
     return sum(
         any(not math.isfinite(float(value)) for value in values)
@@ -134,7 +158,7 @@ def doubts_of(entry: Mapping[str, Any]) -> str:
 
 def row_of(entry: Mapping[str, Any]) -> Row:
     """What tables say of a claim of a record."""
-    claim, verdict, found = entry["claim"], entry["verdict"], _headline(entry)
+    claim, verdict, found = entry["claim"], entry["verdict"], shown_part(entry)
     ours, n, detectable = "", "", ""
     if found is not None:
         ours, n = interval_of(found), str(found["n"])
@@ -143,24 +167,25 @@ def row_of(entry: Mapping[str, Any]) -> Row:
             ours += f" at {verdict['headline']}, least favourable of {len(verdict['parts'])}"
         if claim["kind"] == "exact":
             ours, n = ours + " (exact)", ""
-        diverged = _diverged(entry["evidence"]["parts"][verdict["headline"]])
-        if diverged:
-            n += f" ({diverged} diverged)"
+        lost = diverged(entry["evidence"]["parts"][verdict["headline"]])
+        if lost:
+            n += f" ({lost} diverged)"
     why = doubts_of(entry) if verdict["verdict"] == claims.INCONCLUSIVE else ""
     return Row(
         claim["id"],
         claim["statement"],
-        _reported(claim, how=True),
-        _criterion(claim),
+        reported(claim, how=True),
+        f"{quantity_of(claim)}: {region_of(claim)}",
         ours,
         f"{verdict['verdict']} ({why})" if why else verdict["verdict"] + detectable,
         n.strip(),
     )
 
 
-def _short(entry: Mapping[str, Any]) -> tuple[str, ...]:
+def short_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a narrow table says of a claim of a record, by `SHORT_COLUMNS`."""
     row = row_of(entry)
-    return (row.id, row.claim, _reported(entry["claim"], how=False), row.ours, row.verdict)
+    return (row.id, row.claim, reported(entry["claim"]), row.ours, row.verdict)
 
 
 def sentence(text: str) -> str:
@@ -183,9 +208,9 @@ def _control(control: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     )
 
 
-def _note(entry: Mapping[str, Any]) -> str:
+def note_of(entry: Mapping[str, Any]) -> str:
     """All that a claim's row has no room for, in sentences."""
-    claim, verdict, found = entry["claim"], entry["verdict"], _headline(entry)
+    claim, verdict, found = entry["claim"], entry["verdict"], shown_part(entry)
     said = [f"Claimed by {CLAIMED[claim['source']]}."]
     if verdict["note"] and verdict["verdict"] != claims.INVALID:  # the controls below say it
         said.append(sentence(verdict["note"]))
@@ -202,133 +227,7 @@ def _note(entry: Mapping[str, Any]) -> str:
     return " ".join(said)
 
 
-def verdict_counts(done: Mapping[str, Any]) -> str:
-    """How a record's claims came out, in words: "5 reproduced, 1 inconclusive, 2 not run"."""
-    found = [entry["verdict"]["verdict"] for entry in record.entries(done)]
-    counts = {verdict: found.count(verdict) for verdict in claims.VERDICTS}
-    counts["not run"] = len(done["results"]["not_run"])
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-
-
-# --- formats -----------------------------------------------------------------------------------
-
-
-def claims_markdown(done: Mapping[str, Any]) -> str:
-    """The claims of a record as one Markdown table, without notes."""
-    rows = [row_of(entry) for entry in entries(done)]
-    return markdown_table(COLUMNS, rows, {len(COLUMNS) - 1})
-
-
-def short_markdown(done: Mapping[str, Any]) -> str:
-    """The claims of a record as a narrow Markdown table: what a terminal shows, too."""
-    rows = [_short(entry) for entry in entries(done)]
-    return markdown_table(SHORT_COLUMNS, rows, set())
-
-
-def notes_markdown(done: Mapping[str, Any]) -> str:
-    """What the table of claims has no room for, a claim a line, and what was not run."""
-    lines = [
-        f"- **{entry['claim']['id']}.** {escape_markdown(_note(entry))}\n"
-        for entry in entries(done)
-    ]
-    lines += [
-        f"- **{claim['id']}.** Not run: {escape_markdown(sentence(claim['statement']))} "
-        f"{escape_markdown(sentence(claim['reason']))}\n"
-        for claim in done["results"]["not_run"]
-    ]
-    return "".join(lines)
-
-
-def _claims_markdown(done: Mapping[str, Any]) -> str:
-    return f"{claims_markdown(done)}\n{notes_markdown(done)}"
-
-
-def _claims_csv(done: Mapping[str, Any]) -> str:
-    """Numbers in full, one row a claim, what was not run too."""
-    fields = ["id", "study", "claim", "source", "reported", "where", "known", "quantity"]
-    fields += ["statistic", "region_low", "region_high", "estimate", "low", "high", "scale", "n"]
-    fields += ["diverged", "part", "parts", "verdict", "minimum_detectable_effect", "note"]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fields, lineterminator="\n", restval="")
-    writer.writeheader()
-    for entry in entries(done):
-        claim, verdict, found = entry["claim"], entry["verdict"], _headline(entry) or {}
-        numbers = ("estimate", "low", "high", "scale", "n", "minimum_detectable_effect")
-        part = entry["evidence"]["parts"].get(verdict["headline"], {})
-        writer.writerow(
-            {
-                **{field: claim[field] for field in fields if field in claim},
-                **{field: found.get(field) for field in numbers},
-                "claim": claim["statement"],
-                "region_low": claim["region"][0],
-                "region_high": claim["region"][1],
-                "diverged": _diverged(part) if part else "",
-                "part": verdict["headline"],
-                "parts": len(verdict["parts"]),
-                "verdict": verdict["verdict"],
-                "note": _note(entry),
-            }
-        )
-    for claim in done["results"]["not_run"]:
-        told = {"id": claim["id"], "study": claim["study"], "claim": claim["statement"]}
-        writer.writerow({**told, "verdict": "not run", "note": claim["reason"]})
-    return out.getvalue()
-
-
-def _claims_latex(done: Mapping[str, Any]) -> str:
-    r"""A booktabs table that breaks over pages, its notes below it."""
-    widths = (0.19, 0.13, 0.17, 0.14, 0.13, 0.08)
-    wide = "".join(rf">{{\raggedright\arraybackslash}}p{{{w}\linewidth}}" for w in widths)
-    head = " & ".join(escape_latex(column) for column in COLUMNS)
-    paper = done["paper"]
-    caption = (
-        f"{record.title(done)}: claims of {paper['authors']} "
-        f"({paper['year']}) and of others about it. {done['scale']}"
-    )
-    rows = [
-        " & ".join(escape_latex(cell) for cell in row_of(entry)) + r" \\ \addlinespace"
-        for entry in entries(done)
-    ]
-    notes = [
-        rf"\textbf{{{escape_latex(entry['claim']['id'])}.}} {escape_latex(_note(entry))}"
-        for entry in entries(done)
-    ]
-    notes += [
-        rf"\textbf{{{escape_latex(claim['id'])}.}} "
-        + escape_latex(f"Not run: {sentence(claim['reason'])}")
-        for claim in done["results"]["not_run"]
-    ]
-    lines = [
-        r"% needs \usepackage{array,booktabs,graphicx,longtable}",
-        r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}\setlength{\LTcapwidth}{\linewidth}",
-        rf"\begin{{longtable}}{{@{{}}l{wide}@{{}}}}",
-        rf"\caption{{{escape_latex(caption)}}}",
-        rf"\label{{tab:{done['experiment']}-{record.edition(done)}}}\\",
-        rf"\toprule {head} \\ \midrule \endfirsthead",
-        rf"\toprule {head} \\ \midrule \endhead",
-        r"\bottomrule \endfoot",
-        *rows,
-        r"\end{longtable}",
-        *(rf"\noindent {note}\par" for note in notes),
-        r"\endgroup",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def claims_table(done: Mapping[str, Any], format: str) -> str:
-    """All claims of a record in one of `FORMATS`: the verdicts, and in notes what they rest on.
-
-    Markdown and LaTeX round as intervals deserve; CSV has every digit.
-
-    Raises:
-        Problem: there is no such format.
-    """
-    makers: dict[str, Callable[[Mapping[str, Any]], str]] = {
-        "markdown": _claims_markdown,
-        "csv": _claims_csv,
-        "latex": _claims_latex,
-    }
-    return makers[choose("format", format, FORMATS)](done)
+# --- of studies -------------------------------------------------------------------------------
 
 
 def cell_text(value: Any) -> str:
@@ -346,147 +245,28 @@ def columns_of_numbers(table: Mapping[str, Any]) -> set[int]:
     return {n for n, cells in columns if not any(isinstance(cell, str) for cell in cells)}
 
 
-LONGEST = 20  # rows of a table that surely fits a page, cells of several lines and all
-
-
-def study_table(table: Mapping[str, Any], format: str) -> str:
-    """A study's own table (`jaxtrends.study.Table` as plain data) in Markdown or LaTeX.
-
-    Raises:
-        Problem: there is no such format.
-    """
-    rows = [[cell_text(cell) for cell in row] for row in table["rows"]]
-    right = columns_of_numbers(table)
-    if choose("format", format, ("markdown", "latex")) == "markdown":
-        note = f"\n{escape_markdown(sentence(table['note']))}\n" if table["note"] else ""
-        title = f"**{escape_markdown(sentence(table['title']))}**\n\n"
-        return title + markdown_table(table["columns"], rows, right) + note
-    sides = ["r" if n in right else "l" for n in range(len(table["columns"]))]
-    fits, widths, letters = _fitted(table["columns"], rows, sides)
-    heading = " & ".join(map(_stacked, table["columns"], widths, sides))
-    caption = " ".join(sentence(text) for text in (table["title"], table["note"]) if text)
-    caption = rf"\caption{{{escape_latex(caption)}}}"
-    columns = rf"{{@{{}}{''.join(letters)}@{{}}}}"
-    heading = rf"\toprule {heading} \\ \midrule"
-    # {}: a cell may start with a bracket, which LaTeX would take for an option of the line break
-    body = [rf"{{}}{' & '.join(map(_cell_latex, row))} \\" for row in rows]
-    if len(rows) > LONGEST:
-        opening = [
-            "" if fits else r"\scriptsize\setlength{\tabcolsep}{1.5pt}",
-            rf"\begin{{longtable}}{columns}",
-            caption + r"\\",
-            heading + r" \endfirsthead",
-        ]
-        lines = [*opening, heading + r" \endhead", r"\bottomrule \endfoot", *body]
-        lines.append(r"\end{longtable}\endgroup")
-    else:
-        opening = [
-            r"\begin{table}\centering",
-            caption + r"\smallskip",
-            r"\footnotesize\setlength{\tabcolsep}{3pt}",  # a float forgets what is around it
-            "" if fits else r"\resizebox{\linewidth}{!}{%",
-            rf"\begin{{tabular}}{columns}",
-        ]
-        closing = [r"\bottomrule", r"\end{tabular}" + ("" if fits else "}")]
-        lines = [*opening, heading, *body, *closing, r"\end{table}\endgroup"]
-    small = (
-        r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}\setlength{\LTcapwidth}{\linewidth}"
-    )
-    return "\n".join([small, *filter(None, lines)]) + "\n"
-
-
-LETTERS_A_LINE = 72  # of \footnotesize, in a line of LaTeX's article
-LETTERS_A_GAP = 1.4  # between two columns
-SQUEEZED_TEXT = 14  # letters, the widest column of text in a table that is shrunk to fit
-WORD = re.compile(r"\[[^]]*\]|\S+")  # an interval is read as one
-
-
-def _fitted(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], sides: Sequence[str]
-) -> tuple[bool, list[int], list[str]]:
-    """Whether a table fits a line, and its columns' widths in letters and as LaTeX has them.
-
-    A column is as wide as its longest cell while there is room. Where there is none, the widest
-    columns of text break their lines, none narrower than its longest word.
-    """
-    whole, least = [], []
-    for number, (heading, side) in enumerate(zip(headings, sides, strict=True)):
-        cells = [row[number] for row in rows]
-        head = max(map(len, heading.split()), default=0)
-        whole.append(max([head, *map(len, cells)]))
-        words = max([head, *(len(word) for cell in cells for word in WORD.findall(cell))])
-        least.append(words if side == "l" else whole[-1])
-
-    def widths_to(widest: int) -> list[int]:
-        return [min(a, max(b, widest)) for a, b in zip(whole, least, strict=True)]
-
-    room = LETTERS_A_LINE - LETTERS_A_GAP * (len(headings) - 1)
-    trials = (widths_to(widest) for widest in range(max(whole), -1, -1))
-    fitting = next((widths for widths in trials if sum(widths) <= room), None)
-    widths = fitting or widths_to(SQUEEZED_TEXT)
-    narrowed = r">{{\raggedright\arraybackslash}}p{{{:.3f}\linewidth}}"
-    letters = [
-        side if width == a else narrowed.format(width / LETTERS_A_LINE)
-        for side, width, a in zip(sides, widths, whole, strict=True)
-    ]
-    return fitting is not None, widths, letters
-
-
-def _cell_latex(cell: str) -> str:
-    """A cell whose intervals stay on one line."""
-    text = escape_latex(cell)
-    return rf"\mbox{{{text}}}" if WORD.fullmatch(cell) and " " in cell else text
-
-
-def _stacked(heading: str, width: int, side: str) -> str:
-    """A heading in lines of so many letters, so that it does not make its column wide."""
-    lines = textwrap.wrap(heading, max(width, 1), break_long_words=False) or [""]
-    stack = r" \\ {}".join(escape_latex(line) for line in lines)  # {}: as below
-    return rf"\shortstack[{side}]{{{stack}}}"
-
-
 def figures_of(done: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All figures of a record, as plain data: the headline, those of results, of measurements.
+    """All figures of a record, as plain data: those of results, then those of measurements.
 
     Raises:
         ValueError: two figures have one name, and so would be one file.
     """
     parts = (done["results"]["studies"], done["measurements"]["studies"])
     found = [figure for part in parts for study in part.values() for figure in study["figures"]]
-    found = [done["figure"], *found] if "figure" in done else found
     names = [figure["name"] for figure in found]
     if len({name.casefold() for name in names}) < len(names):
         raise ValueError(f"two figures have the same name: {sorted(names)}")
     return found
 
 
-def terminal_table(done: Mapping[str, Any]) -> Any:
-    """The claims of a record for a terminal of 100 columns or more: a rich table.
+def drawn_of(done: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All figures that are drawn of a record: that of its headline, then its `figures_of`.
 
-    Verdicts are words, with a colour besides.
+    Raises:
+        ValueError: two figures have one name, and so would be one file.
     """
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(
-        title=f"{record.title(done)}: claims",
-        title_justify="left",
-        title_style="bold",
-        caption=verdict_counts(done),
-        caption_justify="left",
-        box=None,
-        pad_edge=False,
-        expand=True,
-    )
-    # Each column says for itself that it may wrap, whatever the console's habit is.
-    for name, share in zip(SHORT_COLUMNS, (0, 30, 20, 24, 18), strict=True):
-        shown.add_column(name, ratio=share or None, no_wrap=not share, overflow="fold")
-    for entry in entries(done):
-        *cells, verdict = _short(entry)
-        style = STYLES[entry["verdict"]["verdict"]]
-        shown.add_row(*(Text(cell) for cell in cells), Text(verdict, style))
-    for claim in done["results"]["not_run"]:
-        if claim["study"] not in done["results"]["studies"]:
-            continue  # the user chose the studies
-        shown.add_row(Text(claim["id"]), Text(sentence(f"not run: {claim['reason']}"), "dim"))
-    return shown
+    headline = done.get("figure")
+    found = figures_of(done)
+    if headline and headline["name"].casefold() in {f["name"].casefold() for f in found}:
+        raise ValueError(f"two figures have the same name: {headline['name']}")
+    return [headline, *found] if headline else found

@@ -13,12 +13,12 @@ import numpy as np
 
 from jaxtrends import record, recording
 from jaxtrends.claims import Claim
-from jaxtrends.experiment import Experiment
+from jaxtrends.design import Design
 from jaxtrends.flags import rebuild
 
 
 def retold(
-    done: Mapping[str, Any], experiment: Experiment, curves: Mapping[str, np.ndarray]
+    done: Mapping[str, Any], experiment: Design, curves: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, Any], list[str]]:
     """A record in the words of today's code, and the claims of it that are others today.
 
@@ -82,7 +82,7 @@ def _measures(claim: Claim, values: Mapping[str, Any], entry: Mapping[str, Any])
     return record.plain(found.parts) == entry["evidence"]["parts"]
 
 
-def _descriptions(done: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
+def _descriptions(done: Mapping[str, Any], experiment: Design) -> dict[str, Any]:
     """Scale, rigging and departures, where today's code still reads the record's config."""
     try:
         kind = type(next(iter(experiment.presets.values())))

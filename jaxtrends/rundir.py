@@ -1,14 +1,13 @@
-"""A run's folder: who holds it, what run it belongs to, and the finished parts of each study.
+"""A run's folder: its lock, the run it belongs to, and the finished parts of each study.
 
     run.json                what is run: experiment, preset, config
     studies/<study>/        code.json, blocks.json, seconds.json, blocks/, checkpoints/, metrics/,
                             then result.json, curves.npz
     record.json, curves.npz, figures/, wandb/
 
-A finished part is written whole or not at all, with its digest, so that a run killed at any moment
-goes on from what is there; a part that was made by other code, or damaged since, is made again. So
-is a block of lanes that is not what it is looked for as: each names its run, its study, its label,
-its number and its lanes.
+Finished parts are written atomically with a digest, so that a run killed at any moment can be
+resumed. Parts made by other code, or damaged since, are made again, and so are blocks of lanes that
+do not match: each block names its run, study, label, number and lanes.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ from jaxtrends import paths, record
 from jaxtrends.errors import Problem
 from jaxtrends.file_names import file_name
 
-SEAL = "sha256"  # the name of an array that holds the digest of the arrays beside it
-WHAT = "what"  # the name of one that says what they are, as the bytes of JSON
+SEAL = "sha256"  # name of the array with the digest of the other arrays
+WHAT = "what"  # name of the array that describes them, as the bytes of JSON
 
 
 def first_difference(theirs: Any, ours: Any, path: str = "") -> str:
@@ -42,14 +41,14 @@ def first_difference(theirs: Any, ours: Any, path: str = "") -> str:
             if found:
                 return found
         return ""
-    return "" if theirs == ours else f"{path} is {theirs!r:.80} there and {ours!r:.80} now"
+    return "" if theirs == ours else f"{path} is {theirs!r:.80} there but {ours!r:.80} now"
 
 
 def new_folder(parent: Path, kind: str) -> Path:
-    """A new folder for a run, named for its kind and the time; no other run is given the same.
+    """A new, unique folder for a run, named after its kind and the time.
 
     Raises:
-        Problem: it cannot be made.
+        Problem: it cannot be created.
     """
     name = f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     path = parent / name
@@ -57,23 +56,23 @@ def new_folder(parent: Path, kind: str) -> Path:
         try:
             path.mkdir(parents=True)
             return path
-        except FileExistsError:  # of a run that began within the same second
+        except FileExistsError:  # from a run that started within the same second
             path = parent / f"{name}-{number}"
         except OSError as error:
             raise _unwritable(path, error) from None
 
 
 class RunDirectory:
-    """A folder held by one process for one run.
+    """A folder locked by one process for one run.
 
     Args:
-        path:        the folder; it is made if it is missing.
+        path:        the folder; created if missing.
         description: what is run, as plain data.
-        resume:      whether to go on with the run that is there.
-        report:      called with one sentence for every part that is damaged and made again.
+        resume:      whether to resume the run that is there.
+        report:      called with one sentence for every damaged part that is made again.
 
     Raises:
-        Problem: it cannot be written, another process holds it, or it belongs to another run.
+        Problem: it is not writable, another process has it, or it belongs to another run.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class RunDirectory:
         self._lock = self._hold(_writable(path))
         try:
             self._claim(record.plain(description), resume)
-            for left in path.rglob(".*.tmp"):  # by a process that was killed while it wrote
+            for left in path.rglob(".*.tmp"):  # from a process killed while writing
                 left.unlink(missing_ok=True)
         except BaseException:
             self.close()
@@ -100,12 +99,12 @@ class RunDirectory:
     def joined(
         cls, path: Path, description: Mapping[str, Any], report: Callable[[str], None]
     ) -> RunDirectory:
-        """The folder as a process beside the first has it, which holds no lock and decides nothing.
+        """The folder for a process other than the first, without a lock or decisions.
 
-        It is the same folder where the file system is shared, and one of its own where it is not.
+        It is the same folder on a shared file system, and a separate one otherwise.
 
         Raises:
-            Problem: it cannot be written.
+            Problem: it is not writable.
         """
         beside = cls.__new__(cls)
         beside.path, beside._report = path, report
@@ -118,7 +117,7 @@ class RunDirectory:
             import fcntl
 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # no flock on this system: two runs in one folder are the user's care
+        except ImportError:  # no flock on this system: the user must not run twice in one folder
             pass
         except OSError:
             lock.close()
@@ -133,7 +132,7 @@ class RunDirectory:
             if resume:
                 raise Problem(f"There is no run to resume in {self.path}.")
             if (self.path / "record.json").exists():
-                raise Problem(f"{self.path} holds a record already: choose another --output.")
+                raise Problem(f"{self.path} already has a record: choose another --output.")
             record.write_json(marker, description)
             return
         try:
@@ -144,25 +143,25 @@ class RunDirectory:
             ) from None
         if not resume:
             raise Problem(
-                f"{self.path} holds a run already: add --resume to go on with it, "
-                "or choose another --output."
+                f"{self.path} already has a run: add --resume to continue it, or choose another "
+                "--output."
             )
         difference = first_difference(theirs, description)
         if difference:
             raise Problem(
-                f"{self.path} holds a run with another configuration: {difference}. "
-                "Resume it with its own flags, or choose another --output."
+                f"{self.path} has a run with another configuration: {difference}. Resume it with "
+                "its own flags, or choose another --output."
             )
 
     def close(self) -> None:
-        """Let the folder go."""
+        """Release the folder."""
         self._lock.close()
 
     def study(self, name: str, code: str) -> StudyDirectory:
         """The folder of one study, emptied if other code (another digest) wrote it.
 
         Raises:
-            Problem: it cannot be written, or a link leads out of the run's folder.
+            Problem: it is not writable, or a link leads out of the run's folder.
         """
         path = self.path / "studies" / file_name(name)
         if not path.resolve().is_relative_to(self.path.resolve()):
@@ -173,7 +172,7 @@ class RunDirectory:
             try:
                 kept = record.read_json(marker) == {"digest": code}
                 if not kept:
-                    self._report(f"What other code made in {path} is made again.")
+                    self._report(f"{path} was made by other code and is made again.")
             except (OSError, ValueError) as error:
                 self._report(_damaged(marker, error))
         if not kept:
@@ -189,7 +188,7 @@ class RunDirectory:
 
 
 def _writable(path: Path) -> TextIO:
-    """Make a run's folder where it is missing, and open its lock."""
+    """Create a run's folder if missing, and open its lock file."""
     paths.make(path, "output")
     try:
         return (path / ".lock").open("w")
@@ -199,8 +198,8 @@ def _writable(path: Path) -> TextIO:
 
 def _unwritable(path: Path, error: OSError) -> Problem:
     return Problem(
-        f"The output folder {path} cannot be written ({error.strerror}): "
-        "choose another with --output."
+        f"The output folder {path} is not writable ({error.strerror}): choose another with "
+        "--output."
     )
 
 
@@ -211,19 +210,19 @@ def _write_sealed(path: Path, content: Any) -> None:
 def _unsealed(path: Path) -> Any:
     kept = record.read_json(path)
     if record.digest(kept["content"]) != kept["sha256"]:
-        raise ValueError("it does not agree with its digest")
+        raise ValueError("it does not match its digest")
     return kept["content"]
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    return f"{path} is damaged ({record.first_line(error)}): what it held is made again."
+    return f"{path} is damaged ({record.first_line(error)}): its contents are made again."
 
 
 class StudyDirectory:
-    """The finished parts of one study, in ``path``; each is read back as it was written or not.
+    """The finished parts of one study, in ``path``; each is read back exactly or not at all.
 
-    ``identity`` says what study this is, as plain data. A block has besides its label, its number
-    and what its caller says in ``of``: what its lanes are, say.
+    ``identity`` identifies the study, as plain data. A block is also identified by its label, its
+    number and what its caller gives in ``of``, such as its lanes.
     """
 
     def __init__(
@@ -237,9 +236,9 @@ class StudyDirectory:
         self._identity = dict(identity or {})
 
     def result(self) -> dict[str, Any] | None:
-        """The study's result if it has ended: plain data, with non-finite numbers restored.
+        """The study's result if it is finished: plain data, with non-finite numbers restored.
 
-        A result that is damaged, or whose curves are, is removed, and this is said.
+        If the result or its curves are damaged, it is reported and removed.
         """
         file = self.path / "result.json"
         if not file.exists():
@@ -252,7 +251,7 @@ class StudyDirectory:
         file = self.path / "curves.npz"
         try:
             if record.array_digest(record.read_arrays(file)) != content["curves_sha256"]:
-                raise ValueError("it does not agree with its digest")
+                raise ValueError("it does not match its digest")
         except (OSError, ValueError, LookupError) as error:
             self._remove(file, _damaged(file, error))
             (self.path / "result.json").unlink(missing_ok=True)
@@ -260,11 +259,11 @@ class StudyDirectory:
         return record.numbers(content["result"])
 
     def curves(self) -> dict[str, np.ndarray]:
-        """The curves of a study that has ended: of which there is a `result`."""
+        """The curves of a finished study, one with a `result`."""
         return record.read_arrays(self.path / "curves.npz")
 
     def finish(self, result: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> None:
-        """Keep a study's result; what it needed on the way is deleted.
+        """Store a study's result, and delete its intermediate files.
 
         Raises:
             Problem: it cannot be written.
@@ -276,7 +275,7 @@ class StudyDirectory:
         shutil.rmtree(self.path / "blocks", ignore_errors=True)
 
     def block_sizes(self) -> dict[str, int]:
-        """Lanes of a block of each call that was begun, by label; damaged, they are removed."""
+        """Lanes per block of each started call, by label; if damaged, they are removed."""
         file = self.path / "blocks.json"
         if not file.exists():
             return {}
@@ -287,7 +286,7 @@ class StudyDirectory:
             return {}
 
     def keep_block_size(self, label: str, lanes: int) -> None:
-        """Note how many lanes a block of a call has, for a run that goes on.
+        """Store the lanes per block of a call, for resuming.
 
         Raises:
             Problem: it cannot be written.
@@ -295,7 +294,7 @@ class StudyDirectory:
         _write_sealed(self.path / "blocks.json", {**self.block_sizes(), label: lanes})
 
     def spent(self) -> float:
-        """Seconds that runs before this one worked on the study; damaged, it is removed."""
+        """Seconds that earlier runs spent on the study; if damaged, the file is removed."""
         file = self.path / "seconds.json"
         try:
             return float(_unsealed(file)) if file.exists() else 0.0
@@ -304,7 +303,7 @@ class StudyDirectory:
             return 0.0
 
     def keep_spent(self, seconds: float) -> None:
-        """Note how long the study has been worked on, for a run that goes on.
+        """Store the seconds spent on the study, for resuming.
 
         Raises:
             Problem: it cannot be written.
@@ -324,7 +323,7 @@ class StudyDirectory:
         metrics: Mapping[str, np.ndarray],
         of: Mapping[str, Any] | None = None,
     ) -> None:
-        """Keep the metrics of a block of lanes that has ended, and drop its checkpoints.
+        """Store the metrics of a finished block of lanes, and delete its checkpoints.
 
         Raises:
             Problem: they cannot be written.
@@ -338,9 +337,9 @@ class StudyDirectory:
     def block(
         self, label: str, block: int, of: Mapping[str, Any] | None = None
     ) -> dict[str, np.ndarray] | None:
-        """The metrics of a block that has ended, or None.
+        """The metrics of a finished block, or None.
 
-        One that is damaged, or another than it is looked for as, is removed with a word.
+        A block that is damaged or does not match is reported and removed.
         """
         file = self._block(label, block)
         if not file.exists():
@@ -349,14 +348,14 @@ class StudyDirectory:
             metrics = record.read_arrays(file)
             seal = metrics.pop(SEAL)
             if record.array_digest(metrics) != seal.tobytes().hex():
-                raise ValueError("it does not agree with its digest")
+                raise ValueError("it does not match its digest")
             found = json.loads(metrics.pop(WHAT).tobytes())
         except (OSError, ValueError, LookupError) as error:
             self._remove(file, _damaged(file, error))
             return None
         difference = first_difference(found, self._what(label, block, of))
         if difference:
-            self._remove(file, f"{file} is of other lanes ({difference}): they are trained again.")
+            self._remove(file, f"{file} has other lanes ({difference}): they are trained again.")
             return None
         return metrics
 
@@ -366,7 +365,7 @@ class StudyDirectory:
             file.unlink()
 
     def checkpoints(self, label: str, block: int, of: Mapping[str, Any] | None = None) -> Path:
-        """Where the checkpoints of a block lie, of these very lanes and no others."""
+        """The folder of a block's checkpoints, specific to its lanes."""
         what = record.digest(self._what(label, block, of))[:8]
         return self.path / "checkpoints" / file_name(label) / f"{block}~{what}"
 
@@ -378,10 +377,10 @@ class StudyDirectory:
         metrics: Mapping[str, np.ndarray],
         process: int = 0,
     ) -> None:
-        """Append a block's new log points to a stream of its label's in metrics/, one line a point.
+        """Append a block's new log points to its label's stream in metrics/, one line per point.
 
-        Each process has a stream of its own. It is for watching a run. A resumed run may repeat
-        points; the later line holds.
+        Each process has its own stream. It is for watching a run. A resumed run may repeat points;
+        the later line is valid.
 
         Raises:
             Problem: it cannot be written.

@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ import numpy as np
 from jaxtrends import (
     backend,
     code_digest,
+    conclusion,
     devices,
     distributed,
     golden,
@@ -28,15 +30,16 @@ from jaxtrends import (
 )
 from jaxtrends import command as commands
 from jaxtrends.command import Command
+from jaxtrends.design import Design
 from jaxtrends.distributed import Lost, Processes
 from jaxtrends.errors import Problem, choose
-from jaxtrends.experiment import Experiment, discover
-from jaxtrends.flags import PLACES, Options, mesh_of, parse, rebuild
+from jaxtrends.flags import PLACES, Options, chosen, mesh_of, parse, rebuild, spelled
 from jaxtrends.formats import UNSHOWABLE, showable
 from jaxtrends.plot_queue import PlotQueue
+from jaxtrends.progress import Progress
 from jaxtrends.rundir import RunDirectory, StudyDirectory, new_folder
 from jaxtrends.study_run import Interrupted, StopSignal, StudyRun, Wiring
-from jaxtrends.terminal import Quiet, Terminal, duration, mend_streams
+from jaxtrends.terminal import Quiet, Terminal, duration, in_time, mend_streams
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ UNJUDGED = 3  # the exit status of a run whose record is written, some claims of
 
 
 def main(
-    experiment: Experiment,
+    experiment: Design,
     arguments: Sequence[str] | None = None,
     methods: Mapping[str, Callable[..., Any]] | None = None,
 ) -> int:
@@ -89,7 +92,7 @@ def main(
         terminal = Terminal() if processes.first else Quiet(processes.name)
         finished = run(experiment, config, options, command, terminal, methods or {}, processes)
         if finished is not None:
-            _conclude(finished, terminal)
+            _conclude(finished, terminal, command, every=options.claims)
         status, failure = UNJUDGED if finished and finished.unjudged else 0, ""
     except Problem as problem:
         status, failure = 2, str(problem)
@@ -115,6 +118,36 @@ def main(
     return distributed.exit_status(processes, status)
 
 
+def call(
+    experiment: Design,
+    preset: str,
+    settings: Mapping[str, Any],
+    methods: Mapping[str, Callable[..., Any]],
+    terminal: Terminal | None,
+) -> record.Record:
+    """Run an experiment from Python; see `jaxtrends.experiment.Experiment.run`."""
+    own = tuple(methods)
+    _check_names(own)
+    config, options = chosen(experiment, preset, settings, own)
+    flags = spelled(experiment.presets[preset], config, options)
+    command = commands.of(f"experiments.{experiment.name}", flags, own)
+    terminal = terminal or Quiet("")
+    try:
+        finished = run(
+            experiment, config, options, command, terminal, methods, Processes(), hosted=True
+        )
+    except Interrupted as interrupted:
+        if interrupted.number == signal.SIGINT:
+            said = "the state of the run is saved: go on with resume=True"
+            raise KeyboardInterrupt(said) from interrupted
+        raise
+    finally:
+        terminal.clear()
+    for claim, why in finished.unjudged.items():
+        terminal.warn(f"{claim} could not be judged ({why}); the record has the values.")
+    return record.read(finished.folder)
+
+
 def _check_names(methods: Iterable[str]) -> None:
     """Refuse names of methods that neither a record nor its curves could hold.
 
@@ -130,7 +163,7 @@ def _check_names(methods: Iterable[str]) -> None:
 
 
 def _explain(
-    experiment: Experiment,
+    experiment: Design,
     config: Any,
     options: Options,
     methods: Mapping[str, Callable[..., Any]],
@@ -176,7 +209,7 @@ def _device_count(options: Options) -> int | None:
     return 1 if options.preset == "smoke" and options.devices is None else options.devices
 
 
-def _folder_for(experiment: Experiment, options: Options) -> Path:
+def _folder_for(experiment: Design, options: Options) -> Path:
     if options.output:
         return Path(options.output)
     runs = Path("runs") / experiment.name
@@ -201,7 +234,7 @@ def _source(method: Callable[..., Any]) -> str:
 
 
 def run(
-    experiment: Experiment,
+    experiment: Design,
     config: Any,
     options: Options,
     command: Command,
@@ -209,6 +242,7 @@ def run(
     methods: Mapping[str, Callable[..., Any]],
     processes: Processes,
     blocks: Mapping[str, Mapping[str, int]] | None = None,
+    hosted: bool = False,
 ) -> Finished | None:
     """Run the studies that are not done yet, and write the record.
 
@@ -221,6 +255,7 @@ def run(
         methods:    methods of the user's own, by name.
         processes:  those that share the run.
         blocks:     of a record that is made again: study -> call of training -> lanes of a block.
+        hosted:     whether the process belongs to other code, which outlives the run.
 
     Returns:
         The record, and the folder it lies in; None in a process beside the first.
@@ -239,14 +274,16 @@ def run(
     folder = RunDirectory(path, ready.description, resume=options.resume, report=terminal.warn)
     processes.tell("folder", str(path))
     _announce(ready, path)
+    terminal.begin_run(Progress(list(ready.code), _expected(ready)))
     tracker, plots = _tracker(ready, path), PlotQueue()
     try:
         limit = 60.0 * (options.time_limit or 0.0)
-        with StopSignal(processes, limit) as stop, devices.profiled(ready.trace):
+        with StopSignal(processes, limit, hosted=hosted) as stop, devices.profiled(ready.trace):
             made = {
                 name: _made(ready, name, folder, stop, tracker, plots, (blocks or {}).get(name))
                 for name in ready.code
             }
+        terminal.wait("judging, drawing")
         results = {name: result for name, (result, _) in made.items()}
         curves = {
             f"{name}/{curve}": values
@@ -256,11 +293,13 @@ def run(
         done, unjudged = _recorded(ready, results, curves, command, started)
         recording.write(done, curves, path)
         plots.order([done["figure"]] if "figure" in done else [], path / "figures")
-        tracker.record(done, path / "record.json", recording.claim_rows(done))
+        rows = recording.claim_rows(done)
+        tracker.record(done, path / "record.json", rows, conclusion.answer(done))
         if ready.tracking == "online":
             terminal.say("Uploading to W&B …")
         address = tracker.close()
         plots.finish()
+        terminal.clear()
     except (Interrupted, Lost):
         terminal.clear()
         terminal.say("To go on with this run:\n  " + command.to_resume(path))
@@ -292,7 +331,7 @@ class _Ready:
     wiring:      what all studies share.
     """
 
-    experiment: Experiment
+    experiment: Design
     config: Any
     options: Options
     tracking: str
@@ -311,7 +350,7 @@ class _Ready:
 
 
 def _made_ready(
-    experiment: Experiment,
+    experiment: Design,
     config: Any,
     options: Options,
     terminal: Terminal,
@@ -397,23 +436,34 @@ class _Data:
 
 
 def _announce(ready: _Ready, path: Path) -> None:
-    """Say what is run, on what, for how long and on which data."""
-    from jaxtrends import plan
-
+    """Say what is run, on what, for how long, and where the results go."""
     experiment, preset, hardware = ready.experiment, ready.options.preset, ready.hardware
     say = ready.wiring.terminal.say
     changed = experiment.changes(preset, ready.config)
-    known = plan.measured(experiment.name, preset)
-    took = sum(known.get(name, math.nan) for name in ready.code)
-    here = f"{hardware['count']} x {hardware['kind']}, {hardware['cores']} cores"
+    shown = record.preset_in_words(preset, changed, ready.own)
+    studies, data = len(ready.code), ", ".join(ready.data.loaded)
     say(
-        f"{experiment.name}, preset {record.preset_in_words(preset, changed, ready.own)}: "
-        f"{', '.join(ready.code)}."
+        f"{experiment.name}, preset {shown}: {studies} {'study' if studies == 1 else 'studies'}"
+        f"{f' on {data}' if data else ''}."
     )
-    say(f"About {duration(took)} on two idle CPU cores; here {here}." if took > 0 else f"{here}.")
+    here = f"ere {hardware['count']} x {hardware['kind']}, {hardware['cores']} cores."
+    known = sum(_expected(ready).values())
+    say(f"About {in_time(known)} on two idle CPU cores; h{here}" if known else f"H{here}")
     say(f"Output: {path}")
-    for name, found in ready.data.loaded.items():
-        say(f"Data: {name}. {found.origin}")
+
+
+def _expected(ready: _Ready) -> dict[str, float]:
+    """Study -> seconds that it took in the committed record; nothing for other settings than its.
+
+    The record is that of two CPU cores, and a study of other settings takes nobody knows how long.
+    """
+    from jaxtrends import plan
+
+    changed = ready.experiment.changes(ready.options.preset, ready.config)
+    known = plan.measured(ready.experiment.name, ready.options.preset)
+    if set(changed) - {"studies"} or ready.own or not set(ready.code) <= set(known):
+        return {}
+    return {name: known[name] for name in ready.code}
 
 
 def _tracker(ready: _Ready, path: Path) -> Any:
@@ -451,8 +501,9 @@ def _made(
     result = place.result()
     ready.wiring.processes.tell(f"{name}, done before", result is not None)
     if result is not None:
-        terminal.say(f"{name}: done before, kept.")
+        terminal.kept(name)
     else:
+        terminal.begin(name, place.spent())
         if study.timed:
             plots.finish()
             tracker.settle()
@@ -460,7 +511,7 @@ def _made(
         _run_study(ready, name, effects, place)
         _track(tracker, name, effects)
         result = place.result()
-        terminal.say(f"{name}: done in {duration(result['seconds'])}.")
+        terminal.end(name, result["seconds"])
     for part in ("results", "measurements"):
         plots.order(result[part]["figures"], folder.path / "figures")
     return result, place
@@ -554,29 +605,29 @@ def _peak_memory() -> int:
 def _track(tracker: Any, name: str, effects: StudyRun) -> None:
     from jaxtrends.tracking import LaneHistory
 
-    effects.clear()
     tracker.lanes([LaneHistory(study=name, **lane) for lane in effects.lanes])
     for table, rows in effects.tables:
         tracker.table(name, table, rows)
 
 
-def _conclude(finished: Finished, terminal: Terminal) -> None:
-    from jaxtrends import report
-
+def _conclude(finished: Finished, terminal: Terminal, command: Command, *, every: bool) -> None:
+    """End with the answer, the claims that matter or all of them, and where the rest lies."""
     done, path = finished.record, finished.folder
-    terminal.say("")
-    terminal.console.print(report.terminal_table(done))
+    again = replace(command, flags=(*command.flags, "--claims")).to_resume(path)
+    conclusion.show(done, terminal.console, every=every, command=again)
     for claim, why in finished.unjudged.items():
         verb = "made" if claim == recording.FIGURE else "judged"
         terminal.warn(f"{claim} could not be {verb} ({why}); the record has the values.")
     terminal.say(f"Record:  {path / 'record.json'}")
     if (path / "figures").exists():
         terminal.say(f"Figures: {path / 'figures'}")
+    python = sys.orig_argv[0] if sys.orig_argv else "python"
+    terminal.say(f"Page:    {python} -m scripts.webpage {paths.quoted(path)}")
     wandb = path / "wandb"
     if wandb.exists():
-        terminal.say(f"W&B:     {wandb} (to upload: wandb sync {paths.quoted(wandb)}/offline-*)")
+        terminal.say(f"W&B:     wandb sync {paths.quoted(wandb)}/offline-* (to upload)")
     reason = record.publishable(done)
-    if reason:
+    if reason and done["preset"] != "smoke":  # whose answer says what it is worth
         terminal.say(f"Not to be published: {reason}.")
 
 
@@ -584,6 +635,7 @@ def rerun(
     done: Mapping[str, Any],
     output: Path | None,
     *,
+    experiments: Mapping[str, Design],
     beside: Path,
     command: Command,
     resume: bool = False,
@@ -593,6 +645,7 @@ def rerun(
     Args:
         done:    the record.
         output:  the folder for the run; None for a new one beside the other runs.
+        experiments: that there are, by name.
         beside:  where the record lies: files that its run read are looked for above it too.
         command: what the user typed.
         resume:  whether to go on with the run in ``output``.
@@ -602,7 +655,7 @@ def rerun(
             methods of its user's own; a file that it read is not there.
         Interrupted: a signal came; what was done is saved.
     """
-    experiment = discover()[choose("experiment", done["experiment"], discover())]
+    experiment = experiments[choose("experiment", done["experiment"], experiments)]
     preset = choose("preset", done["preset"], experiment.presets)
     own = done.get("own_methods", ())
     if own:
@@ -636,7 +689,7 @@ def rerun(
         terminal.clear()
 
 
-def _with_files(experiment: Experiment, config: Any, beside: Path) -> Any:
+def _with_files(experiment: Design, config: Any, beside: Path) -> Any:
     """The config with each file that it names where it is: here, or in a folder above a record."""
     places = [Path(), *beside.resolve().parents]
     for setting in experiment.files:

@@ -1,7 +1,7 @@
-"""Sequences of tokens as arrays: a task made of lookups, and English text as bytes.
+"""Token sequences as arrays: a synthetic lookup task, and English text as bytes.
 
-``lookup`` is made by a rule with a known entropy, so that how much is left to learn is known;
-``english`` is what people write. Both give the same bits on every machine.
+``lookup`` has a known entropy, so that it is known how much is left to learn; ``english`` is real
+text. Both give the same bits on every machine.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from jaxtrends.errors import Problem, require_positive
 VERSION = "1.0.0"  # raise it when the sequences change
 
 SYMBOLS = 32  # of the lookup task
-FAVOURED = 0.9  # how often the favoured symbol comes; else one of all symbols
+FAVOURED = 0.9  # probability of the favoured symbol; otherwise a uniform one
 
 ENGLISH_FILE = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
 ENGLISH_DIGEST = "a53f4648dec40467ebdcbc7a1307eddb51fe6e28e9309f6ebde81ba0d04bea2d"
-HELD_OUT_EVERY = 10  # of ten articles one is validation and one is test
+HELD_OUT_EVERY = 10  # one article in ten for validation, one for test
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Some stretches of tokens.
+    """Windows of tokens.
 
-    inputs: (n, context) int32. labels: (n, context) int32, the tokens that follow. clusters: (n,)
-    int32, which of several sources each comes from; all 0 where there is one.
+    inputs: (n, context) int32. labels: (n, context) int32, the next tokens. clusters: (n,) int32,
+    the source of each; all 0 if there is only one.
     """
 
     inputs: np.ndarray
@@ -48,8 +48,8 @@ class Windows:
 class Sequences:
     """Sequences in three disjoint splits.
 
-    vocabulary: tokens are 0 to vocabulary - 1. floor: the least cross-entropy that any model can
-    reach, in nats a token, where it is known. The rest is as in `jaxtrends.data.Dataset`.
+    vocabulary: tokens are 0 to vocabulary - 1. floor: the lowest cross-entropy that any model can
+    reach, in nats per token, if known. The rest is as in `jaxtrends.data.Dataset`.
     """
 
     name: str
@@ -70,22 +70,21 @@ def lookup(
 ) -> Sequences:
     """Sequences that follow one of several tables, named by their first token.
 
-    Every cluster has a table of favoured successors for all pairs of symbols: the next symbol is
-    the favoured one of the two before it with probability 0.9, else any of the 32. The first token
-    is the cluster's name, then come two random symbols. So a model must remember clusters x 1,024
-    successors, and must look back to the first token to know which apply. Most of what there is to
-    learn is memory, which favours many parameters: what a mixture gains here it need not gain on
-    text.
+    Every cluster has a table with a favoured successor for each pair of symbols: the next symbol is
+    the favoured one with probability 0.9, otherwise any of the 32. The first token is the cluster's
+    name, followed by two random symbols. So a model must memorise clusters x 1,024 successors, and
+    look back to the first token to know which apply. Most of the task is memory, which favours many
+    parameters: a gain of mixtures here need not carry over to text.
 
-    With two names the first two tokens name the cluster together, as the sum of their numbers
-    modulo the number of clusters; either alone says nothing of it. So it takes one layer to work
-    out the cluster, and a later one to look up.
+    With two names, the first two tokens name the cluster together, as the sum of their numbers
+    modulo the number of clusters; either alone says nothing about it. So one layer must work out
+    the cluster before a later one can look up.
 
     Args:
-        clusters: tables; one leaves nothing for experts to divide by cluster.
-        context:  tokens of a sequence, above 2 + ``names``; the same number of labels.
+        clusters: number of tables; with one, experts cannot specialise by table.
+        context:  tokens per sequence, above 2 + ``names``; the same number of labels.
         training: training sequences.
-        held_out: sequences of each of the two other splits.
+        held_out: sequences in each of the other two splits.
         seed:     of tables and sequences.
         names:    tokens that name the cluster.
 
@@ -120,24 +119,24 @@ def lookup(
         counts=(training, held_out),
         vocabulary=SYMBOLS + clusters,
         floor=floor,
-        licence="none needed: made by a rule",
-        origin=f"Made here: {clusters} tables of favoured successors, named by the first "
+        licence="none needed: synthetic",
+        origin=f"Synthetic: {clusters} tables of favoured successors, named by the first "
         f"{names} token{'s' if names > 1 else ''}, seed {seed}.",
     )
 
 
 def english(context: int, held_out: int = 1, path: Path | None = None) -> Sequences:
-    """English Wikipedia articles as bytes: what a bzip2 file of 106 articles holds without markup.
+    """English Wikipedia articles as bytes: a bzip2 file of 106 articles, without markup.
 
     Of every ten articles, one is validation and one test; windows do not overlap.
 
     Args:
-        context:  bytes of a window.
-        held_out: windows that the validation and the test split must each have.
-        path:     the file; by default that which the package gensim carries among its test data.
+        context:  bytes per window.
+        held_out: minimum windows in the validation and the test split.
+        path:     the file; by default the one in the test data of the package gensim.
 
     Raises:
-        Problem: the file is missing, or is not the one it should be; or too short.
+        Problem: the file is missing, different or too short.
     """
     require_positive(context=context)
     content = _english_file(path)
@@ -157,8 +156,8 @@ def english(context: int, held_out: int = 1, path: Path | None = None) -> Sequen
     fewest = min(len(found) for found in windows)
     if fewest < held_out:
         raise Problem(
-            f"The English text is too short: a split of it has {fewest} windows of {context} "
-            f"bytes, and {held_out} are to be held out. Take a shorter context, or hold out fewer."
+            f"The English text is too short: a split has {fewest} windows of {context} bytes, but "
+            f"{held_out} are to be held out. Use a shorter context, or hold out fewer."
         )
     tokens = np.concatenate([np.concatenate([w[:, 0], w[:, 1, -1:]], axis=1) for w in windows])
     return _split(
@@ -196,22 +195,22 @@ def _split(
 
 def _english_file(path: Path | None) -> bytes:
     if path is None:
-        found = importlib.util.find_spec("gensim")  # found, not imported: that takes a second
+        found = importlib.util.find_spec("gensim")  # importing it takes a second
         if found is None or found.origin is None:
             raise Problem(
-                "The English text is among the test data of the package gensim, which is not "
-                "installed: pip install 'jaxtrends[text]'."
+                "The English text comes from the package gensim, which is not installed: pip "
+                "install 'jaxtrends[text]'."
             )
         path = Path(found.origin).parent / "test" / "test_data" / ENGLISH_FILE
     try:
         content = path.read_bytes()
     except OSError as error:
         raise Problem(
-            f"The English text {path} cannot be read ({error.strerror}): "
-            "install gensim 4.4.0 again, or name the file."
+            f"The English text {path} cannot be read ({error.strerror}): reinstall gensim 4.4.0, "
+            "or name the file."
         ) from None
     if hashlib.sha256(content).hexdigest() != ENGLISH_DIGEST:
-        raise Problem(f"{path} is not the file it should be: install gensim 4.4.0 again.")
+        raise Problem(f"{path} is not the expected file: reinstall gensim 4.4.0.")
     return content
 
 
@@ -234,7 +233,7 @@ def _articles(content: bytes) -> Iterator[str]:
 
 
 def plain_text(markup: str) -> str:
-    """What a reader sees of Wikipedia markup, roughly: templates, tables, files and notes gone."""
+    """The readable text of Wikipedia markup, roughly: without templates, tables, files or notes."""
     text = re.sub(r"<!--.*?-->", "", markup, flags=re.DOTALL)
     text = re.sub(r"<ref[^>/]*/>", "", text)
     text = re.sub(r"<(ref|math|gallery|timeline|nowiki)\b[^>]*>.*?</\1>", "", text, flags=re.DOTALL)
@@ -242,7 +241,7 @@ def plain_text(markup: str) -> str:
         before = None
         while before != text:
             before, text = text, re.sub(innermost, "", text)
-    # Files have captions with links of their own: the innermost links become their words first.
+    # File captions can contain links, so the innermost links are replaced by their text first.
     text = re.sub(r"\[\[(?!(?:File|Image|Category):)(?:[^][|]*\|)?([^][|]*)\]\]", r"\1", text)
     text = re.sub(r"\[\[(?:File|Image|Category):[^][]*\]\]", "", text)
     text = re.sub(r"\[https?://\S+ ?([^]]*)\]", r"\1", text)

@@ -1,7 +1,7 @@
-"""What a config is made of: kinds of fields that say what they allow, and parts that recur.
+"""Building blocks of configs: field types with constraints, and common parts.
 
-A field says what it allows where it says what it means, ``experts: PositiveInt = 8``, and `check`
-refuses the rest in one sentence that names the flag. What relates two fields stands in a method
+A field's type says what is allowed, ``experts: PositiveInt = 8``, and `check` refuses anything else
+in one sentence that names the flag. Relations between fields are checked by a method
 ``check(flag)`` of the dataclass that has both.
 """
 
@@ -18,54 +18,55 @@ from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 
 from jaxtrends.errors import Problem, choose
 
-TUNING_SEED_OFFSET = 1_000_000  # seeds from here on are for tuning
+TUNING_SEED_OFFSET = 1_000_000  # tuning seeds start here
 
 
 @dataclass(frozen=True)
 class Among:
-    """A text, or each of several, of which there are ``least`` or more, is one of these names."""
+    """A text, or each of at least ``least`` texts, must be one of these names."""
 
     names: tuple[str, ...]
     least: int = 0
 
 
 class Name:
-    """``Name[ARMS]``: the type of a field that holds one of these names."""
+    """``Name[ARMS]``: the type of a field with one of these names."""
 
     def __class_getitem__(cls, names: Iterable[str]) -> Any:
-        """The names may be a mapping, whose keys they are."""
+        """The names may be the keys of a mapping."""
         return Annotated[str, Among(tuple(names))]
 
 
 class Names:
-    """``Names[ARMS]``: the type of a field that holds some of these names."""
+    """``Names[ARMS]``: the type of a field with any number of these names."""
 
     def __class_getitem__(cls, names: Iterable[str]) -> Any:
-        """The names may be a mapping, whose keys they are."""
+        """The names may be the keys of a mapping."""
         return Annotated[tuple[str, ...], Among(tuple(names))]
 
 
 class Some:
-    """``Some[ARMS]``: the type of a field that holds at least one of these names."""
+    """``Some[ARMS]``: the type of a field with at least one of these names."""
 
     def __class_getitem__(cls, names: Iterable[str]) -> Any:
-        """The names may be a mapping, whose keys they are."""
+        """The names may be the keys of a mapping."""
         return Annotated[tuple[str, ...], Among(tuple(names), least=1)]
 
 
 @dataclass(frozen=True)
 class Rising:
-    """At least so many numbers, each greater than the one before."""
+    """At least ``least`` numbers, each greater than the one before."""
 
     least: int = 1
 
 
 @dataclass(frozen=True)
 class Readable:
-    """A text, or each of several, that a function reads; it raises ValueError where it cannot.
+    """A text, or each of several, must be readable by a function.
 
-    read:  text -> what it says.
-    words: what it must be, "a date", and how it is written, "2015-09-01".
+    read:    text -> its value; raises ValueError if it cannot read it.
+    words:   what it must be, such as "a date".
+    example: how it is written, such as "2015-09-01".
     """
 
     read: Callable[[str], Any]
@@ -79,25 +80,25 @@ NonNegativeInt = Annotated[int, Ge(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 Sizes = Annotated[tuple[int, ...], Gt(0), Rising()]
-"""The rungs of a ladder, from the smallest up."""
+"""The rungs of a ladder, in rising order."""
 Grid = Annotated[tuple[float, ...], Gt(0), Rising()]
-"""Learning rates, from the smallest up."""
+"""Learning rates, in rising order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What every experiment's config begins with."""
+    """The fields that every experiment's config starts with."""
 
     seed: Annotated[int, Ge(0), Le(2**31 - 1)] = 0
-    """First reporting seed; all randomness derives from it, but that of procedural data."""
+    """First reporting seed; all randomness derives from it, except that of procedural data."""
     seeds: Annotated[int, Gt(0), Le(TUNING_SEED_OFFSET)] = 10
-    """Reporting seeds, shared by all arms."""
+    """Number of reporting seeds, shared by all arms."""
     studies: tuple[str, ...] = ()
-    """Studies to run; all of them if none is named."""
+    """Studies to run; empty for all."""
 
     @property
     def reporting(self) -> list[int]:
-        """The seeds that results are reported of."""
+        """The reporting seeds."""
         return [self.seed + lane for lane in range(self.seeds)]
 
 
@@ -108,19 +109,19 @@ class Schedule:
     steps: PositiveInt = 1000
     """Training steps."""
     log_every: PositiveInt = 20
-    """Steps between two points of the curves; divides --steps and --tuning-steps."""
+    """Steps between log points; must divide --steps and --tuning-steps."""
     grid: Grid = (1e-3, 3e-3, 1e-2)
-    """Learning rates that each arm is tuned over. A choice on the edge extends the grid by its own
-    ratio, --extensions times at most."""
+    """Learning rates to tune each arm over. If the edge is chosen, the grid is extended by its own
+    ratio, at most --extensions times."""
     extensions: NonNegativeInt = 2
     """How often a grid may be extended."""
     tuning_steps: NonNegativeInt = 0
-    """Steps of a tuning lane; as many as --steps if 0."""
+    """Steps per tuning lane; --steps if 0."""
     tuning_seeds: PositiveInt = 2
-    """Seeds of each tuning point, none of which is reported."""
+    """Seeds per tuning point; none of them is reported."""
 
     def check(self, flag: str) -> None:
-        """Refuse steps that the log points do not divide, and a grid that cannot be extended.
+        """Refuse steps that are not a multiple of --log-every, and a grid that cannot be extended.
 
         Raises:
             Problem: names the flags.
@@ -134,25 +135,25 @@ class Schedule:
                 )
         if self.extensions and len(self.grid) == 1:
             raise Problem(
-                f"--{flag}.grid {self.grid[0]:g} alone has no ratio to be extended by: give a "
-                f"second learning rate, or --{flag}.extensions 0."
+                f"--{flag}.grid with only {self.grid[0]:g} has no ratio for an extension: give a "
+                f"second learning rate, or set --{flag}.extensions 0."
             )
 
     @property
     def tuned_for(self) -> int:
-        """Steps of a tuning lane."""
+        """Steps per tuning lane."""
         return self.tuning_steps or self.steps
 
 
 def check(config: Any, flag: str = "") -> None:
-    """Refuse a config of which a field does not allow its value.
+    """Refuse a config with a value that its field does not allow.
 
     Args:
-        config: a dataclass, with dataclasses in it.
-        flag:   the flag of ``config`` itself, without dashes before it; "" for the whole.
+        config: a dataclass, possibly nested.
+        flag:   the flag of ``config`` itself, without leading dashes; "" for the whole.
 
     Raises:
-        Problem: the first field at fault, by its flag, with what it allows.
+        Problem: names the flag of the first wrong field, and what is allowed.
     """
     hints = typing.get_type_hints(type(config), include_extras=True)
     for field in dataclasses.fields(config):
@@ -176,7 +177,7 @@ def _check_field(flag: str, name: str, value: Any, constraint: Any) -> None:
     values = value if isinstance(value, tuple) else (value,)
     if isinstance(constraint, Among):
         if len(values) < constraint.least:
-            raise Problem(f"{flag} must name some of {', '.join(constraint.names)}.")
+            raise Problem(f"{flag} must name at least one of {', '.join(constraint.names)}.")
         for item in values:
             choose(name.removesuffix("s").replace("_", " "), item, constraint.names)
     elif isinstance(constraint, Readable):
@@ -185,7 +186,7 @@ def _check_field(flag: str, name: str, value: Any, constraint: Any) -> None:
     elif isinstance(constraint, Rising):
         if len(values) < constraint.least or list(values) != sorted(set(values)):
             raise Problem(
-                f"{flag} needs {constraint.least} or more numbers, from the smallest up, not "
+                f"{flag} needs {constraint.least} or more numbers in rising order, not "
                 f"{_listed(values)}."
             )
     elif any(not _allows(constraint, item) for item in values):
@@ -231,9 +232,9 @@ def _listed(values: Sequence[Any]) -> str:
 
 
 def fields_of(kind: type, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield every field of a config and of the configs in it: its path and its type.
+    """Yield the path and type of every field of a config and of nested configs.
 
-    The type has its constraints (``include_extras``), so that a fuzzer can draw from it.
+    The type includes its constraints (``include_extras``), so that a fuzzer can draw from it.
     """
     hints = typing.get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):

@@ -1,9 +1,9 @@
-"""Intervals: every statistic a claim may rest on, as a function of raw values and a confidence.
+"""Intervals: every statistic that a claim may use, as a function of raw values and a confidence.
 
 A statistic takes a mapping of named samples (lists of numbers, one per seed) and returns an
-`Interval`. Paired statistics read the samples ``treatment`` and ``reference``, seed by seed; the
-others read ``values``. A value that is not finite stands for a lane that diverged; it is taken as
-``inf``, the worst a loss can be, so that medians can use it, and a mean is never taken over it.
+`Interval`. Paired statistics use the samples ``treatment`` and ``reference``, seed by seed; others
+use ``values``. A non-finite value is a diverged lane. It counts as ``inf``, the worst loss, so that
+medians can include it; a mean never does.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ BOOTSTRAP_SEED = 20220217
 class Interval:
     """An estimate with its confidence interval.
 
-    ``scale`` says on which scale the interval is symmetric: ``linear``, or ``log`` for ratios.
-    ``method`` names how it was made, in words that can stand in a table's footnote.
+    ``scale`` is the scale on which the interval is symmetric: ``linear``, or ``log`` for ratios.
+    ``method`` names the method, in words for a table's footnote.
     """
 
     estimate: float
@@ -43,7 +43,7 @@ class Interval:
 
 
 def spelled(estimate: float, low: float, high: float, spec: str) -> str:
-    """An estimate and its interval as text, each number by a format: ``2.50 [2.10, 2.90]``."""
+    """An estimate and its interval as text, in a number format: ``2.50 [2.10, 2.90]``."""
     return "{} [{}, {}]".format(*(format(value, spec) for value in (estimate, low, high)))
 
 
@@ -78,13 +78,13 @@ def _student(values: np.ndarray, confidence: float) -> tuple[float, float, float
 
 
 def exact(samples: Samples, confidence: float) -> Interval:
-    """The one value of a deterministic quantity: an interval of width zero."""
+    """The value of a deterministic quantity: an interval of width zero."""
     (value,) = (float(value) for value in samples["values"])
     return Interval(value, value, value, 1, "exact")
 
 
 def mean(samples: Samples, confidence: float) -> Interval:
-    """Student's t interval of a mean; the median's interval where a lane diverged."""
+    """Student's t interval of a mean; the median's interval if a lane diverged."""
     values = _sample(samples, "values")
     if not np.isfinite(values).all():
         return median(samples, confidence)
@@ -94,8 +94,8 @@ def mean(samples: Samples, confidence: float) -> Interval:
 def paired_difference(samples: Samples, confidence: float) -> Interval:
     """Student's t interval of the mean of treatment - reference, seed by seed.
 
-    Where one lane of a pair diverged, the median of the differences and its interval instead; two
-    diverged lanes make a difference of zero.
+    If one lane of a pair diverged, the median of the differences and its interval instead; two
+    diverged lanes give a difference of zero.
     """
     treatment, reference = _pairs(samples)
     both = np.isinf(treatment) & np.isinf(reference)
@@ -109,7 +109,7 @@ def paired_difference(samples: Samples, confidence: float) -> Interval:
 def paired_ratio(samples: Samples, confidence: float) -> Interval:
     """Geometric mean of treatment / reference: Student's t on paired log-ratios.
 
-    Where a lane diverged, the median of the ratios and its interval instead.
+    If a lane diverged, the median of the ratios and its interval instead.
     """
     treatment, reference = _pairs(samples)
     if not (np.isfinite(treatment).all() and np.isfinite(reference).all()):
@@ -125,9 +125,9 @@ def paired_ratio(samples: Samples, confidence: float) -> Interval:
 def median(samples: Samples, confidence: float) -> Interval:
     """The median: order statistics below 20 values, seeded BCa bootstrap from 20 on.
 
-    The order-statistic interval takes the innermost pair of ranks that covers at least
-    ``confidence`` by the binomial law (2nd to 9th of 10 values cover 97.9%); with too few values
-    for that it is unbounded.
+    The order-statistic interval uses the innermost pair of ranks that covers at least
+    ``confidence`` by the binomial distribution (2nd to 9th of 10 values cover 97.9%); with too few
+    values it is unbounded.
     """
     return _median(_sample(samples, "values"), confidence)
 
@@ -143,8 +143,8 @@ def _median(values: np.ndarray, confidence: float) -> Interval:
     if n >= 20 and np.isfinite(values).all():
         if values[0] == values[-1]:
             return Interval(center, center, center, n, "all values equal")
-        # Where the median does not move when one value is left out, BCa has no answer (nan, with
-        # warnings), and the order statistics below have one.
+        # If leaving out any one value does not move the median, BCa gives nan (with warnings), and
+        # the order statistics below are used.
         with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", scipy_stats.DegenerateDataWarning)
             result = scipy_stats.bootstrap(
@@ -168,7 +168,7 @@ def _median(values: np.ndarray, confidence: float) -> Interval:
 
 
 def median_ratio(samples: Samples, confidence: float) -> Interval:
-    """The median of treatment / reference, seed by seed; two diverged lanes make a ratio of one."""
+    """The median of treatment / reference, seed by seed; two diverged lanes give a ratio of one."""
     treatment, reference = _pairs(samples)
     both = np.isinf(treatment) & np.isinf(reference)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -179,8 +179,8 @@ def median_ratio(samples: Samples, confidence: float) -> Interval:
 def proportion(samples: Samples, confidence: float) -> Interval:
     """Wilson's score interval of a share; ``values`` are zeros and ones.
 
-    Newcombe (1998), method 3, as in scipy's ``binomtest``, which tests on the way: that made a
-    p-value, found by trying confidences, ten times as slow.
+    Newcombe (1998), method 3, as in scipy's ``binomtest``, which also computes a test: that made
+    p-values, found by bisection over confidences, ten times as slow.
     """
     from scipy import special
 
@@ -199,8 +199,8 @@ def proportion(samples: Samples, confidence: float) -> Interval:
 def discordant_share(samples: Samples, confidence: float) -> Interval:
     """McNemar's comparison of paired zeros and ones.
 
-    Among the seeds on which the two differ, the share on which the treatment is one, with the
-    exact (Clopper-Pearson) interval; no difference is one half. Unbounded where none differ.
+    Among seeds on which the two differ, the share on which the treatment is one, with the exact
+    (Clopper-Pearson) interval; one half is no difference. Unbounded if none differ.
     """
     from scipy import stats as scipy_stats
 
@@ -253,7 +253,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def minimum_detectable_effect(interval: Interval, confidence: float) -> float:
-    """The smallest effect that a study of this precision finds with 80% power.
+    """The smallest effect that a study of this precision detects with 80% power.
 
     (z_{1-a/2} + z_{0.8}) / z_{1-a/2} times the interval's half-width, in the interval's own units;
     on the log scale it is a factor. Infinite for an interval without an end.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 
 from jaxtrends import devices, mesh, record, sweep, timing
 from jaxtrends.distributed import Processes
+from jaxtrends.errors import Problem
 from jaxtrends.rundir import StudyDirectory
 from jaxtrends.terminal import Terminal
 
@@ -35,12 +37,18 @@ class Interrupted(Exception):
 class StopSignal:
     """Remembers SIGINT and SIGTERM, in whichever process; a second one here ends this process.
 
-    So it does the end of a time limit, in seconds, which comes as SIGALRM.
+    So it does the end of a time limit, in seconds, which comes as SIGALRM. Of a process that
+    belongs to other code (``hosted``) a second signal goes to the handler of before, and a thread
+    beside the main one, which Python allows no handlers, leaves signals to that code.
+
+    Raises:
+        Problem: a time limit in such a thread.
     """
 
-    def __init__(self, processes: Processes, limit: float = 0.0) -> None:
-        self._processes, self._limit = processes, limit
+    def __init__(self, processes: Processes, limit: float = 0.0, *, hosted: bool = False) -> None:
+        self._processes, self._limit, self._hosted = processes, limit, hosted
         self._here = 0
+        self._before: dict[int, Any] = {}
 
     @property
     def due(self) -> bool:
@@ -48,19 +56,29 @@ class StopSignal:
         return bool(self._processes.asked or self._processes.lost)
 
     def __enter__(self) -> StopSignal:
-        handled = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+        if threading.current_thread() is not threading.main_thread():
+            if self._limit:
+                raise Problem("A time limit needs the main thread of Python: leave it out.")
+            return self
+        handled = (signal.SIGINT, signal.SIGTERM, *[signal.SIGALRM] * bool(self._limit))
         self._before = {number: signal.signal(number, self._note) for number in handled}
-        signal.setitimer(signal.ITIMER_REAL, self._limit)
+        if self._limit:
+            signal.setitimer(signal.ITIMER_REAL, self._limit)
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        if signal.SIGALRM in self._before:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)  # None: one that is not Python's
 
-    def _note(self, number: int, _: object) -> None:
-        if self._here:
+    def _note(self, number: int, frame: Any) -> None:
+        if self._here and not self._hosted:
             os._exit(128 + number)
+        if self._here:
+            before = self._before[number]
+            signal.signal(number, before or signal.SIG_DFL)
+            signal.raise_signal(number)
         self._here = self._processes.asked = number
 
     def check(self) -> None:
@@ -140,7 +158,7 @@ class StudyRun:
         """Iterate with progress; stops between items."""
         for number, item in enumerate(items):
             self._stop.check()
-            self._terminal.update(f"{self._name}, {label}", number, len(items))
+            self._terminal.update(label, number, len(items))
             yield item
         self._stop.check()
 
@@ -256,8 +274,7 @@ class StudyRun:
             pace.ran()
             for number, (points, metrics) in segment.news.items():
                 self._folder.log(label, number, points, metrics, here)
-            text = f"{self._name}, {label}"
-            self._terminal.update(text, segment.done, segment.total, "steps")
+            self._terminal.update(label, segment.done, segment.total, "steps")
             saver.save(snapshots, due=self._stop.due)
             self._note_seconds()
             if self._stop.due:
@@ -314,10 +331,6 @@ class StudyRun:
                     "metrics": mine,
                 }
             )
-
-    def clear(self) -> None:
-        """Take the progress bar away."""
-        self._terminal.clear()
 
     def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep a table for the tracker."""

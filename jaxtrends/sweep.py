@@ -1,10 +1,10 @@
 """Lanes (grid points x seeds) trained in blocks of a fixed size, in segments between host stops.
 
-The block is the unit of repeatability: a block of lanes is one vmapped program on one device, so
-the same blocks give the same bits on one device or on eight. Between two log points nothing but
-that program runs, and it is the same program however many log points make a segment, so the length
-of a segment changes no bit either. A block is also the unit of progress: each is saved, restored
-and finished on its own. All that a host does comes in through `Effects`.
+The block is the unit of reproducibility: a block of lanes is one vmapped program on one device, so
+the same blocks give the same bits on one device or on eight. Between two log points only that
+program runs, and it does not depend on the length of a segment, so that changes no bits either. A
+block is also the unit of progress: each is saved, restored and finished separately. Everything that
+the host does comes in through `Effects`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import numpy as np
 from jaxtrends.train import Trainer
 
 PROGRAMS = 12
-"""Trainers whose compiled programs are kept. Those of one are mapped into memory in up to two
-thousand pieces, of which Linux allows a process 65,530: a run of a hundred programs ended there."""
+"""Trainers whose compiled programs are cached. The programs of one trainer take up to 2,000 memory
+mappings, and Linux allows a process 65,530: a run with a hundred programs hit that limit."""
 
 PyTree = Any
 Metrics = dict[str, np.ndarray]
@@ -31,7 +31,7 @@ Metrics = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Segment:
-    """What one segment did: lane-steps done so far and in all, and each block's new log points."""
+    """The result of a segment: lane-steps done so far and in total, and new log points by block."""
 
     done: int
     total: int
@@ -42,11 +42,11 @@ class Segment:
 class Effects:
     """What the host does around the segments; the defaults do nothing.
 
-    points:   () -> how many log points the next segment runs, at least 1.
-    stop:     (segment, snapshots) after each segment; a snapshot gives the tree from which its
-              block resumes. May raise, to end the sweep.
-    restore:  (block, like) -> the block's last snapshot, or None to start it afresh.
-    finished: (block, metrics) when a block has ended; recall(block) gives them back, or None.
+    points:   () -> log points of the next segment, at least 1.
+    stop:     (segment, snapshots) after each segment; a snapshot returns the tree from which its
+              block resumes. It may raise to end the sweep.
+    restore:  (block, like) -> the block's last snapshot, or None to start it from scratch.
+    finished: (block, metrics) when a block is finished; recall(block) returns these, or None.
     """
 
     points: Callable[[], int] = lambda: 1
@@ -71,11 +71,10 @@ class Program:
 def program(trainer: Trainer, log_every: int) -> Program:
     """Programs over a block: leaves of lanes and states have a leading axis of lanes.
 
-    Kept by trainer, so that its tuning and its reporting share what was compiled; of the last
-    `PROGRAMS` trainers.
+    Cached for the last `PROGRAMS` trainers, so that tuning and reporting share compiled programs.
 
-    ``advance`` runs ``log_every`` steps of every lane (its state is donated) and gives the mean of
-    each step metric, and the metrics of `Trainer.evaluate` after the last step.
+    ``advance`` runs ``log_every`` steps of every lane (its state is donated) and returns the mean
+    of each step metric, and the metrics of `Trainer.evaluate` after the last step.
     """
 
     def advance(lanes: PyTree, states: PyTree, data: PyTree) -> tuple[PyTree, PyTree]:
@@ -99,10 +98,10 @@ def program(trainer: Trainer, log_every: int) -> Program:
 
 
 def _over_lanes(function: Callable[..., PyTree], *trees: PyTree) -> PyTree:
-    """Vmap over lanes; a lone lane runs as it is.
+    """Vmap over lanes; a single lane runs without vmap.
 
-    A product with a batch axis of length one takes a path in XLA's CPU compiler that is twice as
-    slow for backprop, and the axis is not always simplified away.
+    XLA's CPU compiler handles products with a batch axis of length one on a path that is twice as
+    slow for backprop, and does not always simplify the axis away.
     """
     if lane_count(trees[0]) > 1:
         return jax.vmap(function)(*trees)
@@ -111,21 +110,21 @@ def _over_lanes(function: Callable[..., PyTree], *trees: PyTree) -> PyTree:
 
 
 def blocks_of(lanes: PyTree, block: int) -> list[PyTree]:
-    """Cut lanes into blocks of exactly ``block``; the last is padded by repeating its last lane.
+    """Split lanes into blocks of exactly ``block``; the last is padded with its last lane.
 
     Raises:
         ValueError: the leaves of ``lanes`` do not all have the same leading axis, or ``block`` is
             below one.
     """
     if block < 1:
-        raise ValueError(f"block={block}: a block holds a lane at least")
+        raise ValueError(f"block={block}: a block must have at least one lane")
     count = lane_count(lanes)
     cuts = [np.arange(first, first + block).clip(max=count - 1) for first in range(0, count, block)]
     return [jax.tree.map(lambda leaf, rows=rows: np.asarray(leaf)[rows], lanes) for rows in cuts]
 
 
 def lane_count(lanes: PyTree) -> int:
-    """How many lanes a pytree of per-lane arrays holds.
+    """The number of lanes in a pytree of per-lane arrays.
 
     Raises:
         ValueError: its leaves disagree.
@@ -138,7 +137,7 @@ def lane_count(lanes: PyTree) -> int:
 
 @dataclass
 class _Flight:
-    """One block on its way, on one device."""
+    """One running block, on one device."""
 
     block: int
     device: jax.Device
@@ -153,7 +152,7 @@ class _Flight:
         return {"state": self.state, "log": self.log, "point": np.asarray(self.point, np.int32)}
 
     def collect(self) -> tuple[range, Metrics]:
-        """Move the metrics of the segment just run to the host; waits for the device."""
+        """Move the metrics of the last segment to the host; waits for the device."""
         new = range(self.point, self.point + len(self.pending))
         for point, metrics in zip(new, jax.device_get(self.pending), strict=True):
             for name, values in metrics.items():
@@ -168,13 +167,13 @@ def run(trainer: Trainer, lanes: PyTree, data: PyTree, *, block: int, **how: Any
     Args:
         trainer: what a lane does.
         lanes:   pytree of arrays with a leading axis of lanes.
-        data:    pytree of arrays, the same for all lanes; an argument of the compiled program.
+        data:    pytree of arrays, shared by all lanes; an argument of the compiled program.
         block:   lanes that run as one program on one device.
-        how:     as `run_blocks` takes it.
+        how:     arguments of `run_blocks`.
 
     Returns:
         Metric name -> array: (lanes, log points) for training and evaluation metrics, (lanes,) for
-        those of `Trainer.test`. A lane that diverged carries its nan or inf.
+        those of `Trainer.test`. A diverged lane keeps its nan or inf.
 
     Raises:
         ValueError: ``steps`` is not a multiple of ``log_every``, or ``block`` is below one.
@@ -184,7 +183,7 @@ def run(trainer: Trainer, lanes: PyTree, data: PyTree, *, block: int, **how: Any
 
 
 def joined(blocks: Mapping[int, Metrics], count: int) -> Metrics:
-    """The metrics of so many lanes, from those of all their blocks; padding is dropped."""
+    """The metrics of ``count`` lanes from those of all their blocks, without padding."""
     parts = [blocks[number] for number in sorted(blocks)]
     return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
 
@@ -204,12 +203,12 @@ def run_blocks(
 
     Args:
         trainer:   what a lane does.
-        blocks:    number of a block -> its lanes, as `blocks_of` cuts them: all of a call or, of
-                   several processes, this one's. ``effects`` knows them by these numbers.
-        data:      pytree of arrays, the same for all lanes; an argument of the compiled program.
+        blocks:    number of a block -> its lanes, from `blocks_of`: all of a call or, with several
+                   processes, those of this one. ``effects`` uses the same numbers.
+        data:      pytree of arrays, shared by all lanes; an argument of the compiled program.
         steps:     steps of each lane, a multiple of ``log_every``.
         log_every: steps between two log points.
-        test:      whether to run `Trainer.test` at the end; tuning lanes leave test data alone.
+        test:      whether to run `Trainer.test` at the end; tuning lanes do not use test data.
         devices:   each takes one block at a time; the first local device by default.
         effects:   what the host does between segments.
 
@@ -217,7 +216,7 @@ def run_blocks(
         ValueError: ``steps`` is not a multiple of ``log_every``.
     """
     if steps < 1 or steps % log_every:
-        raise ValueError(f"steps={steps} and log_every={log_every} do not fit together")
+        raise ValueError(f"steps={steps} is not a positive multiple of log_every={log_every}")
     effects = effects or Effects()
     devices = list(devices or jax.local_devices()[:1])
     copies = {device: jax.device_put(data, device) for device in devices}

@@ -1,7 +1,7 @@
-"""Seconds, measured so that two programs can be compared: warmed up, waited for, taking turns.
+"""Timing that allows programs to be compared: warmed up, blocked, interleaved.
 
-Rounds of one process agree with each other better than with the next process, so a claim about time
-takes its interval over processes: `over_processes`.
+Rounds within one process agree better with each other than with another process, so a claim about
+time takes its interval over processes: `over_processes`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SAMPLE_SECONDS = 0.1
 MOST_REPETITIONS = 2000
 
 Timed = Callable[[int], float]
-"""Runs something so many times and returns the seconds that all of it took."""
+"""Runs something a given number of times and returns the total seconds."""
 
 
 def interleaved(
@@ -33,13 +33,13 @@ def interleaved(
 ) -> dict[Hashable, list[float]]:
     """Seconds of one repetition, per program and round.
 
-    Each sample repeats its program for so long, about. Programs take turns, and each round starts
-    with the next of them, so that whatever else the machine does falls on all alike.
+    Each sample repeats its program for about ``sample_seconds``. Programs are interleaved, and each
+    round starts with the next one, so that other load on the machine affects all alike.
 
     Args:
-        programs:       each runs once unmeasured first, to be compiled and warm.
-        rounds:         one item a round; `jaxtrends.study.Run.each` shows progress.
-        sample_seconds: least duration of a sample, about.
+        programs:       each first runs once unmeasured, to compile and warm up.
+        rounds:         one item per round; `jaxtrends.study.Run.each` shows progress.
+        sample_seconds: approximate duration of a sample.
     """
     for program in programs.values():
         program(1)
@@ -56,7 +56,7 @@ def interleaved(
 
 
 def chained(program: Callable[[Any], Any], state: Any) -> Timed:
-    """Calls of a compiled program, each on what the one before gave: state -> state."""
+    """Calls of a compiled program, each on the output of the one before: state -> state."""
     kept = [state]
 
     def run(count: int) -> float:
@@ -70,14 +70,14 @@ def chained(program: Callable[[Any], Any], state: Any) -> Timed:
 
 
 def steps(trainer: Any, lanes: Any, data: Any, log_every: int) -> Timed:
-    """Training steps of a block of lanes, from its start on, with its share of evaluation.
+    """Training steps of a block of lanes, from its start, with its share of evaluation.
 
-    A repetition is all between two log points.
+    A repetition is everything between two log points.
 
     Args:
         trainer:   a `jaxtrends.train.Trainer`.
         lanes:     leaves with a leading axis of lanes.
-        data:      as the trainer takes it.
+        data:      in the trainer's format.
         log_every: steps between two log points.
     """
     lanes, data = jax.device_put((lanes, data), jax.local_devices()[0])
@@ -93,9 +93,9 @@ def step_seconds(
 
     Args:
         programs:  name -> (trainer, a block of lanes).
-        data:      as the trainers take it.
+        data:      in the trainers' format.
         log_every: steps between two log points.
-        rounds:    as of `interleaved`.
+        rounds:    as in `interleaved`.
     """
     timed = {name: steps(*program, data, log_every) for name, program in programs.items()}
     each = {name: log_every * sweep.lane_count(lanes) for name, (_, lanes) in programs.items()}
@@ -104,7 +104,7 @@ def step_seconds(
 
 
 def calls(function: Callable[..., Any], *arguments: Any) -> Timed:
-    """Calls of a jitted function with arguments on the device, one after the other."""
+    """Sequential calls of a jitted function with arguments on the device."""
     program, given = jax.jit(function), jax.device_put(arguments)
 
     def run(count: int) -> float:
@@ -117,7 +117,7 @@ def calls(function: Callable[..., Any], *arguments: Any) -> Timed:
 
 
 def load_average() -> float | None:
-    """Processes that wanted to run, averaged over the last minute; None where nobody counts."""
+    """The system's load average over the last minute; None if unavailable."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):
@@ -125,30 +125,30 @@ def load_average() -> float | None:
 
 
 def told_of_load(before: float | None, after: float | None, cores: int) -> str:
-    """The `load_average` before and after times were taken, as a note's last sentence.
+    """The `load_average` before and after timing, as a note's last sentence.
 
-    It warns of a machine that was not idle. What is timed keeps every core busy by itself, and its
-    threads at times wait for one.
+    It warns if the machine was not idle. The timed programs alone keep every core busy, and their
+    threads sometimes wait for one.
     """
     if before is None or after is None:
         return ""
     busy = max(before, after) > cores + 0.5
     return f" Load average {before:.1f} before and {after:.1f} after, {cores} cores." + (
-        " Warning: the machine was not idle; the times prove nothing." if busy else ""
+        " Warning: the machine was not idle, so the times are not reliable." if busy else ""
     )
 
 
 def over_processes(target: str, argument: Any, processes: Iterable[Any]) -> list[Any]:
-    """What a function measures, in a fresh process each time, one after the other.
+    """The measurements of a function, each in a fresh process, one after the other.
 
     Args:
-        target:    ``module:function``; it takes ``argument`` and returns what JSON can hold.
-        argument:  what JSON can hold.
-        processes: one item a process; `jaxtrends.study.Run.each` shows progress. Five at the least,
-                   where a claim rests on them.
+        target:    ``module:function``; it takes ``argument`` and returns JSON-compatible data.
+        argument:  JSON-compatible data.
+        processes: one item per process; `jaxtrends.study.Run.each` shows progress. At least five if
+                   a claim depends on them.
 
     Raises:
-        RuntimeError: a process failed; the last line that it wrote says how.
+        RuntimeError: a process failed, with the last line of its error output.
     """
     found = []
     for _ in processes:
@@ -159,17 +159,17 @@ def over_processes(target: str, argument: Any, processes: Iterable[Any]) -> list
             text=True,
         )
         if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise RuntimeError(f"The process that times {target} failed: {said}")
+            said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise RuntimeError(f"The process timing {target} failed: {said}")
         found.append(json.loads(done.stdout.splitlines()[-1]))
     return found
 
 
 def main(target: str) -> None:
-    """One process of `over_processes`: the argument on standard input, the answer on the output."""
+    """One process of `over_processes`: reads the argument from stdin and prints the result."""
     from jaxtrends import backend
 
-    backend.keep_compiled(lambda warning: None)  # the run that asks has said it already
+    backend.keep_compiled(lambda warning: None)  # the parent run has already warned
     module, name = target.split(":")
     measure = getattr(importlib.import_module(module), name)
     print(json.dumps(measure(json.load(sys.stdin))))

@@ -12,7 +12,8 @@ experiment, config, study and method, so that a workspace shows a line and a ban
 colour of its own, before anybody sets it up; that of the rest experiment and config alone (the
 config is a tag of every run besides); the job type names the role (``lane``, ``table``,
 ``claims``); every lane of a study has the same keys; ``step`` is a metric, and every other metric
-is drawn against it.
+is drawn against it. The one run of the type ``claims`` has the answer, and estimate, interval and
+verdict of each claim, as its summary, so that a project's table of runs is a table of results.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxtrends import paths
+from jaxtrends import paths, record
 from jaxtrends.errors import Problem, choose
 from jaxtrends.file_names import shortened
 from jaxtrends.study import thin
@@ -181,12 +182,24 @@ class Tracker:
                 self._write(_table_run(study, name, rows))
 
     def record(
-        self, record: Mapping[str, Any], path: Path, claims: Sequence[Mapping[str, Any]]
+        self,
+        done: Mapping[str, Any],
+        path: Path,
+        claims: Sequence[Mapping[str, Any]],
+        answer: str,
     ) -> None:
-        """Write the verdicts as a table, with the record at ``path`` as an artifact."""
+        """Write the answer and the verdicts as the summary of one run.
+
+        Args:
+            done:   the record as plain data.
+            path:   where it lies: it goes along as an artifact.
+            claims: a row each, with claim, statement, reported, estimate, low, high and verdict;
+                    they go along as a table.
+            answer: the sentences that answer the headline.
+        """
         with self._forgiving():
             if self._working:
-                self._write(_claims_run(self._tracking.group, record, path, claims))
+                self._write(_claims_run(self._tracking.group, done, path, claims, answer))
 
     def close(self) -> str:
         """Finish, and where the mode is online, upload; return the address of the project's page.
@@ -277,16 +290,39 @@ def _table_run(study: str, name: str, rows: Sequence[Mapping[str, Any]]) -> dict
 
 
 def _claims_run(
-    group: str, record: Mapping[str, Any], path: Path, claims: Sequence[Mapping[str, Any]]
+    group: str,
+    done: Mapping[str, Any],
+    path: Path,
+    claims: Sequence[Mapping[str, Any]],
+    answer: str,
 ) -> dict[str, Any]:
-    named = {key: record[key] for key in ("experiment", "preset") if key in record}
+    named = {key: done[key] for key in ("experiment", "preset")}
     return {
-        "name": "claims",
+        "name": shortened(record.title(done), NAME_LETTERS),
         "job_type": "claims",
-        "config": native({**named, **record.get("provenance", {})}),
+        "config": native({**named, **done["provenance"]}),
+        "summary": _summary(done, claims, answer),
         "table": ("claims", *_columns(claims)),
         "artifact": (re.sub(r"[^\w.-]+", "-", group) + "-record", str(Path(path).absolute())),
     }
+
+
+def _summary(
+    done: Mapping[str, Any], claims: Sequence[Mapping[str, Any]], answer: str
+) -> dict[str, Any]:
+    """What a table of runs shows of this one: numbers as numbers, without what there is not.
+
+    The claim that leads comes once more as ``headline/…``, under one name in all experiments.
+    """
+    found = {"answer": answer, "caveat": done.get("caveat", "")}
+    for row in claims:
+        numbers = {k: float(row[k]) for k in ("estimate", "low", "high") if row[k] is not None}
+        told = {**numbers, "verdict": row["verdict"]}
+        found |= {f"claims/{row['claim']}/{name}": value for name, value in told.items()}
+        if row["claim"] == done.get("lead"):
+            told = {**{key: row[key] for key in ("claim", "statement", "reported")}, **told}
+            found |= {f"headline/{name}": value for name, value in told.items()}
+    return {name: value for name, value in found.items() if value != ""}
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:
@@ -472,6 +508,7 @@ def _write_run(
     config: Mapping[str, Any],
     steps: Sequence[int] = (),
     metrics: Mapping[str, Sequence[float]] | None = None,
+    summary: Mapping[str, Any] | None = None,
     table: tuple[str, list[str], list[list[Any]]] | None = None,
     artifact: tuple[str, str] | None = None,
 ) -> str:
@@ -499,11 +536,12 @@ def _write_run(
         if table is not None:
             key, columns, rows = table
             run.log({key: wandb.Table(columns=columns, data=rows, allow_mixed_types=True)})
+        run.summary.update(summary or {})
         if artifact is not None:
             title, path = artifact
-            record = wandb.Artifact(title, type="record")
-            record.add_file(path, policy="immutable")  # as it is, without a copy
-            run.log_artifact(record)
+            kept = wandb.Artifact(title, type="record")
+            kept.add_file(path, policy="immutable")  # as it is, without a copy
+            run.log_artifact(kept)
         return str(Path(run.dir).parent)
 
 

@@ -20,19 +20,19 @@ Metrics = Mapping[str, jax.Array]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 """(outputs, labels) -> scalar."""
 
-KEPT = "kept/"  # begins the names of parameters among metrics
-RAW = "raw/"  # begins those of what a test measures to be worked up on the host, not recorded
+KEPT = "kept/"  # prefix of parameters among the metrics
+RAW = "raw/"  # prefix of test metrics that the host processes and does not record
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """One training run as pure functions; ``lane`` is a pytree of scalars that lanes differ in.
+    """One training run as pure functions; ``lane`` is a pytree of the scalars that differ by lane.
 
     init:     (lane, data) -> state, a pytree of arrays.
     step:     (lane, state, data) -> (state, metrics): scalars, averaged between two log points.
-    evaluate: (lane, state, data) -> metrics: scalars, at every log point; never of test data.
-    test:     (lane, state, data) -> metrics: scalars, once, when training has ended.
-    stacked:  of the leaves of a state, as `jaxtrends.models.Model` says it of its params.
+    evaluate: (lane, state, data) -> metrics: scalars, at every log point; never on test data.
+    test:     (lane, state, data) -> metrics: scalars, once, after training.
+    stacked:  for the leaves of a state, like `jaxtrends.models.Model.stacked` for params.
     """
 
     init: Callable[[PyTree, PyTree], PyTree]
@@ -45,16 +45,16 @@ class Trainer:
 def streams(seed: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The keys of a lane: initialisation, data order, noise.
 
-    They depend on the seed alone, so that methods trained with one seed are paired.
+    They depend only on the seed, so that methods trained with the same seed are paired.
     """
     root = jax.random.key(seed)
     return tuple(jax.random.fold_in(root, stream) for stream in range(3))
 
 
 def drawn(lane: PyTree, step: jax.Array, split: PyTree, batch_size: int) -> PyTree:
-    """The batch of a step: rows of the arrays of a split, drawn with replacement.
+    """The batch of a step: rows of a split's arrays, drawn with replacement.
 
-    It depends on the lane's seed and the step alone, whatever came before.
+    It depends only on the lane's seed and the step.
     """
     _, order, _ = streams(lane["seed"])
     rows = jax.random.randint(
@@ -64,7 +64,7 @@ def drawn(lane: PyTree, step: jax.Array, split: PyTree, batch_size: int) -> PyTr
 
 
 def learner(params: PyTree, optimizer: optax.GradientTransformation) -> PyTree:
-    """What an optimizer trains: the ``params``, and the ``optimizer``'s memory of them."""
+    """Trainable state: the ``params``, and the ``optimizer``'s state."""
     return {"params": params, "optimizer": relaxed(optimizer.init)(params)}
 
 
@@ -77,7 +77,7 @@ def descend(gradient: PyTree, learning: PyTree, optimizer: optax.GradientTransfo
 
 @dataclass(frozen=True)
 class PerLane:
-    """A loss with coefficients that are numbers of a lane: lane -> loss."""
+    """A loss whose coefficients belong to the lane: lane -> loss."""
 
     of: Callable[[PyTree], Loss]
 
@@ -92,18 +92,18 @@ def supervised(
 ) -> Trainer:
     """Train a model on labelled data with any gradient estimator.
 
-    A lane is a dict with an integer ``seed`` and whatever ``optimizer`` and the loss read
-    (``learning_rate``); the parameters in ``start``, where it has them, are where it starts from.
-    Data is a dict of splits ``train``, ``validation`` and ``test``, each (inputs, labels). Batches
-    are drawn with replacement, so that step t of a seed sees the same batch whatever came before.
+    A lane is a dict with an integer ``seed`` and whatever ``optimizer`` and the loss need
+    (``learning_rate``); if it has ``start``, these are its initial parameters. Data is a dict of
+    splits ``train``, ``validation`` and ``test``, each (inputs, labels). Batches are drawn with
+    replacement, so step t of a seed always sees the same batch.
 
     Args:
         model:      the network.
-        loss:       (outputs, labels) -> scalar, minimised; or what makes it for a lane.
-        metrics:    name -> (outputs, labels) -> scalar, evaluated beside the loss.
+        loss:       (outputs, labels) -> scalar, minimised; or a `PerLane` loss.
+        metrics:    name -> (outputs, labels) -> scalar, evaluated in addition to the loss.
         estimator:  (loss of the parameters, params, key) -> (value, gradient).
         optimizer:  lane -> optax transformation.
-        batch_size: rows of a step.
+        batch_size: rows per step.
     """
 
     def loss_of(lane: PyTree) -> Loss:
@@ -138,11 +138,11 @@ def supervised(
 
 
 def keeping(trainer: Trainer, *, test: bool = True) -> Trainer:
-    """The same trainer, whose final parameters come back among its metrics; see `kept`.
+    """The same trainer, with its final parameters among its metrics; see `kept`.
 
     Args:
-        trainer: its state is a dict that has ``params``.
-        test:    whether it looks at test data too.
+        trainer: its state must be a dict with ``params``.
+        test:    whether it also uses test data.
     """
 
     def tested(lane: PyTree, state: PyTree, data: PyTree) -> Metrics:
@@ -154,7 +154,7 @@ def keeping(trainer: Trainer, *, test: bool = True) -> Trainer:
 
 
 def kept(metrics: Mapping[str, np.ndarray]) -> list[PyTree]:
-    """The final parameters of each lane of a trainer that keeps them: nested dicts of arrays."""
+    """The final parameters of each lane of a `keeping` trainer: nested dicts of arrays."""
     found = {name.removeprefix(KEPT): v for name, v in metrics.items() if name.startswith(KEPT)}
     count = len(next(iter(found.values())))
     lanes: list[PyTree] = [{} for _ in range(count)]
@@ -168,7 +168,7 @@ def kept(metrics: Mapping[str, np.ndarray]) -> list[PyTree]:
 
 
 def relaxed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Optax mixes Python and array numbers in ways that strict promotion refuses."""
+    """Allow standard promotion: optax mixes Python and array numbers, which strict refuses."""
 
     def relaxed(*arguments: Any) -> Any:
         with jax.numpy_dtype_promotion("standard"):
@@ -178,7 +178,7 @@ def relaxed(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def decayed_sgd(rate: float) -> Callable[[PyTree], optax.GradientTransformation]:
-    """Plain SGD at the lane's ``learning_rate`` times exp(-rate t), t counted in steps."""
+    """Plain SGD at the lane's ``learning_rate`` times exp(-rate t), with t in steps."""
 
     def optimizer(lane: PyTree) -> optax.GradientTransformation:
         import optax

@@ -1,8 +1,8 @@
 """A decoder-only transformer whose layers are dense or mixtures of experts.
 
-Pre-normed blocks of causal attention and a two-layer ReLU network, learned positions, no biases:
-the plain form, in which a dense layer and a mixture of the same hidden width differ in nothing but
-the choice of experts.
+Pre-norm blocks of causal attention and a two-layer ReLU network, learned positions, no biases: a
+plain form in which a dense layer and a mixture of the same hidden width differ only in the choice
+of experts.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Transformer:
     """Sizes of a transformer.
 
-    ``experts`` has a number for every layer: of its experts, or 0 where the layer is dense.
-    ``group`` is the number of tokens that are routed together; 0 routes the whole batch at once.
+    ``experts`` has the number of experts of every layer, 0 for a dense layer. ``group`` is the
+    number of tokens that are routed together; 0 routes the whole batch together.
     """
 
     vocabulary: int
@@ -40,10 +40,10 @@ class Transformer:
 
 
 def check(sizes: Transformer, batch: int) -> None:
-    """Refuse sizes that do not fit together, for batches of so many sequences.
+    """Refuse inconsistent sizes, for batches of ``batch`` sequences.
 
     Raises:
-        Problem: names what is at fault.
+        Problem: names the sizes.
     """
     require_positive(
         vocabulary=sizes.vocabulary,
@@ -55,12 +55,12 @@ def check(sizes: Transformer, batch: int) -> None:
     )
     if sizes.width % sizes.heads:
         raise Problem(
-            f"A width of {sizes.width} cannot be shared by {sizes.heads} heads: take a multiple."
+            f"A width of {sizes.width} is not divisible by {sizes.heads} heads: use a multiple."
         )
     tokens = batch * sizes.context
     if sizes.group and tokens % sizes.group:
         raise Problem(
-            f"{batch} sequences of {sizes.context} tokens are no whole number of routing groups "
+            f"{batch} sequences of {sizes.context} tokens do not divide into routing groups "
             f"of {sizes.group}."
         )
     for experts in sizes.experts:
@@ -69,13 +69,13 @@ def check(sizes: Transformer, batch: int) -> None:
 
 
 def check_mesh(sizes: Transformer, sequences: int, data: int, expert: int) -> None:
-    """Refuse a mesh over which the network cannot be spread, for batches of so many sequences.
+    """Refuse a mesh that does not fit the network and its batches.
 
     Args:
         sizes:     the network's.
-        sequences: of a batch.
+        sequences: per batch.
         data:      devices along the mesh's first axis.
-        expert:    devices along its second, which share the experts.
+        expert:    devices along its second axis, which splits the experts.
 
     Raises:
         Problem: names what does not divide.
@@ -83,22 +83,22 @@ def check_mesh(sizes: Transformer, sequences: int, data: int, expert: int) -> No
     devices = data * expert
     if sequences % devices:
         raise Problem(
-            f"{sequences} sequences of a batch cannot be shared evenly by {devices} devices."
+            f"{sequences} sequences per batch cannot be split evenly over {devices} devices."
         )
     mixtures = [experts for experts in sizes.experts if experts]
     groups = sequences * sizes.context // sizes.group if sizes.group else 1
     if mixtures and groups % devices:
         raise Problem(
-            f"A batch has {groups} routing group{'s' * (groups > 1)}, which {devices} devices "
-            f"cannot share evenly: route a multiple of {devices} groups apart."
+            f"A batch has {groups} routing group{'s' * (groups > 1)}, which cannot be split evenly "
+            f"over {devices} devices: use a multiple of {devices} groups."
         )
     for experts in mixtures:
         if experts % expert:
-            raise Problem(f"{experts} experts cannot be shared evenly by {expert} devices.")
+            raise Problem(f"{experts} experts cannot be split evenly over {expert} devices.")
 
 
 def with_experts(name: str, leaf: Any) -> bool:
-    """Whether an array of that name, of parameters or an optimizer's memory, stacks experts."""
+    """Whether an array of that name, a parameter or optimizer state, stacks experts."""
     return name in moe.STACKED and leaf.ndim == 3
 
 
@@ -109,8 +109,8 @@ def _mixture(sizes: Transformer, experts: int) -> moe.Mixture:
 def transformer(sizes: Transformer) -> models.Model:
     """The network as two pure functions.
 
-    ``apply`` takes (batch, context) int32 tokens and gives logits (batch, context, vocabulary) and
-    a tuple with the `jaxtrends.moe.Report` of every mixture, from the lowest layer up.
+    ``apply`` takes (batch, context) int32 tokens and returns logits (batch, context, vocabulary)
+    and a tuple with the `jaxtrends.moe.Report` of every mixture, lowest layer first.
     """
     return replace(models.from_nnx(_module(sizes)), stacked=with_experts)
 
@@ -188,12 +188,12 @@ def _module(sizes: Transformer) -> Callable[[nnx.Rngs], nnx.Module]:
 
 
 def training_operations(sizes: Transformer, *, padded: bool = False) -> float:
-    """Floating-point operations of training on one token: three times those of a forward pass.
+    """FLOPs of training on one token: three times those of a forward pass.
 
-    Counted are the matrix products: a product of (n, k) and (k, m) takes 2nkm, and the backward
-    pass twice as many again. Attention counts all ``context`` squared scores, as they are computed.
-    An expert counts for the tokens that chose it: k experts a token, or with ``padded`` the places
-    that are computed whether filled or not.
+    Only matrix products count: a product of (n, k) and (k, m) takes 2nkm, and the backward pass
+    twice as much. Attention counts all ``context`` squared scores, since all are computed. Experts
+    count for the tokens that chose them, k per token, or with ``padded`` for all slots, including
+    unused capacity.
     """
     width, layers = sizes.width, len(sizes.experts)
     attention = 2 * 4 * width * width + 2 * 2 * sizes.context * width
@@ -209,7 +209,7 @@ def training_operations(sizes: Transformer, *, padded: bool = False) -> float:
 
 
 def parameter_count(sizes: Transformer) -> int:
-    """Numbers that a transformer learns or holds, by formula: making it large takes seconds."""
+    """The number of parameters, by formula, since creating a large network takes seconds."""
     width = sizes.width
     total = (2 * sizes.vocabulary + sizes.context + 1) * width
     for experts in sizes.experts:
@@ -221,10 +221,10 @@ def parameter_count(sizes: Transformer) -> int:
 
 
 def cost(sizes: Transformer, batch: int) -> dict[str, Any]:
-    """What a network is, as facts of an arm.
+    """Facts of an arm about its network.
 
-    Its experts layer by layer, its parameters, and the operations of a training step of so many
-    sequences: with ``padded``, places that no token fills counted too.
+    Experts layer by layer, parameters, and the FLOPs of a training step on ``batch`` sequences;
+    those of ``flops_padded`` include unused capacity.
     """
     tokens = batch * sizes.context
     return {
@@ -238,11 +238,11 @@ def cost(sizes: Transformer, batch: int) -> dict[str, Any]:
 def language_loss(
     balance: float, z: float, group_balance: float = 0.0
 ) -> Callable[[tuple[jax.Array, tuple[moe.Report, ...]], jax.Array], jax.Array]:
-    """Cross-entropy of the next token, plus the mixtures' losses, each a mean over the mixtures.
+    """Next-token cross-entropy plus the router losses, each averaged over the mixtures.
 
     Args:
         balance:       coefficient of the load-balancing loss, over all tokens.
-        z:             coefficient of the router's z-loss.
+        z:             coefficient of the router z-loss.
         group_balance: coefficient of the load-balancing loss over each routing group.
     """
 
@@ -260,20 +260,20 @@ def language_loss(
 def next_token_loss(
     outputs: tuple[jax.Array, tuple[moe.Report, ...]], labels: jax.Array
 ) -> jax.Array:
-    """Cross-entropy in nats a token: (logits (..., vocabulary), reports), (...) int -> ()."""
+    """Cross-entropy in nats per token: (logits (..., vocabulary), reports), (...) int -> ()."""
     return losses.cross_entropy(outputs[0].astype(jnp.float32), labels)
 
 
 def watched(sizes: Transformer) -> dict[str, Callable[[Any, jax.Array], jax.Array]]:
-    """Metrics of outputs and labels: the cross-entropy, and the routers' where there are some."""
+    """Metrics of outputs and labels: the cross-entropy, and those of routers if there are any."""
     routers = router_metrics() if any(sizes.experts) else {}
     return {"cross_entropy": next_token_loss, **routers}
 
 
 def router_metrics() -> dict[str, Callable[[Any, jax.Array], jax.Array]]:
-    """What to watch of the routers, as metrics of outputs and labels; means over the mixtures.
+    """Router metrics, as functions of outputs and labels; means over the mixtures.
 
-    ``busiest`` is the largest load over the fair one; ``largest_logit`` the largest of all.
+    ``busiest`` is the largest load over the fair share; ``largest_logit`` is the largest of all.
     """
 
     def mean(read: Callable[[moe.Report], jax.Array]) -> Callable[[Any, jax.Array], jax.Array]:

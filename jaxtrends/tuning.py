@@ -1,4 +1,4 @@
-"""Tuning apart from reporting: lanes of a grid, the choice of a rate, and steps to a target."""
+"""Tuning, separate from reporting: lanes of a grid, the choice of a rate, steps to a target."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Better = Literal["lower", "higher"]
 
 @dataclass(frozen=True)
 class Choice:
-    """What tuning found.
+    """The result of tuning.
 
-    rates:    learning rates tried, from the smallest up.
-    scores:   (rates, tuning seeds) float64, the final validation metric; the worst there is where
-              a lane diverged.
-    rate:     the one chosen.
-    edge:     whether it still lies on the edge of the grid, extended as it was.
+    rates:    learning rates tried, in rising order.
+    scores:   (rates, tuning seeds) float64, the final validation metric; the worst possible value
+              for a diverged lane.
+    rate:     the chosen rate.
+    edge:     whether it is still on the edge of the (extended) grid.
     """
 
     rates: tuple[float, ...]
@@ -31,12 +31,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Point:
-    """What tuning found of several numbers at once.
+    """The result of tuning several numbers together.
 
-    tried:  a row a point: the numbers by name.
+    tried:  one row per point: the numbers by name.
     scores: (points, tuning seeds) float64, as in `Choice`.
-    best:   the numbers chosen.
-    edge:   whether one of them still lies on the edge of its grid, extended as it was.
+    best:   the chosen numbers.
+    edge:   whether one of them is still on the edge of its (extended) grid.
     """
 
     tried: tuple[Mapping[str, float], ...]
@@ -53,7 +53,7 @@ def lanes(
     Args:
         rates:   learning rates.
         seeds:   of the lanes.
-        numbers: what lanes hold besides: name -> one number for all, or a pytree of arrays with a
+        numbers: further numbers of lanes: name -> one number for all, or a pytree of arrays with a
                  leading axis of seeds.
 
     Returns:
@@ -76,9 +76,9 @@ def lanes(
 
 
 def stacked(*rows: np.ndarray) -> np.ndarray:
-    """Arrays of one shape (…) along a new leading axis: (n, …).
+    """Arrays of one shape (…) stacked along a new leading axis: (n, …).
 
-    Those of a dry run, which can be larger than memory, have none of their own and get none here.
+    Arrays of a dry run can be larger than memory; they are broadcast views and stay so.
     """
     if any(row.ndim == 0 or any(row.strides) for row in rows):
         return np.stack(rows)
@@ -88,7 +88,7 @@ def stacked(*rows: np.ndarray) -> np.ndarray:
 def final(curve: np.ndarray, better: Better = "lower") -> np.ndarray:
     """Mean over the last tenth of a curve's points (at least one): (…, points) -> (…), float64.
 
-    Where a lane diverged it is the worst there is: infinite, with the sign that loses.
+    For a diverged lane it is the worst possible value, plus or minus infinity.
     """
     last = curve[..., -max(1, curve.shape[-1] // 10) :].astype(np.float64).mean(axis=-1)
     return np.where(np.isfinite(last), last, math.inf if better == "lower" else -math.inf)
@@ -99,8 +99,8 @@ def choose(
 ) -> tuple[int, bool]:
     """The tuned point: the best mean over tuning seeds of scores (rates, seeds).
 
-    A rate at which any seed diverged cannot be chosen. Also says whether the choice lies on an end
-    of the grid (or nothing could be chosen): the grid's own ends, not the border of divergence.
+    A rate at which any seed diverged cannot be chosen. Also says whether the choice is at an end of
+    the grid (or nothing could be chosen): of the whole grid, not of the part without divergence.
     """
     sign = 1.0 if better == "lower" else -1.0
     whole = np.isfinite(scores).all(axis=1)
@@ -115,13 +115,13 @@ def tune(
     extensions: int = 2,
     better: Better = "lower",
 ) -> Choice:
-    """Choose a rate from a grid; a choice on its edge extends it there by its own ratio.
+    """Choose a rate from a grid; if the edge is chosen, extend the grid there by its own ratio.
 
     Args:
         scores_at:  rates -> (rates, tuning seeds) final validation metrics.
-        grid:       rates to begin with, from the smallest up.
-        extensions: how often it may be extended, a rate at a time.
-        better:     which scores are.
+        grid:       initial rates, in rising order.
+        extensions: maximum number of extensions, one rate at a time.
+        better:     which scores are better.
     """
     rates, scores = list(grid), scores_at(grid)
     best, edge = choose(rates, scores, better)
@@ -144,16 +144,16 @@ def tune_all(
     extensions: int = 2,
     better: Better = "lower",
 ) -> Point:
-    """Choose several numbers: each value of the first with the best that it allows the others.
+    """Choose several numbers: for each value of the first, the best values of the others.
 
     Every grid is extended as in `tune`, the inner ones for each value of the outer ones.
 
     Args:
-        scores_at:  points, which differ in the innermost number alone -> (points, tuning seeds)
-                    final validation metrics.
-        grids:      name -> values to begin with, from the smallest up; the outermost first.
-        extensions: how often each may be extended, a value at a time.
-        better:     which scores are.
+        scores_at:  points that differ only in the innermost number -> (points, tuning seeds) final
+                    validation metrics.
+        grids:      name -> initial values, in rising order; the outermost first.
+        extensions: maximum number of extensions of each grid, one value at a time.
+        better:     which scores are better.
     """
 
     def search(outer: Mapping[str, float], names: Sequence[str]) -> Point:
@@ -188,9 +188,9 @@ def _chosen(point: Point) -> np.ndarray:
 def first_reach(
     curve: np.ndarray, target: np.ndarray, log_every: int, better: Better = "lower"
 ) -> np.ndarray:
-    """Steps until each lane's curve (lanes, points) first is at its target (lanes,) or better.
+    """Steps until each lane's curve (lanes, points) first reaches its target (lanes,).
 
-    Infinite where it never is.
+    Infinite if it never does.
     """
     reached = curve <= target[:, None] if better == "lower" else curve >= target[:, None]
     steps = (np.argmax(reached, axis=1) + 1.0) * log_every
@@ -198,13 +198,13 @@ def first_reach(
 
 
 def crossing(curve: Sequence[float], target: float, log_every: int) -> float:
-    """Steps until a loss curve is at its target or below and stays there; infinite if it never is.
+    """Steps until a loss curve reaches its target and stays at or below it; infinite if never.
 
-    Between two points the curve is a straight line of log loss against log steps. A curve that is
-    below from its first point on counts as there at that point.
+    Between points, log loss is interpolated linearly against log steps. A curve that is below the
+    target from its first point reaches it at that point.
     """
     points = np.asarray(curve, np.float64)
-    above = ~(points <= target)  # what is not a number is above
+    above = ~(points <= target)  # NaN counts as above
     first = int(np.flatnonzero(above)[-1]) + 1 if above.any() else 0
     if first == points.size:
         return math.inf

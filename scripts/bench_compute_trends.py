@@ -1,11 +1,11 @@
 """The compiled bootstrap against the usual loop: ``python -m scripts.bench_compute_trends``.
 
 Both resample the rows of the paper's 99 systems since 2010 (low outliers left out), multiply their
-compute by log-uniform noise between one half and two, and fit a line to each resample: one of them
-all 100,000 in one compiled call, the other in a Python loop with scikit-learn's LinearRegression,
-as such analyses are usually written. The loop is timed on 1,000 resamples and its time multiplied
-by 100. They take turns, and each runs once unmeasured first. The last line is one JSON object of
-named ratios, of medians over the repetitions.
+compute by log-uniform noise between one half and two, and fit a line to each resample. One does all
+100,000 in one compiled call, the other uses a Python loop with scikit-learn's LinearRegression, as
+such analyses are usually written. The loop is timed on 1,000 resamples and its time multiplied by
+100. They alternate, and each first runs once unmeasured. The last line is one JSON object of named
+ratios of medians over the repetitions.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ LOOPED = 1000  # resamples of the loop that are timed
 
 
 def group() -> tuple[np.ndarray, np.ndarray]:
-    """Dates in days and log10 FLOP of the 99 systems."""
+    """Dates in days, and log10 FLOP, of the 99 systems."""
     found = systems.read()
     deep = rules.labels_of(found, rules.Rules()).deep
     return found.dates[deep], found.log_compute[deep]
 
 
 def compiled(seed: int) -> np.ndarray:
-    """Slopes of all resamples, in one call of the compiled program."""
+    """Slopes of all resamples, in one compiled call."""
     dates, log_compute = group()
     return bootstrap.slopes(seed, "bench", dates, log_compute, CONFIG, room=len(dates))
 
 
 def looped(seed: int) -> np.ndarray:
-    """Slopes of ``LOOPED`` resamples, one after the other."""
+    """Slopes of ``LOOPED`` resamples, one at a time."""
     from sklearn.linear_model import LinearRegression
 
     dates, log_compute = group()
@@ -65,7 +65,7 @@ PROGRAMS: dict[str, tuple[Callable[[int], np.ndarray], int]] = {
 
 
 def measure(repeats: int) -> dict[str, list[float]]:
-    """Seconds of 100,000 resamples by every program, ``repeats`` of each, in turns."""
+    """Seconds per 100,000 resamples for both programs, ``repeats`` times each, alternating."""
     seconds: dict[str, list[float]] = {name: [] for name in PROGRAMS}
     for repetition in range(repeats + 1):
         for name, (program, times) in PROGRAMS.items():

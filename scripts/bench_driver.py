@@ -1,18 +1,19 @@
-"""What the driver costs, as ratios from one process: ``python -m scripts.bench_driver``.
+"""Overhead of the driver, as ratios within one process: ``python -m scripts.bench_driver``.
 
-*Sharding*: the same blocks of lanes on two host devices and on one, in turns, in wall time and in
-processor time; 1 is no cost, and in wall time two idle cores should come near a half.
+*Sharding*: the same blocks of lanes on two host devices and on one, alternating, in wall time and
+in CPU time. 1 means no overhead; in wall time two idle cores should be close to 0.5.
 
-*Effects*: the share of a run in which the host streams metrics, keeps blocks, checkpoints and
-results, and writes the record, all of it while the devices wait. The run is the training study of
-forward_grad on its small MLP, in the preset that is asked for. Checkpoints are written in the
-background, too; what they take from the devices meanwhile is in the run's time, not in the share.
+*Effects*: the share of a run in which the devices wait while the host streams metrics, stores
+blocks, checkpoints and results, and writes the record. The run is the training study of
+forward_grad on its small MLP, in the preset given. Checkpoints are also written in the background;
+what that takes from the devices counts as run time, not in the share.
 
-*Blocks*: lane-steps a second of the MLP of forward_grad and of the mixture of moe_scaling, as small
-as their default presets train them, in blocks of 1 to 32 lanes on all devices; sizes in turns, and
-each round's ratio to one lane. It tells what ``--block auto`` should do on this kind of device.
+*Blocks*: lane-steps per second of the MLP of forward_grad and the mixture of moe_scaling, at the
+sizes of their default presets, in blocks of 1 to 32 lanes on all devices. Block sizes alternate,
+and each round gives the ratio to one lane. This shows what ``--block auto`` should do on this kind
+of device.
 
-The last line is one JSON object of named ratios. Take it on an idle machine.
+The last line is one JSON object of named ratios. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def mixture() -> tuple[train.Trainer, Any]:
 
 
 def lanes_of(count: int) -> dict[str, np.ndarray]:
-    """So many lanes, a seed each."""
+    """``count`` lanes with one seed each."""
     seeds = np.arange(count, dtype=np.uint32)
     return {"seed": seeds, "learning_rate": np.full(count, 1e-3, np.float32)}
 
@@ -113,9 +114,9 @@ NETWORKS = {"mlp": (mlp, 200), "mixture": (mixture, 20)}  # and steps: some seco
 
 
 def blocks(rounds: int) -> dict[str, float]:
-    """Lane-steps a second by the size of a block, and over those of one lane; medians.
+    """Median lane-steps per second by block size, and their ratio to one lane.
 
-    Over one lane in wall time and, which another's load disturbs less, in this process's own time.
+    The ratio is in wall time and in CPU time of this process, which other load disturbs less.
     """
     used = jax.local_devices()
     found: dict[str, float] = {}
@@ -180,7 +181,7 @@ def sharding(rounds: int) -> dict[str, float]:
 
 
 class Clock:
-    """Adds up the time inside functions; one that is called by another counts once."""
+    """Adds up the time inside functions; nested calls count once."""
 
     def __init__(self) -> None:
         self.seconds, self._depth = 0.0, 0
@@ -203,7 +204,7 @@ class Clock:
 
 @contextlib.contextmanager
 def watched(clock: Clock) -> Iterator[None]:
-    """All that the host does is timed inside."""
+    """Times all that the host does inside this context."""
     before = [(owner, name, getattr(owner, name)) for owner, name in HOST]
     for owner, name, function in before:
         setattr(owner, name, clock.timed(function))
@@ -215,7 +216,7 @@ def watched(clock: Clock) -> Iterator[None]:
 
 
 def host_share(preset: str) -> dict[str, float]:
-    """The share of a run in which the devices wait for files."""
+    """The share of a run's time in which the devices wait for files."""
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder, watched(clock):
         flags = ["--preset", preset, "--studies", "training", "--training.tasks", "mlp"]
@@ -238,12 +239,14 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what is asked for and print it; the exit status."""
+    """Measure the parts given and print the ratios; returns the exit status."""
     mend_streams()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", help=f"some of {', '.join(PARTS)} (all)")
-    parser.add_argument("--rounds", type=int, default=5, help="of sharding and blocks (5)")
-    parser.add_argument("--preset", default="default", help="of the run (default)")
+    parser.add_argument("parts", nargs="*", help=f"any of {', '.join(PARTS)} (default: all)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="rounds of sharding and blocks (default 5)"
+    )
+    parser.add_argument("--preset", default="default", help="preset of the run (default: default)")
     given = parser.parse_args(arguments)
     try:
         require_positive(rounds=given.rounds)

@@ -1,12 +1,12 @@
-"""What a step costs, as ratios from one process: ``python -m scripts.bench_forward_grad``.
+"""Cost of a step, as ratios within one process: ``python -m scripts.bench_forward_grad``.
 
-A step of training is measured inside a jitted, donated ``lax.scan``: draw, slope and update, for
-the MLP 784-1024-1024-10 with ReLU and cross-entropy at batch 64, data as an argument. The programs
-take turns, forwards and then backwards, so that whatever else the machine does falls on all of them
-alike; each runs once unmeasured first. Training inside the driver is measured on the MLP 64-128-10
-and the digits, by backprop at batch 64: against a bare scan of the same step, against a Python loop
-over the jitted step, and eight lanes against one. The last line is one JSON object of named ratios,
-of medians over the repetitions.
+A training step is measured inside a jitted, donated ``lax.scan``: draw, slope and update, for the
+MLP 784-1024-1024-10 with ReLU and cross-entropy at batch 64, with data as an argument. Programs
+alternate, in one order and then in reverse, so that other load on the machine affects all equally.
+Each first runs once unmeasured. Training inside the driver is measured on the MLP 64-128-10 and the
+digits, with backprop at batch 64: against a bare scan of the same step, against a Python loop over
+the jitted step, and eight lanes against one. The last line is one JSON object of named ratios of
+medians over the repetitions.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def initial(key: jax.Array) -> PyTree:
 
 
 def plain_normal(loss: estimators.Loss, params: PyTree, key: jax.Array) -> tuple[jax.Array, PyTree]:
-    """The forward gradient as one first writes it: one key and one `jax.random.normal` a leaf."""
+    """A first version of the forward gradient: one key and one `jax.random.normal` per leaf."""
     leaves, treedef = jax.tree.flatten(params)
     keys = jax.random.split(key, len(leaves))
     tangent = treedef.unflatten(
@@ -69,7 +69,7 @@ def plain_normal(loss: estimators.Loss, params: PyTree, key: jax.Array) -> tuple
 
 
 def steps(estimator: estimators.Estimator) -> Callable[[], float]:
-    """Compile ``STEPS`` steps of plain gradient descent; a call gives the seconds of one step."""
+    """Compile ``STEPS`` steps of plain gradient descent; a call returns the seconds per step."""
 
     def train(params: PyTree, key: jax.Array, batches: PyTree) -> tuple[PyTree, jax.Array]:
         def step(params: PyTree, now: PyTree) -> tuple[PyTree, jax.Array]:
@@ -101,7 +101,7 @@ def forward(law: str) -> estimators.Estimator:
 
 
 def digits() -> tuple[train.Trainer, PyTree]:
-    """The MLP 64-128-10 trained by backprop, and its data."""
+    """The MLP 64-128-10 trained with backprop, and its data."""
     loaded = data.load("digits")
     splits = ("train", "validation", "test")
     arrays = {name: (getattr(loaded, name).inputs, getattr(loaded, name).labels) for name in splits}
@@ -113,7 +113,7 @@ def digits() -> tuple[train.Trainer, PyTree]:
 
 
 def driver(count: int) -> Callable[[], float]:
-    """Train ``count`` lanes by the driver, a block a lane; seconds of one step of one lane."""
+    """Train ``count`` lanes with the driver, one lane per block; seconds per step and lane."""
     trainer, arrays = digits()
     rates = np.full(count, 0.1, np.float32)
     lanes = {"seed": np.arange(count, dtype=np.uint32), "learning_rate": rates}
@@ -136,7 +136,7 @@ def driver(count: int) -> Callable[[], float]:
 
 
 def bare(looped: bool) -> Callable[[], float]:
-    """The same steps of one lane, in one scan or in a Python loop; seconds of one."""
+    """The same steps of one lane, in one scan or in a Python loop; seconds per step."""
     trainer, arrays = digits()
     arrays = jax.device_put(arrays)
     lane = {"seed": jnp.uint32(0), "learning_rate": jnp.float32(0.1)}
@@ -188,7 +188,7 @@ RATIOS = {
 
 
 def measure(repeats: int) -> dict[str, list[float]]:
-    """Seconds of one step of every program, ``repeats`` of each, in turns."""
+    """Seconds per step of every program, ``repeats`` times each, alternating."""
     runs = {name: make() for name, make in PROGRAMS.items()}
     for run in runs.values():
         run()

@@ -1,11 +1,11 @@
-"""What a mixture layer costs, as ratios from one process: ``python -m scripts.bench_moe``.
+"""Cost of a mixture layer, as ratios within one process: ``python -m scripts.bench_moe``.
 
-One forward and one backward pass of a layer of 2,048 tokens of width 128 in experts of hidden width
-512, at capacity factor 1.25 and top-1, in float32. It is compared with a dense layer of the same
-active arithmetic, with the products of the experts alone (buffers given, no router), and with the
-dispatch by one-hot products. Programs take turns, forwards and then backwards, so that whatever
-else the machine does falls on all of them alike; each runs once unmeasured first. The last line is
-one JSON object of named ratios, of medians over the repetitions.
+One forward and one backward pass of a layer on 2,048 tokens of width 128, with experts of hidden
+width 512, capacity factor 1.25 and top-1 routing, in float32. It is compared with a dense layer of
+the same active FLOPs, with the experts' products alone (given buffers, no router), and with
+dispatch by one-hot products. Programs alternate, in one order and then in reverse, so that other
+load on the machine affects all equally. Each first runs once unmeasured. The last line is one JSON
+object of named ratios of medians over the repetitions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ONE_HOT_AT = 32  # experts
 
 
 def layer(dispatch: str, params: Any, inputs: jax.Array) -> jax.Array:
-    """A whole mixture layer of as many experts as ``params`` has."""
+    """A whole mixture layer with as many experts as ``params`` has."""
     mixture = moe.Mixture(experts=params["up"].shape[0], dispatch=dispatch)
     return moe.mixture_layer(params, inputs, mixture)[0]
 
@@ -45,7 +45,7 @@ def products_batched(params: Any, buffers: jax.Array) -> jax.Array:
 
 
 def products_mapped(params: Any, buffers: jax.Array) -> jax.Array:
-    """The same, one expert after the other."""
+    """The same, one expert at a time."""
 
     def one(expert: tuple[jax.Array, ...]) -> jax.Array:
         rows, up, down = expert
@@ -55,7 +55,7 @@ def products_mapped(params: Any, buffers: jax.Array) -> jax.Array:
 
 
 def dense(params: Any, inputs: jax.Array) -> jax.Array:
-    """A dense layer: the arithmetic of one expert over all tokens."""
+    """A dense layer: the FLOPs of one expert on all tokens."""
     return jax.nn.relu(inputs @ params["up"][0]) @ params["down"][0]
 
 
@@ -75,7 +75,7 @@ def arguments(experts: int, tokens: int, buffered: bool) -> tuple[Any, jax.Array
 def program(
     function: Callable[[Any, jax.Array], jax.Array], params: Any, inputs: jax.Array
 ) -> Callable[[], float]:
-    """Compile forward and backward; a call gives the seconds of one of both."""
+    """Compile the forward and backward pass; a call returns the seconds of one of each."""
 
     def loss(params: Any, inputs: jax.Array) -> jax.Array:
         return jnp.mean(jnp.square(function(params, inputs)))
@@ -110,7 +110,7 @@ def programs() -> dict[str, Callable[[], float]]:
 
 
 def measure(repeats: int) -> dict[str, list[float]]:
-    """Seconds of every program, ``repeats`` of each, in turns."""
+    """Seconds of every program, ``repeats`` times each, alternating."""
     runs = programs()
     for run in runs.values():
         run()

@@ -1,8 +1,8 @@
-"""Lay runs beside each other: what differs in their configs, by how much they end apart, verdicts.
+"""Compare runs: differences of their configs, of their final values, and of their verdicts.
 
-A run is a record.json, the folder of a run, or W&B's offline runs (one, or a folder of them). The
-first is what the others are compared with. Differences are paired seed by seed where two runs
-share seeds and data, and unpaired otherwise; they are not corrected for how many there are.
+A run is a record.json, a run's folder, or W&B offline runs (one, or a folder of them). The others
+are compared with the first. Differences are paired seed by seed where two runs share seeds and
+data, and unpaired otherwise; they are not corrected for multiple comparisons.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ ABSENT = "-"
 
 
 def read_side(path: Path) -> Side:
-    """What a path names, as one side of a comparison.
+    """The run at a path, as one side of a comparison.
 
     Raises:
-        Problem: it is neither a record nor a folder with one, nor W&B's.
+        Problem: it is not a record, a folder with one, or a W&B run.
     """
     folder = path if path.is_dir() else path.parent
     if path.is_file() or (path / "record.json").is_file():
@@ -41,16 +41,16 @@ def read_side(path: Path) -> Side:
     runs = tracking.offline_runs(path)
     if not runs:
         raise Problem(
-            f"{path} is no run: give a record.json, a run's folder, or a W&B offline run."
+            f"{path} is not a run: give a record.json, a run's folder, or a W&B offline run."
         )
     lanes = tracking.read_lanes(runs)
     if not lanes:
-        raise Problem(f"The W&B runs in {path} hold no lane: give those of a training study.")
+        raise Problem(f"The W&B runs in {path} have no lanes: give those of a training study.")
     return differences.side_of_lanes(lanes, _label(folder))
 
 
 def _label(folder: Path) -> str:
-    """The last two parts of a folder's path: forward_grad/default, say."""
+    """The last two parts of a folder's path, such as forward_grad/default."""
     return "/".join(folder.resolve().parts[-2:])
 
 
@@ -61,7 +61,7 @@ def _verdict(entry: dict[str, Any]) -> str:
 
 
 def config_rows(sides: Sequence[Side]) -> list[list[str]]:
-    """A row for each config field that is not the same on all sides."""
+    """One row per config field that differs between sides."""
     return [
         [name, *(ABSENT if value is None else _plain(value) for value in row)]
         for name, row in differences.differing(sides).items()
@@ -73,9 +73,9 @@ def _plain(value: Any) -> str:
 
 
 def outcome_rows(sides: Sequence[Side], words: Sequence[str]) -> list[list[str]]:
-    """A row for each outcome of two sides or more whose name has all the words.
+    """One row per outcome that at least two sides have and whose name contains all the words.
 
-    Its median on every side, and for every side but the first the difference from the first.
+    It has the median on every side, and the difference from the first side.
     """
     first, *others = sides
     names = dict.fromkeys(name for side in sides for name in side.outcomes)
@@ -102,23 +102,23 @@ def _difference(first: Side, other: Side, name: str) -> str:
 
 
 def verdict_rows(sides: Sequence[Side]) -> list[list[str]]:
-    """A row for each claim of any side."""
+    """One row per claim of any side."""
     names = dict.fromkeys(name for side in sides for name in side.verdicts)
     return [[name, *(side.verdicts.get(name, ABSENT) for side in sides)] for name in names]
 
 
 def tables(sides: Sequence[Side], words: Sequence[str]) -> list[Any]:
-    """All that is printed: rich tables, and a sentence where one would be empty."""
+    """The rich tables to print, and a sentence instead of an empty one."""
     labels = [side.label for side in sides]
     configs, found, judged = config_rows(sides), outcome_rows(sides, words), verdict_rows(sides)
-    gaps = [f"{label} - {labels[0]} [95 %]" for label in labels[1:]]
+    gaps = [f"{label} - {labels[0]} [95%]" for label in labels[1:]]
     return [
-        _table("What differs in their configs", ["field", *labels], configs)
+        _table("Config differences", ["field", *labels], configs)
         if configs
         else "Their configs are the same.",
         _table("Final values, medians", ["outcome", *labels, *gaps], found)
         if found
-        else "No outcome is in two of them.",
+        else "They have no outcome in common.",
         *([_table("Verdicts", ["claim", *labels], judged)] if judged else []),
     ]
 
@@ -139,22 +139,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0; 2 where the user has something to mend.
+        0; 2 for a user's mistake.
     """
     mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.compare", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=paths.argument, metavar="RUN", help="two or more")
+    parser.add_argument(
+        "runs", nargs="+", type=paths.argument, metavar="RUN", help="two or more runs"
+    )
     parser.add_argument(
         "--match",
         nargs="+",
         default=[],
         metavar="WORD",
-        help="show outcomes whose name has all of these words: mlp tuned final_loss, say",
+        help="show only outcomes whose name contains all of these words, such as mlp tuned loss",
     )
     options = parser.parse_args(arguments)
     try:
         if len(options.runs) < 2:
-            raise Problem("Comparing needs two runs or more: name another.")
+            raise Problem("A comparison needs at least two runs: name another one.")
         sides = [read_side(path) for path in options.runs]
     except Problem as problem:
         print(f"error: {showable(str(problem))}", file=sys.stderr)
@@ -169,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _told_apart(sides: Sequence[Side]) -> list[Side]:
-    """Sides with labels that differ: a number is added where two are the same."""
+    """Sides with distinct labels: a number is added where two are the same."""
     import dataclasses
 
     labels = [side.label for side in sides]

@@ -1,7 +1,7 @@
-"""What large presets cost on accelerators, computed and not measured: a table in docs/scale.md.
+"""The cost of large presets on accelerators, computed and not measured: a table in docs/scale.md.
 
 python -m scripts.cost_table            # write it
-python -m scripts.cost_table --check    # say whether it is what the plans give
+python -m scripts.cost_table --check    # check that it is up to date
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jaxtrends.errors import Problem
 from jaxtrends.experiment import discover
 from jaxtrends.formats import showable
 from jaxtrends.plan import Machine
-from jaxtrends.terminal import end_with_reader, mend_streams
+from jaxtrends.terminal import end_with_reader, in_time, mend_streams
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "scale.md"
 BEGIN, END = "<!-- computed by scripts/cost_table.py -->", "<!-- end of the computed table -->"
@@ -25,7 +25,7 @@ ACCELERATORS = (plan.H100, plan.V5E)
 
 
 def rows(presets: Sequence[str] = PRESETS) -> Iterator[Sequence[str]]:
-    """A row for every experiment and preset that trains lanes."""
+    """One row per experiment and preset that trains lanes."""
     for name, experiment in sorted(discover().items()):
         for preset in (preset for preset in presets if preset in experiment.presets):
             config = experiment.presets[preset]
@@ -39,7 +39,7 @@ def rows(presets: Sequence[str] = PRESETS) -> Iterator[Sequence[str]]:
                     f"{plan.operations(calls):.1e}",
                     plan.in_bytes(largest),
                     *(
-                        plan.in_time(plan.seconds(calls, machine))
+                        in_time(plan.seconds(calls, machine))
                         if largest < machine.memory
                         else "does not fit"
                         for machine in ACCELERATORS
@@ -48,24 +48,24 @@ def rows(presets: Sequence[str] = PRESETS) -> Iterator[Sequence[str]]:
 
 
 def assumed(machine: Machine) -> str:
-    """What a machine is assumed to be, in words."""
+    """The assumptions about a machine, in words."""
     return (
-        f"one {machine.name}: {machine.speed / 1e12:.0f} TFLOP/s, which is "
-        f"{plan.UTILISATION:.0%} of its peak, {machine.least * 1e6:.0f} µs a step at least, "
-        f"{machine.compiling:.0f} s to compile a program, {machine.memory / 1e9:.0f} GB"
+        f"one {machine.name}: {machine.speed / 1e12:.0f} TFLOP/s ({plan.UTILISATION:.0%} of "
+        f"peak), at least {machine.least * 1e6:.0f} µs per step, {machine.compiling:.0f} s to "
+        f"compile a program, {machine.memory / 1e9:.0f} GB"
     )
 
 
 def text() -> str:
-    """The table in Markdown, with what it assumes."""
-    names = ("preset", "programs", "lanes", "operations", "a block's memory")
+    """The table in Markdown, with its assumptions."""
+    names = ("preset", "programs", "lanes", "FLOPs", "memory per block")
     heads = [*names, *(machine.name for machine in ACCELERATORS)]
     lines = [
-        "**Computed, not measured: none of these was run on an accelerator.** Assumed are "
+        "**Computed, not measured: none of these was run on an accelerator.** Assumptions: "
         + "; ".join(assumed(machine) for machine in ACCELERATORS)
-        + ". Operations are counted on the programs, as if no grid of rates had to be extended; "
-        "memory is that of parameters, optimizer, gradient and data, without activations. Studies "
-        "that train no lanes are not in it.",
+        + ". FLOPs are counted on the programs, without extensions of learning-rate grids. Memory "
+        "covers parameters, optimizer, gradient and data, without activations. Studies that train "
+        "no lanes are not included.",
         "",
         f"| {' | '.join(heads)} |",
         f"| :-- |{' --: |' * (len(heads) - 1)}",
@@ -80,14 +80,14 @@ def line(row: Sequence[str]) -> str:
 
 
 def with_table(document: str) -> str:
-    """The document with the table as it is now between its marks."""
+    """The document with the current table between its marks."""
     before, _, rest = document.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{text()}\n\n{END}{after}"
 
 
 def update(check: bool) -> int:
-    """Write the table into the document; or only say, by 1, that it is not what is there.
+    """Write the table into the document; with ``check``, only return 1 if it is out of date.
 
     Raises:
         Problem: the document cannot be read or written.
@@ -98,12 +98,15 @@ def update(check: bool) -> int:
         if not check:
             DOCUMENT.write_text(made, encoding="utf-8")
         elif made != found:
-            print("error: docs/scale.md is stale: python -m scripts.cost_table", file=sys.stderr)
+            print(
+                "error: docs/scale.md is out of date: run python -m scripts.cost_table",
+                file=sys.stderr,
+            )
             return 1
     except OSError as error:
         raise Problem(
-            f"{DOCUMENT} cannot be opened ({error.strerror}): the table is part of the "
-            "repository's documents; run this in a checkout of it."
+            f"{DOCUMENT} cannot be opened ({error.strerror}): run this in a checkout of the "
+            "repository."
         ) from None
     return 0
 
@@ -112,13 +115,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the table, or check it.
 
     Returns:
-        0; 1 where the check finds another table; 2 where the user has something to mend.
+        0; 1 if the check finds an outdated table; 2 for a user's mistake.
     """
     mend_streams()
     parser = argparse.ArgumentParser(
         prog="python -m scripts.cost_table", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--check", action="store_true", help="change nothing; 1 if it is stale")
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; exit with 1 if it is out of date"
+    )
     try:
         return update(check=parser.parse_args(arguments).check)
     except Problem as problem:

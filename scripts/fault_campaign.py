@@ -1,12 +1,12 @@
-"""Kill a run with SIGKILL at random moments, resume it until it ends, compare it with a whole one.
+"""Kill a run with SIGKILL at random moments, resume it to the end, and compare it with a whole run.
 
-Half of the moments are drawn from the clock. The others are calls in which a kill could hurt most,
-drawn too: a file half written, a file written and not yet renamed, or just renamed, a checkpoint on
-its way to the disk, a line of the stream of metrics. Whatever was killed, the record's results must
-have the bits of an unbroken run, and no record may be readable before it is whole.
+Half of the moments are random times. The others are random calls in which a kill could do most
+harm: a file half written, a file written but not yet renamed, or just renamed, a checkpoint being
+written, a line of the metrics stream. In every case the record's results must be bit-identical to
+those of an uninterrupted run, and no incomplete record may be readable.
 
-What follows a -- are flags of the run; --preset smoke if there are none. Without a target it is the
-turn of one paper, by the commit, or by $JAXTRENDS_PAPERS.
+Arguments after -- are flags of the run (default: --preset smoke). Without a target, one paper is
+chosen, by the commit or by $JAXTRENDS_PAPERS.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from jaxtrends.terminal import mend_streams
 
 CHECKPOINT_SECONDS, SEGMENT_SECONDS = 0.25, 0.02  # or a smoke run would end without a checkpoint
 WITHIN = ("half a file", "before renaming", "after renaming", "a checkpoint", "the stream")
-MOST_CALLS = {"a checkpoint": 4}  # of other kinds a run makes more: up to the eighth is drawn
+MOST_CALLS = {"a checkpoint": 4}  # other kinds have more calls; one of the first eight is drawn
 
 
 # --- the run that is killed --------------------------------------------------------------------
 
 
 def die() -> None:
-    """Kill this process as the system would: at once, with nothing cleaned up."""
+    """Kill this process at once, without any cleanup, as the system would."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def lie_in_wait(within: str, call: int) -> None:
-    """Have this process killed in the so many-th call of one kind (see `WITHIN`)."""
+    """Arrange for this process to be killed in a given call of one kind (see `WITHIN`)."""
     from jaxtrends.checkpoint import Checkpoints
     from jaxtrends.rundir import StudyDirectory
 
@@ -77,7 +77,7 @@ def lie_in_wait(within: str, call: int) -> None:
         die()
 
     def soon(*_: Any) -> None:
-        threading.Timer(0.003 * call, die).start()  # Orbax writes on in the background
+        threading.Timer(0.003 * call, die).start()  # Orbax keeps writing in the background
 
     if within == "half a file":
         patch(os, "fsync", halve, nothing)
@@ -92,7 +92,7 @@ def lie_in_wait(within: str, call: int) -> None:
 
 
 def be_killed(within: str, call: int, target: str, arguments: Sequence[str]) -> None:
-    """Run a module or a file as a program, in this process, until it ends or is killed."""
+    """Run a module or a file as a program in this process, until it ends or is killed."""
     from jaxtrends import study_run
 
     study_run.CHECKPOINT_SECONDS, study_run.SEGMENT_SECONDS = CHECKPOINT_SECONDS, SEGMENT_SECONDS
@@ -110,7 +110,7 @@ def be_killed(within: str, call: int, target: str, arguments: Sequence[str]) -> 
 def start(
     target: str, arguments: Sequence[str], folder: Path, within: str = "", call: int = 0
 ) -> subprocess.Popen:
-    """Start a run in a folder, going on with what is there."""
+    """Start a run in a folder, or resume the one that is there."""
     command = [sys.executable, "-m", "scripts.fault_campaign", "--be-killed", within, str(call)]
     target = str(Path(target).resolve()) if target.endswith(".py") else target
     resume = ["--resume"] if (folder / "run.json").exists() else []
@@ -125,7 +125,7 @@ def start(
 
 
 def where(folder: Path) -> str:
-    """Where a run was when it was killed, as its folder tells: the study, and what it did."""
+    """Where a run was when it was killed, judging by its folder: the study and its activity."""
     if not (folder / "run.json").exists():
         return "start-up"
     written = [path.name.split(".", 1)[1].rsplit(".", 2)[0] for path in folder.rglob(".*.tmp")]
@@ -152,7 +152,7 @@ def where(folder: Path) -> str:
 
 
 def record_fault(folder: Path, whole: Any) -> str:
-    """What is wrong with the record of a run that was killed; "" where it is whole or not there."""
+    """What is wrong with the record of a killed run; "" if it is complete or missing."""
     try:
         found = record.read(folder)
     except Problem:
@@ -163,16 +163,16 @@ def record_fault(folder: Path, whole: Any) -> str:
 def campaign(
     target: str, arguments: Sequence[str], kills: int, seed: int, scratch: Path
 ) -> dict[str, Any]:
-    """Kill a run so many times, in as many runs as that takes; what came of it, as plain data.
+    """Kill runs ``kills`` times in all, over as many runs as needed; the outcome as plain data.
 
     Raises:
-        Problem: a run fails by itself, which is no matter of kills.
+        Problem: a run fails on its own, not because of a kill.
     """
     chance, found = random.Random(seed), Counter()
     began = time.monotonic()
     _, error = (whole := start(target, arguments, scratch / "whole")).communicate()
     if whole.returncode:
-        raise Problem(f"The unbroken run fails: {error.strip()[-500:]}")
+        raise Problem(f"The uninterrupted run failed: {error.strip()[-500:]}")
     took = time.monotonic() - began
     expected = record.read(scratch / "whole")["results"]
     bits = json.dumps(expected)
@@ -194,7 +194,7 @@ def campaign(
                 _, error = process.communicate()
             ended = process.returncode == 0
             if process.returncode not in (0, -signal.SIGKILL):
-                raise Problem(f"Resumed after {killed} kills, {folder} fails: {error[-500:]}")
+                raise Problem(f"Resumed after {killed} kills, {folder} failed: {error[-500:]}")
             if not ended:
                 killed += 1
                 at = where(folder)
@@ -215,10 +215,10 @@ def campaign(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, whose last line is one JSON object of counts.
+    """Run the command; the last line of its output is a JSON object of counts.
 
     Returns:
-        0; 1 where a resumed run has other results or a record was half there; 2 for a mistake.
+        0; 1 if a resumed run has other results or a record was incomplete; 2 for a user's mistake.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["--be-killed"]:
@@ -227,10 +227,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.fault_campaign", description=__doc__)
     parser.add_argument(
-        "target", nargs="?", help="experiments.forward_grad, say, or a program's file"
+        "target", nargs="?", help="a module such as experiments.forward_grad, or a program's file"
     )
-    parser.add_argument("--kills", type=int, default=50, help="how many (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
+    parser.add_argument(
+        "--kills", type=int, default=50, help="number of kills (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments (default: 0)")
     cut = given.index("--") if "--" in given else len(given)
     options, flags = parser.parse_args(given[:cut]), given[cut + 1 :] or ["--preset", "smoke"]
     with tempfile.TemporaryDirectory() as scratch:

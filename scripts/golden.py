@@ -1,7 +1,7 @@
-"""Compare smoke runs with the golden values, or change those, with the reason.
+"""Compare smoke runs with the golden values, or update these with a reason.
 
-A study's golden values are what its smoke run gives. When they move, the study's edition rises, and
-the records made under an older edition are stale.
+A study's golden values are the results of its smoke run. When they change, the study's edition is
+raised, and records made under an older edition are stale.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jaxtrends.terminal import mend_streams
 
 
 def smoke_run(experiment: str, folder: Path) -> Path:
-    """Run an experiment's smoke preset on the CPU, in a process of its own; where it lies.
+    """Run an experiment's smoke preset on the CPU, in a separate process; return its folder.
 
     Raises:
         Problem: it failed.
@@ -37,13 +37,13 @@ def smoke_run(experiment: str, folder: Path) -> Path:
         text=True,
     )
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise Problem(f"The smoke run of {experiment} failed: {last.removeprefix('error: ')}")
     return folder
 
 
 def smoke_record(path: Path) -> dict[str, Any]:
-    """The record of a smoke run that was made with no other flags.
+    """The record of a smoke run without other flags.
 
     Raises:
         Problem: it is another record.
@@ -53,14 +53,14 @@ def smoke_record(path: Path) -> dict[str, Any]:
     smoke = experiments[choose("experiment", done["experiment"], experiments)].presets["smoke"]
     if done["preset"] != "smoke" or done["results"]["config_digest"] != record.digest(smoke):
         raise Problem(
-            f"{path} is not of today's smoke preset, without other flags: "
-            f"python -m experiments.{done['experiment']} --preset smoke makes such a run."
+            f"{path} is not a run of the current smoke preset without other flags: make one with "
+            f"python -m experiments.{done['experiment']} --preset smoke."
         )
     return done
 
 
 def records(named: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Smoke runs that are there, by their folder or record; or made, by experiment."""
+    """Existing smoke runs, named by folder or record, or new ones, named by experiment."""
     for name in named or sorted(discover()):
         if Path(name).exists() and name not in discover():
             yield smoke_record(Path(name))
@@ -71,7 +71,7 @@ def records(named: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 def update(done: Mapping[str, Any], options: argparse.Namespace) -> str:
-    """Write the golden values anew; what to say of it."""
+    """Write new golden values; return a message."""
     name = done["experiment"]
     every = list(discover()[name].studies)
     today = datetime.now(UTC).date().isoformat()
@@ -80,35 +80,38 @@ def update(done: Mapping[str, Any], options: argparse.Namespace) -> str:
         done, every, options.why, today, keep=options.keep, raised=options.raised
     )
     if after == before:
-        return f"{name}: no value has moved; nothing is changed."
+        return f"{name}: no value has changed; nothing was written."
     golden.path_of(name).parent.mkdir(exist_ok=True)
     record.write_json(golden.path_of(name), after)
     told = ", ".join(f"{s} {edition}" for s, edition in after["history"][-1]["editions"].items())
-    return f"{name}: golden values written; editions now: {told}."
+    return f"{name}: golden values written; current editions: {told}."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0; 1 where values have moved; 2 where the user has something to mend.
+        0; 1 if values have changed; 2 for a user's mistake.
     """
     parser = argparse.ArgumentParser(prog="python -m scripts.golden", description=__doc__)
     parser.add_argument(
         "named",
         nargs="*",
         metavar="EXPERIMENT|RECORD",
-        help="whose smoke run to make, or where one lies (default: all experiments)",
+        help="experiment to run with its smoke preset, or an existing smoke run (default: all "
+        "experiments)",
     )
     parser.add_argument(
-        "--update", action="store_true", help="write the values anew, and raise what has moved"
+        "--update",
+        action="store_true",
+        help="write new values, and raise the editions of studies that changed",
     )
-    parser.add_argument("--why", default="", help="the reason, which the file keeps")
+    parser.add_argument("--why", default="", help="the reason, stored in the file")
     parser.add_argument(
         "--keep",
         action="store_true",
-        help="raise nothing: names, order, rounding, versions or the smoke preset changed, and "
-        "behaviour did not",
+        help="raise no edition: only names, order, rounding, versions or the smoke preset changed, "
+        "not behaviour",
     )
     parser.add_argument(
         "--raise",
@@ -116,24 +119,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="STUDY",
-        help="raise this study though no value moved: what changed is not in the smoke run",
+        help="raise this study's edition although no value changed, since smoke does not cover the "
+        "change",
     )
     mend_streams()
     options = parser.parse_args(arguments)
     try:
         if not golden.RESULTS.is_dir():
             raise Problem(
-                f"There is no folder {golden.RESULTS}: golden values lie in a checkout of the "
-                "repository; run this from one."
+                f"There is no folder {golden.RESULTS}: golden values are part of the repository; "
+                "run this in a checkout."
             )
         if options.update != bool(options.why):
-            raise Problem("--update and --why REASON go together.")
+            raise Problem("--update and --why REASON must be used together.")
         if (options.keep or options.raised) and not options.update:
-            raise Problem("--keep and --raise are for --update.")
+            raise Problem("--keep and --raise need --update.")
         if options.raised and len(options.named) != 1:
-            raise Problem("--raise is for one experiment: name it.")
+            raise Problem("--raise works on one experiment: name it.")
         if options.keep and options.raised:
-            raise Problem("--keep raises no edition, and --raise does: choose one.")
+            raise Problem("--keep and --raise contradict each other: choose one.")
         found = []
         for done in records(options.named):
             every = list(discover()[done["experiment"]].studies)
@@ -152,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fault: {fault}.", file=sys.stderr)
     if found:
         print(
-            "If that was meant, say why: python -m scripts.golden EXPERIMENT --update --why REASON",
+            "If this is intended: python -m scripts.golden EXPERIMENT --update --why REASON",
             file=sys.stderr,
         )
     return 1 if found else 0

@@ -1,4 +1,4 @@
-"""Prepare the full MNIST set for ``load("mnist")``, from local files or from the network."""
+"""Prepare the full MNIST data set for ``load("mnist")``, from local files or by download."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxtrends.terminal import mend_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status: 0, or 2 where the user has something to mend."""
+    """Run the command; return its exit status: 0, or 2 for a user's mistake."""
     mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.import_mnist", description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
@@ -22,14 +22,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "directory",
         nargs="?",
         type=paths.argument,
-        help="where the four original IDX files lie, raw or .gz: train-images-idx3-ubyte, "
+        help="folder with the four original IDX files, raw or .gz: train-images-idx3-ubyte, "
         "train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte",
     )
-    source.add_argument("--download", action="store_true", help="fetch them instead (11 MB)")
+    source.add_argument("--download", action="store_true", help="download them instead (11 MB)")
     parser.add_argument(
         "--data-dir",
         type=paths.argument,
-        help="where TFDS keeps its data (default: $TFDS_DATA_DIR, else ~/tensorflow_datasets)",
+        help="TFDS data folder (default: $TFDS_DATA_DIR, else ~/tensorflow_datasets)",
     )
     options = parser.parse_args(arguments)
     print("Preparing MNIST: this takes about ten seconds.", flush=True)

@@ -1,4 +1,4 @@
-"""Begin a paper: a package that runs in smoke, with two arms, one claim and one test."""
+"""Start a paper: a package that runs its smoke preset, with two arms, one claim and one test."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ FILES = {
     "test_paper.py.txt": "tests/test_NAME.py",
 }
 NEXT = """
-It runs as it is:
+It already runs:
   python -m experiments.{name} --preset smoke
   python -m pytest tests/test_{name}.py
 
-Next, as CONTRIBUTING.md has it:
+Next steps (see CONTRIBUTING.md):
 1. Read the paper, and write the claims first; then the arms, the config and the presets.
 2. Test the method against an oracle, in tests/test_{name}.py.
-3. Write down what the smoke run gives, once it is the paper's:
+3. Once the smoke preset is final, store its golden values:
      python -m scripts.golden {name} --update --why "the first"
-4. See that it is all that an experiment must be:
+4. Check that the experiment is complete:
      python -m pytest tests/test_conformance.py -k {name}"""
 
 
@@ -38,20 +38,18 @@ def write(name: str, root: Path) -> list[Path]:
     """Write the package and its test into a checkout; the files written.
 
     Raises:
-        Problem: the name is none of a module, something has it already, or this is no checkout.
+        Problem: the name is not a valid module name, is taken, or this is not a checkout.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise Problem(
-            f"{name!r} cannot be the name of a module: use lower-case letters, digits and _."
-        )
+        raise Problem(f"{name!r} is not a valid module name: use lower-case letters, digits and _.")
     if not (root / "pyproject.toml").exists() or not (root / "experiments").is_dir():
         raise Problem(
-            f"{root} is no checkout of jaxtrends: clone the repository, and run this from there."
+            f"{root} is not a checkout of jaxtrends: clone the repository and run this there."
         )
     targets = {TEMPLATE / source: root / to.replace("NAME", name) for source, to in FILES.items()}
     taken = [*(path for path in targets.values() if path.exists())]
     if taken or (root / "experiments" / f"{name}.py").exists():
-        raise Problem(f"There is an experiment {name} already: choose another name.")
+        raise Problem(f"There is already an experiment {name}: choose another name.")
     for source, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(source.read_text(encoding="utf-8").replace("NAME", name), "utf-8")
@@ -62,11 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0; 2 where the user has something to mend.
+        0; 2 for a user's mistake.
     """
     mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.new_paper", description=__doc__)
-    parser.add_argument("name", help="of the experiment: state_space_audio, say")
+    parser.add_argument("name", help="name of the experiment, such as state_space_audio")
     options = parser.parse_args(arguments)
     try:
         for path in write(options.name, record.ROOT):

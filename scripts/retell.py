@@ -40,8 +40,14 @@ def retell(results: Path) -> None:
     """Write every record of a folder of results in today's words.
 
     Raises:
-        Problem: the code is no commit, by which the records could name it; a record cannot be read.
+        Problem: there is no such folder; the code is not committed, so that no record could name
+            it; a record cannot be read.
     """
+    if not results.is_dir():
+        raise Problem(
+            f"There is no folder {results}: the committed records lie in a checkout of the "
+            "repository; run this in one, or name their folder with --results."
+        )
     commit, dirty = record.commit()
     if dirty is not False:
         raise Problem("Commit the code first: a record names the commit whose words it has.")

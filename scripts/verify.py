@@ -1,4 +1,4 @@
-"""Make a record again on this machine, and say how far verdicts and numbers agree."""
+"""Repeat a record's run on this machine, and report how well verdicts and numbers agree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ABSENT = "not run"
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the path and value of every number, text and truth value in nested plain data."""
+    """Yield the path and value of every leaf of nested plain data."""
     if isinstance(value, (dict, list)):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, item in items:
@@ -28,7 +28,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def relative_difference(old: Any, new: Any) -> float:
-    """|old - new| over the larger of their sizes; 0 for equals (nan too), inf for another kind."""
+    """|old - new| / max(|old|, |new|); 0 if equal (nan too), inf for different types."""
     kinds = (int, float)
     if not (isinstance(old, kinds) and isinstance(new, kinds)) or bool in (type(old), type(new)):
         return 0.0 if old == new and type(old) is type(new) else math.inf
@@ -40,7 +40,7 @@ def relative_difference(old: Any, new: Any) -> float:
 
 
 def differences(old: Any, new: Any) -> dict[str, float]:
-    """Path -> relative difference, of every leaf of either; inf where only one of them has it."""
+    """Path -> relative difference of every leaf of either; inf where only one has it."""
     before, after = (dict(leaves(record.numbers(value))) for value in (old, new))
     return {
         path: relative_difference(before[path], after[path])
@@ -55,11 +55,11 @@ def closeness(old: Any, new: Any) -> str:
     found = differences(old, new)
     apart = {path: size for path, size in found.items() if size > 0}
     if not apart:
-        return f"all {len(found)} values have the same bits"
+        return f"all {len(found)} values are bit-identical"
     worst = max(apart, key=apart.__getitem__)
-    size = "of another kind or missing" if math.isinf(apart[worst]) else f"{apart[worst]:.1e}"
+    size = "another type or missing" if math.isinf(apart[worst]) else f"{apart[worst]:.1e}"
     return (
-        f"{len(found) - len(apart)} of {len(found)} values have the same bits; "
+        f"{len(found) - len(apart)} of {len(found)} values are bit-identical; "
         f"largest relative difference: {size} (at {worst})"
     )
 
@@ -81,7 +81,7 @@ def compare_verdicts(
     """Compare the claims about ``results`` or about ``measurements``.
 
     Returns:
-        A line for each claim, and how many verdicts differ.
+        One line per claim, and the number of verdicts that differ.
     """
     before, after = _verdicts(old, part), _verdicts(new, part)
     lines, differ = [], 0
@@ -96,10 +96,10 @@ def compare_verdicts(
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, int]:
-    """Compare a record with one made again.
+    """Compare a record with that of a repeated run.
 
     Returns:
-        What to print, and how many verdicts of claims about results differ.
+        The text to print, and the number of verdicts about results that differ.
     """
     lines = ["Verdicts, then and now:"]
     judged, differ = compare_verdicts(old, new, "results")
@@ -111,16 +111,17 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, int]:
     lines.append("Values:")
     for name, study in old["results"]["studies"].items():
         again = new["results"]["studies"].get(name, {"values": {}, "curves_digest": ""})
-        curves = "the same bits" if again["curves_digest"] == study["curves_digest"] else "differ"
+        same = again["curves_digest"] == study["curves_digest"]
+        curves = "bit-identical" if same else "differ"
         lines.append(f"  {name}: {closeness(study['values'], again['values'])}; curves: {curves}")
     lines.append("Inputs:")
     for name, data in old["results"]["data"].items():
         again = new["results"]["data"].get(name, {})
-        same = "same digest" if again.get("digest") == data["digest"] else "ANOTHER DIGEST"
+        same = "same digest" if again.get("digest") == data["digest"] else "DIFFERENT DIGEST"
         lines.append(f"  data set {name}: {same}")
     config = old["results"]["config_digest"] == new["results"]["config_digest"]
     field = first_difference(old["results"]["config"], new["results"]["config"])
-    lines.append(f"  configuration: {'same digest' if config else f'ANOTHER DIGEST: {field}'}")
+    lines.append(f"  configuration: {'same digest' if config else f'DIFFERENT DIGEST: {field}'}")
     lines += [f"  {line}" for line in _environment(_made(old), _made(new))]
     lines += [f"  {line}" for line in _changed_on_purpose(old)]
     lines.append(f"About results {_agreement(judged, differ)}.")
@@ -152,7 +153,7 @@ def _changed_on_purpose(old: Mapping[str, Any]) -> Iterator[str]:
     for name in golden.stale_studies(old):
         yield (
             f"behaviour of {name}: golden edition {then[name]} then, {now.get(name, 'none')} now; "
-            f"{golden.path_of(old['experiment'])} says why"
+            f"see {golden.path_of(old['experiment'])} for the reason"
         )
 
 
@@ -166,7 +167,7 @@ def judge_only(done: Mapping[str, Any]) -> tuple[str, int]:
     """Judge every claim again from its raw samples.
 
     Returns:
-        What to print, and how many verdicts differ.
+        The text to print, and the number of verdicts that differ.
     """
     lines, differ = [], 0
     for entry in record.entries(done):
@@ -184,23 +185,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0; 1 where a verdict about results differs; 2 where the user has something to mend.
+        0; 1 if a verdict about results differs; 2 for a user's mistake.
     """
     mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.verify", description=__doc__)
-    parser.add_argument(
-        "record", type=paths.argument, help="a record.json, or the folder it lies in"
-    )
+    parser.add_argument("record", type=paths.argument, help="a record.json, or its folder")
     parser.add_argument(
         "--output",
         type=paths.argument,
         help="folder for the new run (default: runs/EXPERIMENT/verify-PRESET-TIME)",
     )
-    parser.add_argument("--resume", action="store_true", help="go on with the new run in --output")
+    parser.add_argument("--resume", action="store_true", help="resume the new run in --output")
     parser.add_argument(
         "--judge-only",
         action="store_true",
-        help="run nothing: judge the claims again from the raw samples in the record",
+        help="do not run anything: judge the claims again from the raw samples in the record",
     )
     options = parser.parse_args(arguments)
     try:
@@ -220,6 +219,7 @@ def _make_again(
     old: Mapping[str, Any], options: argparse.Namespace, arguments: Sequence[str] | None
 ) -> dict[str, Any]:
     from jaxtrends import command, running
+    from jaxtrends.experiment import discover
     from jaxtrends.study_run import Interrupted
 
     if options.resume and options.output is None:
@@ -228,6 +228,7 @@ def _make_again(
         return running.rerun(
             old,
             options.output,
+            experiments=discover(),
             beside=options.record,
             command=command.of("scripts.verify", arguments),
             resume=options.resume,

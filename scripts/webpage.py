@@ -1,4 +1,4 @@
-"""Make the results page from runs of your own, beside the suite's committed results."""
+"""Make a site of runs of your own, beside the suite's committed results."""
 
 from __future__ import annotations
 
@@ -8,30 +8,73 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtrends import paths, publish, record, webpage
+from jaxtrends import paths, publish, record, webpage, webpage_record
 from jaxtrends.errors import Problem
 from jaxtrends.formats import showable
 from jaxtrends.terminal import mend_streams
+from jaxtrends.webpage_record import Source
 
 RESULTS = record.ROOT / "results"
 
 
-def sources(runs: Sequence[Path], results: Path, output: Path) -> list[webpage.Source]:
-    """The runs, then the committed results.
+def runs(folders: Sequence[Path], output: Path) -> tuple[list[Source], list[str]]:
+    """The runs that can be read, and of the others why not, a sentence each.
 
-    A run is called by its folder as seen from the page, so that a reader finds what is not in it.
+    A run is called by its folder as seen from the site's, so that a reader finds what is not in it.
+    """
+    found, problems = [], []
+    for run in folders:
+        folder = run.parent if run.is_file() else run
+        try:
+            found.append(webpage_record.load(run, published=False, place=_place(folder, output)))
+        except Problem as problem:
+            problems.append(str(problem))
+    return found, problems
+
+
+def committed(results: Path, output: Path) -> tuple[list[Source], list[str]]:
+    """The committed results that can be read, in their order, and of the others why not."""
+    records, problems = publish.sound_records(results)
+    found = []
+    for done in publish.in_order(records):
+        folder = results / publish.folder(done)
+        try:
+            found.append(
+                webpage_record.source(done, folder, published=True, place=_place(folder, output))
+            )
+        except Problem as problem:
+            problems.append(str(problem))
+    return found, problems
+
+
+def _place(folder: Path, output: Path) -> str:
+    return Path(os.path.relpath(folder.resolve(), output.resolve())).as_posix()
+
+
+def make(folders: Sequence[Path], results: Path, output: Path) -> list[str]:
+    """Write the site into a folder.
+
+    Returns:
+        what is wrong with runs that were named, a sentence each; the rest of the site is made.
 
     Raises:
-        Problem: there is no record in one of them, or it cannot be read.
+        Problem: it cannot be written.
     """
-    found = []
-    for run in runs:
-        folder = (run.parent if run.is_file() else run).resolve()
-        place = Path(os.path.relpath(folder, output.resolve().parent)).as_posix()
-        found.append(webpage.load(run, published=False, place=place))
-    for done in publish.in_order(publish.read_records(results)):
-        found.append(webpage.load(results / publish.folder(done), published=True))
-    return found
+    own, faults = runs(folders, output)
+    others, damaged = committed(results, output)
+    bare = webpage.without_headline([*own, *others])
+    for sentence in (*damaged, *bare):
+        print(f"warning: {showable(sentence)}", file=sys.stderr)
+    files = webpage.site([*own, *others], [*faults, *damaged])
+    try:
+        webpage.write(files, output)
+    except OSError as error:
+        raise Problem(
+            f"{output} cannot be written ({error.strerror}): name another --output."
+        ) from None
+    size = sum(len(text.encode()) for text in files.values()) / 1e6
+    print(f"{output / 'index.html'}: {len(files)} files, {size:.1f} MB. Open it in a browser.")
+    return faults
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,8 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--output",
         type=paths.argument,
-        default=Path("page.html"),
-        help="the page (default: %(default)s)",
+        default=Path("site"),
+        help="folder of the site (default: %(default)s)",
     )
     parser.add_argument(
         "--results",
@@ -59,18 +102,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        text = webpage.page(sources(options.runs, options.results, options.output))
-        try:
-            options.output.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise Problem(
-                f"{options.output} cannot be written ({error.strerror}): name another --output."
-            ) from None
+        faults = make(options.runs, options.results, options.output)
     except Problem as problem:
-        print(f"error: {showable(str(problem))}", file=sys.stderr)
-        return 2
-    print(f"{options.output}: {len(text.encode()) / 1e6:.1f} MB. Open it in a browser.")
-    return 0
+        faults = [str(problem)]
+    for fault in faults:
+        print(f"error: {showable(fault)}", file=sys.stderr)
+    return 2 if faults else 0
 
 
 if __name__ == "__main__":

@@ -34,9 +34,7 @@ def test_a_platform_that_is_not_here_is_named_with_what_is_here_and_the_way_out(
     run = subprocess.run([sys.executable, "-c", ASK, *asked], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     refused = [line for line in run.stdout.splitlines() if line.startswith("JAX_PLATFORMS=")]
-    assert refused[0].startswith(
-        "JAX_PLATFORMS=nonsense asks for what JAX does not find here; it finds "
-    )
+    assert refused[0].startswith("JAX_PLATFORMS=nonsense is not available here; JAX finds ")
     for line in refused:
         assert "it finds nothing" not in line
         assert "set JAX_PLATFORMS=cpu" in line
@@ -70,7 +68,7 @@ def test_a_cache_that_cannot_be_written_is_one_warning_and_no_cache(tmp_path, ca
     cache(str(tmp_path / "file" / "programs"))
     backend.keep_compiled(said.append)
     assert len(said) == 1
-    assert f"{tmp_path / 'file'} is no folder" in said[0]
+    assert f"{tmp_path / 'file'} is not a folder" in said[0]
     assert jax.config.jax_compilation_cache_dir is None
 
 

@@ -174,7 +174,7 @@ def test_flipped_array_byte_is_caught_by_the_digest_alone(tmp_path):
     (step, restored), said = restore(tmp_path, state)
     assert step == 1
     np.testing.assert_array_equal(restored["a"], state["a"])
-    assert "['a'] does not agree with its digest" in said[0]
+    assert "['a'] does not match its digest" in said[0]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "deleted", "emptied", "no manifest"])
@@ -215,22 +215,22 @@ def test_nothing_intact_is_left(tmp_path):
     found, said = restore(tmp_path)
     assert found is None
     assert [("step 5" in said[0], "step 4" in said[1])] == [(True, True)]
-    assert said[1].endswith("nothing is left before it.")
+    assert said[1].endswith("there is no earlier one.")
 
 
 @pytest.mark.parametrize(
     ("like", "words"),
     [
-        ({"a": np.zeros((2, 3), np.float32)}, "['b'] is int32[4] there and absent here"),
+        ({"a": np.zeros((2, 3), np.float32)}, "['b'] is int32[4] there but absent here"),
         (
             {"a": jax.ShapeDtypeStruct((2, 3), jnp.bfloat16), "b": np.zeros(4, np.int32)},
-            "['a'] is float32[2, 3] there and bfloat16[2, 3] here",
+            "['a'] is float32[2, 3] there but bfloat16[2, 3] here",
         ),
         (
             {"a": np.zeros((3, 2), np.float32), "b": np.zeros(4, np.int32)},
-            "['a'] is float32[2, 3] there and float32[3, 2] here",
+            "['a'] is float32[2, 3] there but float32[3, 2] here",
         ),
-        ({"c": np.zeros(1)}, "['c'] is absent there and float64[1] here, and 2 more differ"),
+        ({"c": np.zeros(1)}, "['c'] is absent there but float64[1] here, and 2 more differ"),
     ],
 )
 def test_another_structure_is_refused_not_cast(tmp_path, like, words):
@@ -255,9 +255,9 @@ def test_only_the_newest_step_may_be_saved_again_and_only_unchanged(tmp_path):
         checkpoints.restore(make_state(0))
         checkpoints.save(4, make_state(4))
         for step, state in ((4, make_state(5)), (3, make_state(3))):
-            with pytest.raises(Problem, match="already holds step 4"):
+            with pytest.raises(Problem, match="already has step 4"):
                 checkpoints.save(step, state)
-    with Checkpoints(tmp_path) as checkpoints, pytest.raises(Problem, match="already holds step 4"):
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(Problem, match="already has step 4"):
         checkpoints.save(4, make_state(4))  # not restored: this is another run's
     (step, state), said = restore(tmp_path)
     assert (step, said) == (4, [])
@@ -280,7 +280,7 @@ def test_a_full_disk_is_a_problem_and_leaves_the_earlier_step(tmp_path):
     try:
         with contextlib.suppress(Problem):  # said when it is saved, or else when it is waited for
             checkpoints.save(2, {"a": np.random.default_rng(0).normal(size=100_000)})
-        with pytest.raises(Problem, match=r"could not be written .* earlier steps are untouched"):
+        with pytest.raises(Problem, match=r"could not be written .* earlier steps are unaffected"):
             checkpoints.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from jaxtrends import publish, record
+from jaxtrends import citing, publish, record
 from scripts import cite
 from tests.example_record import example, write_example
 
@@ -84,3 +84,43 @@ def test_what_bibtex_would_trip_over_is_escaped():
 def test_a_wrong_name_is_one_sentence(results, capsys, name, message):
     assert cite.main([name, "--results", str(results)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_headline_is_a_sentence_in_plain_text_or_latex(results, capsys):
+    assert cite.main(["slopes", "--sentence", "--results", str(results)]) == 0
+    assert capsys.readouterr().out == citing.sentence(example("full")) + "\n"
+    assert cite.main(["slopes/default", "--sentence", "--latex", "--results", str(results)]) == 0
+    assert capsys.readouterr().out == citing.sentence_latex(example()) + "\n"
+
+
+def test_the_headlines_of_all_papers_are_one_latex_table(results, capsys):
+    assert cite.main(["--headlines", "--results", str(results)]) == 0
+    assert capsys.readouterr().out == citing.headlines_latex([example("full")])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Give the name of an experiment or the folder of a run, or --headlines by itself."),
+        (["slopes", "--headlines"], "or --headlines by itself."),
+        (["--sentence"], "Give the name of an experiment"),
+        (["--headlines", "--sentence"], "or --headlines by itself."),
+        (["slopes", "--latex"], "--latex is for a sentence: give --sentence too"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(results, capsys, arguments, message):
+    assert cite.main([*arguments, "--results", str(results)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_table_needs_results(tmp_path, capsys):
+    assert cite.main(["--headlines", "--results", str(tmp_path)]) == 2
+    assert "There are no committed results in" in capsys.readouterr().err
+
+
+def test_a_damaged_record_of_another_paper_is_in_nobodys_way(results, capsys):
+    (results / "hills" / "full").mkdir(parents=True)
+    (results / "hills" / "full" / "record.json").write_text("{")
+    assert cite.main(["slopes", "--results", str(results)]) == 0
+    assert cite.main(["hills", "--results", str(results)]) == 2
+    assert "cannot be read as a record" in capsys.readouterr().err

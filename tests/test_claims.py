@@ -333,7 +333,7 @@ def test_samples_that_may_not_decide_leave_the_claim_open():
         ({"kind": "exact"}, "disagree on exactness"),
         ({"statistic": "exact", "kind": "statistical"}, "disagree on exactness"),
         ({"reported": "0.6", "where": "Figure 4"}, "derived claim has no reported figure"),
-        ({"reported": "0.6", "source": "paper"}, "where does the reported figure stand"),
+        ({"reported": "0.6", "source": "paper"}, "where is the reported figure from"),
         ({"region": (1.0, 1.0)}, "empty region"),
         ({"region": (2.0, 1.0)}, "empty region"),
         ({"region": (NAN, 1.0)}, "empty region"),

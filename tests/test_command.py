@@ -162,4 +162,4 @@ def test_a_method_of_ones_own_has_a_name_that_a_record_can_hold(name, capsys):
 
 def test_a_method_of_ones_own_takes_no_others_name(capsys):
     assert forward_grad.main(FLAGS, methods={"backprop": print}) == 2
-    assert "give yours another name" in capsys.readouterr().err
+    assert "rename yours" in capsys.readouterr().err

@@ -192,7 +192,7 @@ def test_one_wandb_run_is_a_side_too(run):
     lane = next(path for path, held in found.items() if held)
     table = next(path for path, held in found.items() if not held)
     assert len(compare.read_side(lane).outcomes) == 1
-    with pytest.raises(Problem, match="hold no lane"):
+    with pytest.raises(Problem, match="have no lanes"):
         compare.read_side(table)
 
 
@@ -218,7 +218,7 @@ def test_the_command_shows_configs_finals_and_verdicts(run, tmp_path, capsys):
     paths = [str(run), str(other / "record.json"), str(run / "wandb")]
     assert compare.main([*paths, "--match", "mlp", "forward"]) == 0
     out = capsys.readouterr().out
-    assert out.index("What differs") < out.index("Final values") < out.index("Verdicts")
+    assert out.index("Config differences") < out.index("Final values") < out.index("Verdicts")
     lines = {line.split("  ")[0].strip(): line for line in out.splitlines()}
     assert lines["seeds"].split()[1:4] == ["10", "7", "-"]
     assert "paired Student t" in out
@@ -238,8 +238,8 @@ def test_equal_runs_are_said_to_be_equal(run, capsys):
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        (["."], "needs two runs or more"),
-        ([".", "nothing"], "nothing is no run"),
+        (["."], "needs at least two runs"),
+        ([".", "nothing"], "nothing is not a run"),
         ([".", "record.txt"], "cannot be read as a record"),
     ],
 )

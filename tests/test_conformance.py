@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from jaxtrends import flags, golden, plotting, record
-from jaxtrends.claims import VERDICTS
+from jaxtrends.claims import NO, PARTLY, UNDECIDED, VERDICTS, YES, Answers
 from jaxtrends.experiment import discover
 
 EXPERIMENTS = discover()
@@ -75,6 +75,16 @@ def test_its_claims_are_whole(experiment):
             assert claim.reason
             assert claim.quantity
             assert claim.evidence or claim.not_testable
+
+
+def test_its_answers_are_short_and_start_with_a_word(experiment):
+    ids = {claim.id for study in experiment.studies.values() for claim in study.claims}
+    for path in (record.ROOT / "results" / experiment.name).glob("*/record.json"):
+        said = experiment.answer(Answers(record.entries(record.read(path))))
+        assert said.partition(":")[0] in (YES, NO, PARTLY, UNDECIDED)
+        assert said.endswith(".")
+        assert len(said) < 500
+        assert not ids & set(re.findall(r"\w+", said))
 
 
 def undocumented(kind):

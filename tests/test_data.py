@@ -212,7 +212,7 @@ def test_package_that_is_not_installed() -> None:
         (None, "cannot be read"),
         (b"not gzip", "cannot be read"),
         (gzip.compress(b"0,1,2,3,0\n")[:-9], "cannot be read"),
-        (gzip.compress(b"0,1,2,3,0\n"), "not the file that is expected here"),
+        (gzip.compress(b"0,1,2,3,0\n"), "not the expected file"),
     ],
     ids=["missing", "not gzip", "truncated", "another"],
 )
@@ -341,7 +341,7 @@ def test_prepared_mnist_that_was_damaged(
     intact = path.read_bytes()
     for damage in damages:
         damage(path)
-        with pytest.raises(Problem, match=r"is damaged \(.*prepare it by `python -m scripts\."):
+        with pytest.raises(Problem, match=r"is damaged \(.*prepare it with `python -m scripts\."):
             data.load("mnist", data_dir)
         path.write_bytes(intact)
         data.load("mnist", data_dir)
@@ -395,11 +395,11 @@ def unreadable(source: Path) -> None:
     ("damage", "complaint"),
     [
         (damaged_gzip, r"train-images-idx3-ubyte\.gz is truncated or damaged"),
-        (truncated_raw, "train-labels-idx1-ubyte is truncated .* raw bytes in place of 238"),
-        (wrong_magic, "is not the IDX file train-labels-idx1-ubyte: its header should say"),
+        (truncated_raw, "train-labels-idx1-ubyte is truncated .* raw bytes instead of 238"),
+        (wrong_magic, "is not the IDX file train-labels-idx1-ubyte: its header should be"),
         (wrong_shape, r"is not the IDX file train-images-idx3-ubyte.*\(230, 28, 28\)"),
         (other_content, "is not the original t10k-labels-idx1-ubyte: the SHA-256"),
-        (missing, "holds no t10k-labels-idx1-ubyte, raw or .gz: it needs all four"),
+        (missing, "has no t10k-labels-idx1-ubyte, raw or .gz: it needs all four"),
         (unreadable, "t10k-labels-idx1-ubyte cannot be read"),
     ],
 )

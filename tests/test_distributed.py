@@ -153,12 +153,12 @@ def test_when_one_is_killed_the_first_says_so_and_three_go_on(whole, tmp_path):
 def test_when_the_first_is_killed_the_others_say_so(tmp_path):
     ends = disturbed(tmp_path, 0, signal.SIGKILL)
     assert (ends[0][0], ends[1][0]) == (-signal.SIGKILL, 1), ends
-    assert ends[1][2].splitlines()[-1].startswith("process 1: error: process 0 has gone")
+    assert ends[1][2].splitlines()[-1].startswith("process 1: error: process 0 is gone")
 
 
 def test_other_flags_in_one_are_refused_by_all_with_the_field(tmp_path):
     differ = finish(start(tmp_path, 2, of=lambda process: ("--seeds", str(2 + process))))
-    sentence = "The processes do not run the same: config.seeds is 2 in process 0 and 3 in"
+    sentence = "The processes are not the same: config.seeds is 2 in process 0 but 3 in"
     assert [status for status, _, _ in differ] == [2, 2], differ
     for process, (_, _, err) in enumerate(differ):
         assert err.startswith(f"{'process 1: ' if process else ''}error: {sentence}")
@@ -171,7 +171,7 @@ def test_what_one_meets_alone_stops_the_others_too(tmp_path):
     (tmp_path / "record.json").write_text("{}")
     (first, _, reason), (second, _, err) = finish(start(tmp_path, 2, "--preset", "smoke"))
     assert (first, second) == (2, 1), (reason, err)
-    assert "holds a record already" in reason
+    assert "already has a record" in reason
     assert err.startswith("process 1: error: process 0 has stopped: ")
 
 
@@ -289,8 +289,8 @@ def test_a_difference_is_named(field, theirs, words):
         ({"coordinator": "a:1", "processes": 2, "process": 2}, "from 0 to 1"),
         ({"coordinator": "a:1", "processes": 0, "process": 0}, "not 0"),
         ({"how": "slurm"}, "choose from auto"),
-        ({"how": "auto", "processes": 2}, "leave --processes out"),
-        ({"how": "auto"}, "did not come together"),
+        ({"how": "auto", "processes": 2}, "leave out --processes"),
+        ({"how": "auto"}, "did not connect"),
     ],
 )
 def test_flags_that_do_not_fit_are_refused(flags, message):

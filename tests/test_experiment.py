@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,8 +39,38 @@ def test_a_run_ends_with_verdicts_and_says_where_all_lies(whole):
     assert "reproduced" in out
     assert "record.json" in out
     assert "figures" in out
+    assert f"Page:    {sys.executable} -m scripts.webpage" in out
     assert done["provenance"]["command"] == "python toy_experiment.py"
     assert done["results"]["data"]["digits"]["digest"]
+
+
+def test_a_run_says_a_line_a_study_where_no_terminal_is(whole):
+    _, out = whole
+    told, _, ending = out.partition("\n\n")
+    opening, machine, output, *studies = told.splitlines()
+    assert opening == "toy, preset default: 2 studies on digits."
+    assert re.fullmatch(r"Here \d+ x cpu, \d+ cores\.", machine)
+    assert output.startswith("Output: ")
+    assert [line.partition(": done in ")[0] for line in studies] == ["1/2 training", "2/2 counting"]
+    assert "\x1b" not in out
+    assert ending.lstrip().startswith("ID")  # the toy has no answer
+
+
+def test_a_run_that_is_done_shows_all_claims_when_asked(tmp_path, capsys):
+    (claim,) = toy_experiment.EXPERIMENT.studies["counting"].claims
+    headline = dataclasses.replace(claim, headline=True)
+    other = dataclasses.replace(headline, id="T3", headline=False)
+    found = counting(headline, other, answer=lambda found: f"It counts to {found['T2'].estimate}.")
+    status, _ = run_of(found, tmp_path / "run")
+    out = capsys.readouterr().out
+    assert status == 0
+    assert "\n\nIt counts to 2.0.\n\n" in out
+    assert "T2 " in out
+    assert "T3 " not in out
+    again = ["--output", str(tmp_path / "run"), "--wandb", "disabled", "--claims", "--resume"]
+    assert f"All 2 claims:\n  experiments.toy.main({again})\n" in out
+    assert run_of(found, tmp_path / "run", "--resume", "--claims")[0] == 0
+    assert "T3 " in capsys.readouterr().out
 
 
 def test_judging_again_from_the_record_alone_gives_the_same(whole):
@@ -113,7 +144,7 @@ def test_a_finished_run_resumed_is_kept_as_it_is(tmp_path):
         (["--dataset", "mnist"], "import_mnist"),
         (["--resume"], "There is no unfinished"),
         (["--resume", "--output", "nowhere"], "There is no run to resume"),
-        (["--output", "/dev/null/x"], "cannot be written (/dev/null is no folder)"),
+        (["--output", "/dev/null/x"], "is not writable (/dev/null is not a folder)"),
         (["--profile", "/dev/null/x"], "choose another with --profile"),
     ],
 )
@@ -139,7 +170,7 @@ def test_a_folder_of_another_run_is_refused_with_the_field_that_differs(tmp_path
     assert finish("--output", folder, "--preset", "smoke")[0] == 0
     status, _, err = finish("--output", folder, "--preset", "smoke", "--steps", "40", "--resume")
     assert status == 2
-    assert "config.steps is 20 there and 40 now" in err
+    assert "config.steps is 20 there but 40 now" in err
     status, _, err = finish("--output", folder, "--preset", "smoke")
     assert status == 2
     assert "add --resume" in err
@@ -216,7 +247,7 @@ def test_a_run_needs_no_home_no_backend_no_cache_no_alphabet_and_no_input(tmp_pa
     assert {path.suffix for path in (folder / "figures").iterdir()} == {".svg", ".png"}
     warnings = err.splitlines()
     assert len(warnings) == 1
-    assert warnings[0].startswith("warning: Compiled programs are not kept: /dev/null/programs")
+    assert warnings[0].startswith("warning: Compiled programs are not cached: /dev/null/programs")
     shown = str(folder).encode("ascii", "backslashreplace").decode()
     assert f"Output: {shown}\n" in out
     assert f"wandb sync '{shown}/wandb'/offline-*" in out
@@ -258,7 +289,7 @@ def test_a_run_on_a_platform_that_is_not_here_is_one_sentence(tmp_path):
         env=os.environ | {"JAX_PLATFORMS": "nonsense"},
     )
     assert status == 2
-    assert err.startswith("error: JAX_PLATFORMS=nonsense asks for what JAX does not find here")
+    assert err.startswith("error: JAX_PLATFORMS=nonsense is not available here")
     assert not (tmp_path / "run").exists()
 
 

@@ -15,7 +15,17 @@ import time
 import numpy as np
 import pytest
 
-from jaxtrends import in_turn, losses, models, record, rundir, running, train, webpage
+from jaxtrends import (
+    in_turn,
+    losses,
+    models,
+    record,
+    rundir,
+    running,
+    train,
+    webpage,
+    webpage_record,
+)
 from jaxtrends.errors import Problem
 from jaxtrends.estimators import backprop
 from jaxtrends.study import Figure, Panel, Series, StudyResult
@@ -301,7 +311,7 @@ def test_of_two_runs_started_at_once_in_one_folder_one_is_refused(tmp_path):
     said = [process.communicate(timeout=300)[1] for process in runs]
     assert sorted(process.returncode for process in runs) == [0, 2]
     (refused,) = (text for text, run in zip(said, runs, strict=True) if run.returncode == 2)
-    assert "Another run is writing" in refused or "holds a run already" in refused
+    assert "Another run is writing" in refused or "already has a run" in refused
     assert record.read(tmp_path / "run")
 
 
@@ -359,8 +369,8 @@ def test_lanes_that_diverge_are_in_the_record_and_judged(tmp_path, capsys, rates
     assert record.judge_again(entry) == entry["verdict"]
     assert entry["verdict"]["verdict"] == verdict
     assert {path.suffix for path in (folder / "figures").iterdir()} == {".svg", ".png"}
-    text = webpage.page([webpage.load(folder, published=False, place="run")])
-    assert verdict in text
+    site = webpage.site([webpage_record.load(folder, published=False, place="run")])
+    assert f"{verdict}</span>" in site["index.html"]
     out, err = capsys.readouterr()
     assert verdict in out
     assert "Traceback" not in err

@@ -97,7 +97,7 @@ def test_a_large_array_is_kept_as_a_summary_that_tells_any_of_its_numbers():
         (None, 0, 1, "a is 0, not None"),
         ("gelu", "relu", 1, "a is 'relu', not 'gelu'"),
         ([1.0, 2.0], [1.0, 2.0, 3.0], 2, "a has another length"),
-        ([1.0, 2.0], {"b": 1.0}, 2, "a is gone"),
+        ([1.0, 2.0], {"b": 1.0}, 2, "a is missing"),
         ([{"b": 1.0}], [{"b": 2.0}], 1, "a.0.b is 2.0, not 1.0"),
         ([], [], 0, ""),
     ],
@@ -153,7 +153,7 @@ def test_some_may_go_astray_on_another_device_and_none_on_the_same(changes, faul
     found = moved_by(lambda again: [change(again) for change in changes], results)
     assert len(found) == faults
     if found:
-        assert found[0].startswith("slopes: training has moved: loss is 1.00")
+        assert found[0].startswith("slopes: training has changed: loss is 1.00")
 
 
 def test_a_smoke_run_lacks_nothing_that_is_golden(results):
@@ -165,9 +165,9 @@ def test_a_smoke_run_lacks_nothing_that_is_golden(results):
     less = smoke()
     del less["results"]["studies"]["cost"]
     assert golden.faults(less, EVERY) == [
-        "slopes: cost has golden values, and is not in the smoke run"
+        "slopes: cost has golden values but is not in the smoke run"
     ]
-    assert golden.faults(less, EVERY[:2]) == ["slopes: cost is no study any more"]
+    assert golden.faults(less, EVERY[:2]) == ["slopes: cost no longer exists"]
 
 
 # --- editions ----------------------------------------------------------------------------------
@@ -291,28 +291,30 @@ def lying(results, monkeypatch):
 def test_the_command_compares_and_says_how_to_go_on(lying, capsys):
     assert command.main([lying(), "--update", "--why", "the first"]) == 0
     said = capsys.readouterr().out
-    assert (
-        said == "slopes: golden values written; editions now: estimators 1, training 1, cost 1.\n"
+    assert said == (
+        "slopes: golden values written; current editions: estimators 1, training 1, cost 1.\n"
     )
     assert command.main([lying()]) == 0
     assert command.main([lying({"loss": [1.0, 3.0]})]) == 1
     out, err = capsys.readouterr()
     assert "slopes: 1 of 3 studies differ." in out
-    assert "fault: slopes: training has moved: loss is 3.0, not 2.0 (of 2 golden values 1" in err
+    assert "fault: slopes: training has changed: loss is 3.0, not 2.0 (1 of 2 golden values" in err
     assert "--update --why" in err
     assert command.main([lying({"loss": [1.0, 3.0]}), "--update", "--why", "a better loss"]) == 0
-    assert capsys.readouterr().out == "slopes: golden values written; editions now: training 2.\n"
+    assert (
+        capsys.readouterr().out == "slopes: golden values written; current editions: training 2.\n"
+    )
     assert command.main([lying({"loss": [1.0, 3.0]}), "--update", "--why", "nothing"]) == 0
-    assert "nothing is changed" in capsys.readouterr().out
+    assert "nothing was written" in capsys.readouterr().out
     assert golden.editions("slopes") == {"estimators": 1, "training": 2, "cost": 1}
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--update"], "--update and --why REASON go together"),
-        (["--why", "x"], "--update and --why REASON go together"),
-        (["--keep"], "are for --update"),
+        (["--update"], "--update and --why REASON must be used together"),
+        (["--why", "x"], "--update and --why REASON must be used together"),
+        (["--keep"], "need --update"),
         (["--update", "--why", "x", "--raise", "cost"], "name it"),
         (["slopes", "--update", "--why", "x", "--raise", "cost", "--keep"], "choose one"),
         (["slope"], "There is no experiment 'slope'"),
@@ -335,7 +337,7 @@ def test_an_unknown_study_and_another_record_are_refused(lying, capsys):
     done["results"]["config_digest"] = "f" * 64
     record.write_json(golden.RESULTS / "record.json", done)
     assert command.main([where]) == 2
-    assert "not of today's smoke preset" in capsys.readouterr().err
+    assert "not a run of the current smoke preset" in capsys.readouterr().err
 
 
 def test_a_run_names_the_editions_it_was_made_under(results, tmp_path):

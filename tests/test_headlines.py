@@ -36,16 +36,6 @@ def test_of_each_experiment_the_first_record_answers():
     assert headlines.chosen([first, second]) == {"slopes": first}
 
 
-def test_claims_of_the_paper_and_its_critics_are_counted_apart_from_ours():
-    of_the_paper, derived = headlines.counts(example())
-    assert of_the_paper == {"reproduced": 1, "not reproduced": 1, "inconclusive": 1}
-    assert derived == {"reproduced": 3, "invalid": 1, "not testable here": 1}
-    assert headlines.counts_in_words(example()) == (
-        "Paper and critics: 1 reproduced, 1 not reproduced, 1 inconclusive. "
-        "Derived by us: 3 reproduced, 1 invalid, 1 not testable here. Not run: 1."
-    )
-
-
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_says_which_headline_leads_and_what_limits_it(name):
     found = EXPERIMENTS[name]

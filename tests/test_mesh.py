@@ -140,10 +140,10 @@ def test_parts_lie_where_the_mesh_says_and_a_checkpoint_goes_on_over_another(tmp
 @pytest.mark.parametrize(
     ("sequences", "group", "data", "expert", "words"),
     [
-        (6, 8, 4, 1, "6 sequences of a batch cannot be shared evenly by 4 devices"),
-        (8, 0, 2, 1, "1 routing group, which 2 devices cannot share evenly"),
-        (8, 16, 4, 2, "4 routing groups, which 8 devices cannot share evenly"),
-        (6, 8, 1, 3, "4 experts cannot be shared evenly by 3 devices"),
+        (6, 8, 4, 1, "6 sequences per batch cannot be split evenly over 4 devices"),
+        (8, 0, 2, 1, "1 routing group, which cannot be split evenly over 2 devices"),
+        (8, 16, 4, 2, "4 routing groups, which cannot be split evenly over 8 devices"),
+        (6, 8, 1, 3, "4 experts cannot be split evenly over 3 devices"),
     ],
 )
 def test_what_does_not_divide_is_refused(sequences, group, data, expert, words):
@@ -188,7 +188,7 @@ def test_an_axis_left_out_has_one_device():
         ("forward_grad", ["--mesh", "data=2"], "too small to spread"),
         ("moe_scaling", ["--mesh", "data=2", "--devices", "4"], "takes 2 devices"),
         ("moe_scaling", ["--mesh", "data=2"], "compute_to_quality, lookup moe_16: A batch has 1"),
-        ("moe_design", ["--mesh", "expert=3"], "does not fit z_loss: 32 sequences of a batch"),
+        ("moe_design", ["--mesh", "expert=3"], "does not fit z_loss: 32 sequences per batch"),
     ],
 )
 def test_flags_that_do_not_fit_are_refused_before_anything_is_run(name, flags, words):

@@ -459,7 +459,7 @@ def test_experts_in_two_processes_equal_one_device_with_the_same_groups():
 def test_groups_and_experts_must_divide_evenly():
     mesh = jax.make_mesh((2,), ("expert",), axis_types=(jax.sharding.AxisType.Auto,))
     for mixture, groups in ((Mixture(experts=5), 2), (Mixture(experts=6), 3)):
-        with pytest.raises(Problem, match="take a multiple of 2"):
+        with pytest.raises(Problem, match="use a multiple of 2"):
             moe.expert_parallel(
                 layer_params(mixture), layer_inputs()[:groups], mixture, mesh, ("expert",)
             )

@@ -256,5 +256,5 @@ def test_a_number_of_heads_that_does_not_divide_is_refused():
     from jaxtrends.errors import Problem
 
     config = multiplexing.Config(tokens=tokens.Tokens(heads=3))
-    with pytest.raises(Problem, match=r"--tokens\.width 64 cannot be shared by --tokens\.heads 3"):
+    with pytest.raises(Problem, match=r"--tokens\.width 64 is not divisible by --tokens\.heads 3"):
         settings.check(config)

@@ -89,13 +89,15 @@ ELSEWHERE = {
     "cite forward_grad": (2, "no committed results"),
     "cite RUN": (0, ""),
     "compare RUN RUN": (0, ""),
-    "cost_table": (2, "in a checkout of it"),
-    "cost_table --check": (2, "in a checkout of it"),
+    "cost_table": (2, "in a checkout"),
+    "cost_table --check": (2, "in a checkout"),
     "fault_campaign --be-killed": (IndexError, ""),
-    "golden": (2, "a checkout of the repository"),
+    "golden": (2, "run this in a checkout"),
     "import_mnist nowhere": (2, "no directory nowhere"),
     "new_paper mine": (2, "no checkout"),
-    "webpage RUN --output page.html": (0, ""),
+    "retell": (2, "a checkout of the repository"),
+    "wandb_view": (2, ""),
+    "webpage RUN": (0, ""),
     "render_results": (2, "a checkout of the repository"),
     "render_results --check": (2, "a checkout of the repository"),
     "verify RUN --judge-only": (0, ""),
@@ -137,7 +139,7 @@ print(json.dumps(found))
         path.stem for path in (ROOT / "scripts").glob("*.py") if path.stem != "__init__"
     }
     assert sorted(site.rglob("*")) == before
-    assert [path.name for path in here.iterdir()] == ["page.html"]
+    assert [path.name for path in here.iterdir()] == ["site"]
 
 
 def test_all_documents_name_the_same_versions_of_python():

@@ -76,9 +76,11 @@ def test_what_is_in_the_way_of_a_folder_is_named(tmp_path, depth):
     link, file = tmp_path / "link", tmp_path / "file"
     link.symlink_to(tmp_path / "gone")
     file.write_text("")
-    with pytest.raises(Problem, match=f"link is a link to {tmp_path / 'gone'}, which is not there"):
+    with pytest.raises(
+        Problem, match=f"link is a link to {tmp_path / 'gone'}, which does not exist"
+    ):
         paths.make(link / depth, "output")
-    with pytest.raises(Problem, match=r"file is no folder.*choose another with --output"):
+    with pytest.raises(Problem, match=r"file is not a folder.*choose another with --output"):
         paths.make(file / depth, "output")
     paths.make(tmp_path / "new" / depth, "output")
     assert (tmp_path / "new" / depth).is_dir()

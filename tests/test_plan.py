@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxtrends import data, experiment, plan, running, tuning
+from jaxtrends import data, design, experiment, plan, running, tuning
 from jaxtrends.plan import Machine, Planned
 from jaxtrends.settings import Schedule
 from tests import toy_comparison
@@ -81,7 +81,7 @@ def test_work_that_trains_nothing_ends_a_study():
         list(run.each("work", [1, 2]))
         raise AssertionError("the work was done")
 
-    study = experiment.Study("works", run, ())
+    study = design.Study("works", run, ())
     toy = dataclasses.replace(toy_comparison.EXPERIMENT, studies={"fit": study})
     assert plan.of(toy, CONFIG) == {"fit": []}
 

@@ -115,13 +115,13 @@ def test_a_missing_or_another_text_is_an_error_that_says_what_to_do(tmp_path):
     with pytest.raises(Problem, match="install gensim"):
         sequences.english(128, path=tmp_path / "missing.bz2")
     (tmp_path / "other.bz2").write_bytes(b"other")
-    with pytest.raises(Problem, match="not the file it should be"):
+    with pytest.raises(Problem, match="not the expected file"):
         sequences.english(128, path=tmp_path / "other.bz2")
 
 
 def test_a_text_of_fewer_windows_than_are_held_out_is_refused():
     pytest.importorskip("gensim", reason="the English text comes with the package gensim")
-    with pytest.raises(Problem, match="too short: a split of it has 0 windows"):
+    with pytest.raises(Problem, match="too short: a split has 0 windows"):
         sequences.english(10_000_000)
     with pytest.raises(Problem, match="1000000 are to be held out"):
         sequences.english(128, 1_000_000)

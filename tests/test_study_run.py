@@ -79,7 +79,7 @@ def test_no_flipped_bit_gives_another_size(tmp_path):
 
 
 def test_blocks_of_another_size_are_no_part_of_a_call(tmp_path):
-    """Where their size was lost, they are trained again, and said to be of other lanes."""
+    """Where their size was lost, they are trained again, and said to have other lanes."""
     run, place = study(tmp_path, 2)
     trained(run)
     (tmp_path / "blocks.json").unlink()
@@ -87,7 +87,7 @@ def test_blocks_of_another_size_are_no_part_of_a_call(tmp_path):
     run, place = study(tmp_path, 3)
     place._report = said.append
     assert_same_bits(trained(run), test_sweep.run(count=5, block=3))
-    assert any("of other lanes" in sentence for sentence in said)
+    assert any("has other lanes" in sentence for sentence in said)
 
 
 def test_the_seconds_of_a_study_count_those_of_runs_that_were_stopped(tmp_path, monkeypatch):
@@ -116,15 +116,14 @@ def sizes(path):
     return {name: code["blocks"] for name, code in record.read(path)["provenance"]["code"].items()}
 
 
-def test_the_record_says_what_blocks_were_used_and_a_rerun_uses_them(tmp_path, monkeypatch):
+def test_the_record_says_what_blocks_were_used_and_a_rerun_uses_them(tmp_path):
     status, path = run_toy(tmp_path / "run", "--block", "2")
     assert status == 0
     assert sizes(path) == {"training": {"digits": 2}, "counting": {}}
     done = record.read(path)
     assert "--block" in done["provenance"]["command"]
     toy = toy_experiment.EXPERIMENT
-    monkeypatch.setattr(running, "discover", lambda: {"toy": toy})
-    how = {"beside": tmp_path, "command": Command((), (), "main")}
+    how = {"experiments": {"toy": toy}, "beside": tmp_path, "command": Command((), (), "main")}
     again = running.rerun(done, tmp_path / "again", **how)
     assert again["results"] == done["results"]
     assert sizes(tmp_path / "again") == sizes(path)
@@ -142,6 +141,6 @@ def test_a_resume_with_other_blocks_is_refused_in_one_sentence(tmp_path, capsys)
         status, _ = run_toy(tmp_path / "run", "--resume", *other)
         said = capsys.readouterr().err
         assert status == 2
-        assert "holds a run with another configuration: block is 2 there and" in said
+        assert "has a run with another configuration: block is 2 there but" in said
         assert said.count("\n") == 1
     assert run_toy(tmp_path / "run", "--resume", "--block", "2")[0] == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import json
 import os
 import re
@@ -11,9 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -27,6 +24,7 @@ from jaxtrends.errors import Problem
 from jaxtrends.study import thin
 from jaxtrends.tracking import LaneHistory, Tracker, Tracking
 from tests import free_port
+from tests.wandb_server import Protocol, Refusing, serving
 
 KEY = "0123456789" * 4
 
@@ -52,6 +50,27 @@ def make_tracking(directory: Path, mode="offline", said=None):
         tags=("paper:2202.08587", "tier:default", "git:" + "f" * 80),
         say=(said if said is not None else []).append,
     )
+
+
+CLAIMS = [
+    {
+        **{"claim": "F1", "statement": "It is exact.", "reported": ""},
+        **{"estimate": np.float64(1 / 3), "low": "-inf", "high": 0.5, "verdict": "reproduced"},
+    },
+    {
+        **{"claim": "F2", "statement": "It is fast.", "reported": "1.28 (Table 3)"},
+        **{"estimate": 1.5, "low": 1.25, "high": 2.0, "verdict": "not reproduced"},
+    },
+    {
+        **{"claim": "F3", "statement": "It is small.", "reported": ""},
+        **{"estimate": None, "low": None, "high": None, "verdict": "not testable here"},
+    },
+]
+RECORD = {
+    **{"experiment": "forward_grad", "preset": "full", "changed": {}, "own_methods": []},
+    **{"lead": "F2", "caveat": "small networks"},
+    "provenance": {"commit": "abc", "code": {"cost": {"device": {"platform": "gpu"}}}},
+}
 
 
 # --- the pure parts -----------------------------------------------------------------------------
@@ -223,7 +242,7 @@ def test_disabled_writes_nothing_and_starts_nothing(tmp_path, monkeypatch):
     with Tracker(make_tracking(tmp_path / "run", "disabled", said)) as tracker:
         tracker.lanes([make_lane()])
         tracker.table("training", "tuning", [{"rate": 0.1}])
-        tracker.record({}, tmp_path / "record.json", [])
+        tracker.record(RECORD, tmp_path / "record.json", [], "")
         assert tracker.close() == ""
     assert (said, list(tmp_path.iterdir()), "wandb" in sys.modules) == ([], [], False)
 
@@ -245,10 +264,6 @@ LANES = [
     make_lane("backprop", 3, lane=0, points=7),
     make_lane("forward", 3, lane=1, points=1000, loss=np.random.default_rng(0).random(1000)),
 ]
-CLAIMS = [
-    {"claim": "F1", "estimate": np.float64(1 / 3), "verdict": "reproduced"},
-    {"claim": "F2", "estimate": None, "verdict": "inconclusive"},
-]
 
 
 @pytest.fixture(scope="module")
@@ -259,11 +274,7 @@ def offline(tmp_path_factory):
     said, before = [], set(Path(os.environ["HOME"]).rglob("*wandb*"))
     with Tracker(make_tracking(directory, said=said)) as tracker:
         tracker.lanes(LANES)
-        tracker.record(
-            {"experiment": "forward_grad", "provenance": {"commit": "abc"}},
-            directory / "record.json",
-            CLAIMS,
-        )
+        tracker.record(RECORD, directory / "record.json", CLAIMS, "One held; one may.")
     assert said == []
     assert set(Path(os.environ["HOME"]).rglob("*wandb*")) == before
     runs = sorted((directory / "wandb").glob("offline-run-*"))
@@ -303,23 +314,56 @@ def test_a_lane_reads_back_as_it_was(offline, lane):
 
 
 def test_the_claims_and_the_record_read_back(offline):
-    folder, found = offline["claims"]
+    folder, found = offline["forward_grad, preset full, GPU"]
     assert found["run"][0]["job_type"] == "claims"
     assert found["run"][0]["config"]["update"] == {
         "_wandb": {},
         "experiment": "forward_grad",
-        "commit": "abc",
+        "preset": "full",
+        **RECORD["provenance"],
     }
     (path,) = (folder / "files" / "media" / "table").glob("*.json")
-    assert json.loads(path.read_text()) == {
-        "columns": ["claim", "estimate", "verdict"],
-        "data": [["F1", 1 / 3, "reproduced"], ["F2", None, "inconclusive"]],
-    }
+    table = json.loads(path.read_text())
+    assert table["columns"] == list(CLAIMS[0])
+    assert [row[0] for row in table["data"]] == ["F1", "F2", "F3"]
+    assert table["data"][1] == list(CLAIMS[1].values())
     (artifact,) = [a for a in found["artifact"] if a["type"] == "record"]
     assert artifact["name"] == "forward_grad-1a2b3c4d-record"
     (entry,) = artifact["manifest"]["contents"]
     assert Path(entry["local_path"]).read_text() == '{"schema": 1}'
     assert entry["path"] == "record.json"
+
+
+def test_a_runs_summary_is_a_row_of_a_table_of_results(offline):
+    _, found = offline["forward_grad, preset full, GPU"]
+    summary = {}
+    for part in found["summary"]:
+        summary |= part["update"]
+    ours = {
+        name: value
+        for name, value in summary.items()
+        if re.match(r"answer|caveat|headline/|claims/", name)
+    }
+    assert ours == {
+        "answer": "One held; one may.",
+        "caveat": "small networks",
+        "headline/claim": "F2",
+        "headline/statement": "It is fast.",
+        "headline/reported": "1.28 (Table 3)",
+        "headline/estimate": 1.5,
+        "headline/low": 1.25,
+        "headline/high": 2,
+        "headline/verdict": "not reproduced",
+        "claims/F1/estimate": 1 / 3,
+        "claims/F1/low": "-Infinity",  # as W&B writes it down
+        "claims/F1/high": 0.5,
+        "claims/F1/verdict": "reproduced",
+        "claims/F2/estimate": 1.5,
+        "claims/F2/low": 1.25,
+        "claims/F2/high": 2,
+        "claims/F2/verdict": "not reproduced",
+        "claims/F3/verdict": "not testable here",
+    }
 
 
 # --- online -------------------------------------------------------------------------------------
@@ -334,82 +378,19 @@ def silent_server():
         yield server.getsockname()[1]
 
 
-class Protocol(BaseHTTPRequestHandler):
-    """As much of W&B's server as ``wandb sync`` needs, keeping what it is sent."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def do_PUT(self):
-        self.read()
-        self.answer({})
-
-    def do_POST(self):
-        body = self.read()
-        if not self.path.endswith("graphql"):
-            self.server.streams.append((self.path, body))
-            return self.answer({})
-        query = json.loads(body)
-        given = query.get("variables") or {}
-        port = self.server.server_port
-        answers = {
-            "Viewer": {"viewer": {"id": "u", "entity": "me", "username": "me", "flags": "{}"}},
-            "UpsertBucket": {
-                "upsertBucket": {
-                    "bucket": {
-                        "id": "r",
-                        "name": given.get("name"),
-                        "displayName": given.get("displayName"),
-                        "project": {"id": "p", "name": "jaxtrends", "entity": {"name": "me"}},
-                    },
-                    "inserted": True,
-                }
-            },
-            "CreateRunFiles": {
-                "createRunFiles": {
-                    "runID": "r",
-                    "uploadHeaders": [],
-                    "files": [
-                        {"name": name, "uploadUrl": f"http://127.0.0.1:{port}/{name}"}
-                        for name in given.get("files", [])
-                    ],
-                }
-            },
-        }
-        self.answer({"data": answers.get(query.get("operationName"), {})})
-
-    def read(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
-
-    def answer(self, content):
-        body = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
 def test_online_runs_arrive_at_the_server(tmp_path, monkeypatch):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Protocol)
-    server.daemon_threads, server.streams = True, []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setenv("WANDB_BASE_URL", address)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_RUN_ID", "one-for-all")  # would mix the lanes into one run
     monkeypatch.setattr(tracking, "LOGIN_SECONDS", 300.0)  # whatever else the machine does
     said = []
     with Tracker(make_tracking(tmp_path, "offline", said)) as tracker:
         tracker.lanes([make_lane(seed=0)])  # written by a process that did not upload it
-    tracker = Tracker(make_tracking(tmp_path, "online", said))
-    tracker.lanes([make_lane(seed=1)])
-    assert tracker.close() == f"{address}/me/jaxtrends"
-    server.shutdown()
-    server.server_close()
+    with serving(Protocol) as server:
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        tracker = Tracker(make_tracking(tmp_path, "online", said))
+        tracker.lanes([make_lane(seed=1)])
+        assert tracker.close() == f"{address}/me/jaxtrends"
     assert said == []
     losses = {}
     for path, body in server.streams:
@@ -444,28 +425,6 @@ def test_a_server_out_of_reach_costs_a_bounded_wait_and_one_warning(tmp_path, mo
     assert len(said) == 1
     assert "did not answer within 3 s" in said[0]
     assert "wandb sync" in said[0]
-
-
-class Refusing(Protocol):
-    """It answers whatever it is asked with one status."""
-
-    def do_POST(self):
-        self.read()
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-
-@contextlib.contextmanager
-def serving(handler, status=200):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads, server.streams, server.status = True, [], status
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])  # a wrong key, a refusal, a broken server
@@ -627,7 +586,7 @@ def test_what_goes_wrong_in_wandb_is_one_warning_and_a_hang_is_bounded(tmp_path,
     monkeypatch.undo()
     said.clear()
     with Tracker(make_tracking(tmp_path, said=said)) as tracker:
-        tracker.record({}, tmp_path / "missing.json", CLAIMS)
+        tracker.record(RECORD, tmp_path / "missing.json", CLAIMS, "")
         tracker.lanes([make_lane()])
     assert len(said) == 1
     assert "missing.json" in said[0]

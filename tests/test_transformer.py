@@ -139,8 +139,8 @@ def test_a_mixture_has_more_parameters_and_the_same_active_arithmetic():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"heads": 3}, "cannot be shared by 3 heads"),
-        ({"group": 7}, "no whole number of routing groups"),
+        ({"heads": 3}, "is not divisible by 3 heads"),
+        ({"group": 7}, "do not divide into routing groups"),
         ({"experts": (0, 100)}, "100 experts are more than the 48 tokens"),
         ({"hidden": 0}, "hidden"),
     ],

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from experiments import compute_trends
-from jaxtrends import publish, record, report
+from jaxtrends import citing, conclusion, overview, paper_page, publish, record
 from jaxtrends.errors import Problem
 from jaxtrends.formats import UNSHOWABLE, showable
 from jaxtrends.rundir import RunDirectory
@@ -47,7 +48,7 @@ def commands(folder, scratch):
         (compare.main, [str(folder), str(folder)]),
         (
             webpage.main,
-            [str(folder), "--results", str(scratch), "--output", str(scratch / "page.html")],
+            [str(folder), "--results", str(scratch), "--output", str(scratch / "site")],
         ),
     ]
 
@@ -58,7 +59,7 @@ def refused_by_all(folder, scratch, capsys):
     for main, arguments in commands(folder, scratch):
         assert main(arguments) == 2
         out, err = capsys.readouterr()
-        assert out == ""
+        assert main is webpage.main or out == ""  # which makes the rest of the site
         assert err.startswith("error: ")
         assert err.count("\n") == 1
         assert not UNSHOWABLE.search(err)
@@ -119,7 +120,7 @@ def test_what_is_no_file_is_refused_and_nobody_waits_for_it(run, tmp_path, capsy
         path.mkdir()
     said = refused_by_all(run[0], tmp_path, capsys)
     assert ["is no file" in sentence for sentence in said] == [True, True, False, True]
-    assert "is no run" in said[2]  # W&B's runs would do for that command
+    assert "is not a run" in said[2]  # W&B's runs would do for that command
 
 
 @pytest.mark.parametrize(
@@ -195,8 +196,10 @@ def test_a_changed_record_is_refused_or_read_and_never_a_traceback(run, tmp_path
             outcomes[2] += 1
             continue
         publish.texts(read)
-        publish.index_page([read], {})
-        report.terminal_table(read)
+        overview.index([read])
+        paper_page.page([read], {})
+        citing.headlines_latex([read])
+        conclusion.show(read, Console(file=io.StringIO()), every=True, command="it")
         for main, arguments in commands(folder, tmp_path)[: 3 + (number % 4 == 0)]:
             outcomes[main(arguments)] += 1
             out, err = capsys.readouterr()
@@ -218,12 +221,9 @@ def test_markup_in_a_record_is_shown_as_text(run, capsys):
     ]
     record.write_json(folder / "record.json", done)
     read = record.read(folder)
-    from rich.console import Console
-
     shown = io.StringIO()
-    Console(file=shown, width=200, force_terminal=True, color_system=None).print(
-        report.terminal_table(read)
-    )
+    console = Console(file=shown, width=200, force_terminal=True, color_system=None)
+    conclusion.show(read, console, every=True, command="[red]it[/]")
     for text in ("[bold red]", "[red]T1[/]", "[red]T0[/]", "[blink]r[/]"):
         assert text in shown.getvalue()
     assert "\x1b]8" not in shown.getvalue()  # a link of the terminal's own
@@ -407,7 +407,7 @@ def test_no_secret_of_the_environment_reaches_a_file_or_a_stream(tmp_path):
         "scripts.webpage",
         str(folder),
         "--output",
-        tmp_path / "p.html",
+        tmp_path / "site",
     ]
     said = b""
     for command in ([*toy, "--wandb", "offline", "--output", folder], page_of):

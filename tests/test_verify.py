@@ -72,11 +72,11 @@ def test_differences_name_every_leaf_of_either_side():
 
 
 def test_closeness_in_words():
-    assert verify.closeness({"a": [1, 2]}, {"a": [1, 2]}) == "all 2 values have the same bits"
+    assert verify.closeness({"a": [1, 2]}, {"a": [1, 2]}) == "all 2 values are bit-identical"
     assert verify.closeness({"a": [1.0, 2.0]}, {"a": [1.0, 2.5]}) == (
-        "1 of 2 values have the same bits; largest relative difference: 2.0e-01 (at a.1)"
+        "1 of 2 values are bit-identical; largest relative difference: 2.0e-01 (at a.1)"
     )
-    assert "of another kind or missing (at b)" in verify.closeness({"a": 1}, {"a": 2, "b": 1})
+    assert "another type or missing (at b)" in verify.closeness({"a": 1}, {"a": 2, "b": 1})
 
 
 # --- the command -------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def test_a_record_made_again_with_the_same_bits(run, tmp_path):
     assert seen == [("slopes", tmp_path / "new")]
     assert "About results 7 of 7 verdicts agree." in text
     assert "About time and memory 1 of 1 verdicts agree." in text
-    assert "training: all 5 values have the same bits; curves: the same bits" in text
+    assert "training: all 5 values are bit-identical; curves: bit-identical" in text
     assert "data set mnist_5k: same digest" in text
     assert "DIFFERS" not in text
     assert "then," not in text
@@ -130,9 +130,9 @@ def test_numbers_that_differ_a_little_are_told_and_do_not_fail(run):
 
     status, text, _ = run(change)
     assert status == 0
-    assert "training: 4 of 5 values have the same bits; " in text
+    assert "training: 4 of 5 values are bit-identical; " in text
     assert "largest relative difference: 4.0e-07 (at losses.1)" in text
-    assert "cost: all 5 values have the same bits; curves: differ" in text
+    assert "cost: all 5 values are bit-identical; curves: differ" in text
     assert "jax 0.10.2 then, 0.12.0 now" in text
     assert "1 x NVIDIA H100 (Abacus 3, 2 cores) now" in text
 
@@ -169,8 +169,8 @@ def test_other_data_and_other_settings_are_told(run):
         again["results"]["config_digest"] = "f" * 64
 
     _, text, _ = run(change)
-    assert "data set mnist_5k: ANOTHER DIGEST" in text
-    assert "configuration: ANOTHER DIGEST" in text
+    assert "data set mnist_5k: DIFFERENT DIGEST" in text
+    assert "configuration: DIFFERENT DIGEST" in text
 
 
 def test_what_changed_on_purpose_since_is_told(run, tmp_path, monkeypatch):
@@ -185,7 +185,7 @@ def test_judging_only_runs_nothing(run):
     status, text, seen = run(lambda again: None, "--judge-only")
     assert (status, seen) == (0, [])
     assert "8 of 8 verdicts agree." in text
-    assert "all 48 values have the same bits" in text
+    assert "all 48 values are bit-identical" in text
 
 
 def test_judging_only_finds_a_verdict_that_the_samples_do_not_give(tmp_path, capsys):

@@ -9,9 +9,10 @@ import numpy as np
 
 from jaxtrends import distributed, losses, models, study_run, train
 from jaxtrends.claims import Claim, Evidence, Paper
+from jaxtrends.design import Study
 from jaxtrends.errors import choose, require_positive
 from jaxtrends.estimators import backprop
-from jaxtrends.experiment import Experiment, Study
+from jaxtrends.experiment import Experiment
 from jaxtrends.running import main
 from jaxtrends.study import Figure, Panel, Series, StudyResult, Table
 

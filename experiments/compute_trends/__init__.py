@@ -1,8 +1,9 @@
 """Compute trends across three eras of machine learning, refitted (Sevilla et al. 2022).
 
-The paper's 123 systems, its labels and its tables, row by row; what its bootstrap leaves open; and
-four questions that it did not ask: what its conclusions hang on, how many eras there are, whether
-the large-scale one is more than its selection, and how the trends would have predicted.
+The paper's 123 systems, its labels and its tables, row by row; the accuracy of its bootstrap; and
+four questions that it did not ask: which choices its conclusions depend on, how many eras there
+are, whether the large-scale era is more than an effect of selection, and how well the trends would
+have predicted later systems.
 """
 
 from __future__ import annotations
@@ -34,34 +35,35 @@ from experiments.compute_trends.sensitivity import SensitivityConfig
 from experiments.compute_trends.systems import DATASET, Systems, iso
 from jaxtrends import paths, running
 from jaxtrends.claims import Answers, Paper
-from jaxtrends.experiment import Experiment, Study
+from jaxtrends.design import Study
+from jaxtrends.experiment import Experiment
 
 # --- settings ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is run; everything that a result depends on."""
+    """What to run; everything that a result depends on."""
 
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
-    """All randomness derives from it."""
+    """Seed of all randomness."""
     table: str = ""
-    """A CSV file of systems of your own, with the columns system, publication_date and
+    """CSV file with your own systems, with the columns system, publication_date and
     training_compute_flop; by default the paper's 123 systems."""
     studies: tuple[str, ...] = ()
-    """Studies to run; all of them if none is named."""
+    """Studies to run; empty for all."""
     rules: Rules = field(default_factory=Rules)
-    """How systems are labelled: the paper's code by default, with the traps that it holds."""
+    """How systems are labelled; by default as in the paper's code."""
     bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
-    """Resampling of rows, in the tables too."""
+    """Bootstrap over systems, also used in the tables."""
     sensitivity: SensitivityConfig = field(default_factory=SensitivityConfig)
-    """The choices that are varied; the rules' own values are added to each."""
+    """The choices to vary; the value in --rules is added to each."""
     eras: ErasConfig = field(default_factory=ErasConfig)
     """How many eras there are."""
     selection: SelectionConfig = field(default_factory=SelectionConfig)
-    """Whether the large-scale era is more than its selection."""
+    """Whether the large-scale era is more than an effect of selection."""
     projection: ProjectionConfig = field(default_factory=ProjectionConfig)
-    """Projections, and how they have done before."""
+    """Projections, and how well they would have predicted in the past."""
 
 
 SMOKE = Config(
@@ -102,7 +104,7 @@ FULL = Config(
 
 
 def load(config: Config, name: str, folder: Path | None) -> Systems:
-    """The systems of --table, or the paper's; its ``origin`` counts those that the rules leave out.
+    """The systems of --table, or the paper's; ``origin`` counts those that the rules exclude.
 
     Raises:
         Problem: the table cannot be used, or not with these rules.
@@ -114,78 +116,81 @@ def load(config: Config, name: str, folder: Path | None) -> Systems:
         return found
     between = f"between --rules.start {rules.start} and --rules.end {rules.end}"
     systems.check_enough(
-        f"{path.name}, {between} (move these dates: the table is of "
+        f"{path.name}, {between} (change these dates: the table covers "
         f"{iso(found.dates[0])} to {iso(found.dates[-1])}),",
         found.dates[within],
         found.log_compute[within],
     )
-    outside = f"; {(~within).sum()} of the systems do not lie {between}."
+    outside = f"; {(~within).sum()} of the systems are not {between}."
     return replace(found, origin=found.origin.removesuffix(".") + outside)
 
 
 def other_data(config: Config, data: Mapping[str, Systems]) -> str:
-    """Whose systems they are, where they are not the paper's; "" where they are."""
+    """A description of the systems where they are not the paper's; "" where they are."""
     found = data[DATASET]
     return "" if found.of_the_paper else f"the systems of {found.version}"
 
 
-# --- what a record says of its systems and rules, which --table and --rules may change -----------
+# --- what is reported about systems and rules, which --table and --rules may change --------------
 
 
 def scale(config: Config, data: Mapping[str, Systems]) -> str:
-    """Whose systems these are, and how long a month is."""
+    """Which systems these are, and how long a month is."""
     found, days = data[DATASET], config.rules.days_per_month
     count = len(found.names)
     whose = (
-        f"Nothing is shrunk: these are the paper's own {count} systems, with its dates and figures."
+        f"Nothing is shrunk: these are the paper's {count} systems, with its dates and figures."
         if found.of_the_paper
         else f"These are not the paper's systems but the {count} of {found.version}."
     )
     as_in_code = ", as in the paper's code" if days == Rules().days_per_month else ""
-    return f"{whose} Months of doubling times have {days:g} days{as_in_code}."
+    return f"{whose} A month of doubling time has {days:g} days{as_in_code}."
 
 
 def departures(config: Config, data: Mapping[str, Systems]) -> tuple[str, ...]:
-    """Where the run leaves the paper's method and data, and whose the data are."""
+    """Where the run differs from the paper's method and data, and the source of the data."""
     found = data[DATASET]
     resamples = config.bootstrap.resamples
     method = f"The bootstrap has a seed, and {resamples:,} resamples instead of 1,000."
-    worded = "Our own claims (B, P, S and C6b) ask what the paper did not. They were worded after a"
+    worded = (
+        "Our own claims (B, P, S and C6b) ask questions that the paper does not. They were written "
+        "after a first look at"
+    )
     if found.of_the_paper:
         return (
             method,
-            "Dates and compute are those of the systems in the notebook's saved output: the "
-            "headline table and most figures of the paper are of an earlier version of the data.",
-            f"{worded} first look at the data, so they describe these {len(found.names)} systems; "
-            "another table can test them.",
+            "Dates and compute come from the notebook's saved output; the paper's headline table "
+            "and most of its figures use an earlier version of the data.",
+            f"{worded} the data, so they describe these {len(found.names)} systems; another table "
+            "can test them.",
             f"Data: {systems.ATTRIBUTION}, {found.licence}.",
         )
     return (
         method,
-        f"{worded} first look at the paper's systems; these are others, and test them.",
-        "No figure of the paper's stands beside ours: they are of its own systems.",
-        f"Data: {found.version}, of the user's own; its licence is {found.licence}.",
+        f"{worded} the paper's systems; these are other systems, so they test the claims.",
+        "No figure of the paper is shown next to ours, since its figures are for its own systems.",
+        f"Data: {found.version}, provided by the user; its licence is {found.licence}.",
     )
 
 
 def answer(found: Answers) -> str:
-    """The eras of the paper's systems, and what its rule makes of one trend, as far as they ran."""
-
-    def months(id: str) -> str:
-        return f"{found[id].estimate:.1f} months ({id}: {found[id].verdict})"
-
+    """How fast did training compute grow, and is the large-scale era a trend of its own?"""
     said = []
-    with contextlib.suppress(KeyError):  # a table of one's own
+    with contextlib.suppress(KeyError):  # other systems than the paper's
+        deep, before = found["C3"], found["C2"]
         said.append(
-            f"The doubling time of training compute is {months('C2')} before the deep-learning "
-            f"era, which the paper begins in 2010, and {months('C3')} in it; that of large-scale "
-            f"systems is {months('C5')}."
+            f"{deep.word}: training compute doubled every {deep.estimate:.1f} months from 2010 to "
+            f"2022, and every {before.estimate:.1f} months before (5.6 and 21.3 in the paper)."
         )
     with contextlib.suppress(KeyError):
+        slower = found["C6a"].pick(
+            "Large-scale systems follow a slower trend of their own",
+            "Large-scale systems need no slower trend of their own",
+            "Whether large-scale systems follow a slower trend of their own is undecided",
+        )
         said.append(
-            f"In {found['C6a']:.1%} of simulations of one trend the paper's rule makes "
-            "large-scale systems that double as slowly as the observed ones, with the scatter "
-            f"least favourable to a slower trend of their own (C6a: {found['C6a'].verdict})."
+            f"{slower}: selected by the paper's rule from a single trend, they double as slowly in "
+            f"{found['C6a']:.1%} of simulations, in the least favourable case."
         )
     return " ".join(said)
 
@@ -210,8 +215,8 @@ EXPERIMENT = Experiment(
   note = {arXiv:2202.05924}
 }""",
     ),
-    about="Training compute of machine-learning systems: the paper's trends refitted, and how much "
-    "of their story the data support.",
+    about="Training compute of machine-learning systems: the paper's trends refitted, and how well "
+    "the data support them.",
     presets={"smoke": SMOKE, "default": DEFAULT, "full": FULL},
     studies={
         "tables": Study(
@@ -220,12 +225,12 @@ EXPERIMENT = Experiment(
             tables.CLAIMS,
         ),
         "bootstrap": Study(
-            "resamples of the main groups, and what the paper's 1,000 of them leave open",
+            "bootstrap of the main groups, and the accuracy of the paper's 1,000 resamples",
             bootstrap.run,
             bootstrap.CLAIMS,
         ),
         "sensitivity": Study(
-            "doubling times over every combination of the rules' choices",
+            "doubling times for every combination of the rules' choices",
             sensitivity.run,
             sensitivity.CLAIMS,
         ),
@@ -235,12 +240,12 @@ EXPERIMENT = Experiment(
             eras.CLAIMS,
         ),
         "selection": Study(
-            "what the rule for large-scale systems makes of one trend",
+            "what the rule for large-scale systems finds in a single trend",
             selection.run,
             selection.CLAIMS,
         ),
         "projection": Study(
-            "the trends carried on, and how they would have done from earlier dates on",
+            "extrapolated trends, and a backtest from earlier dates",
             projection.run,
             projection.CLAIMS,
         ),
@@ -248,12 +253,12 @@ EXPERIMENT = Experiment(
     answer=answer,
     headline_figure=headline.figure,
     lead="C3",
-    caveat="the paper's own 123 systems; nothing is shrunk",
+    caveat="the paper's own 123 systems, of which 19 are large-scale",
     scale=scale,
-    rigging="With 19 of the paper's systems in an era and a dozen rules, any conclusion could be "
-    "had by choice of rules, and the paper chose its thresholds by eye. So the rules stand at the "
-    "paper's code unless a flag moves them, other readings stand beside it and must fail as "
-    "controls, and each question of our own names its one primary statistic beforehand.",
+    rigging="With 19 systems in an era and a dozen rules, some choice of rules would support any "
+    "conclusion, and the paper chose its thresholds by eye. So the rules follow the paper's code "
+    "unless a flag changes them, other readings are controls that must fail, and each of our own "
+    "questions names one primary statistic beforehand.",
     departures=departures,
     datasets=lambda config: (DATASET,),
     files=("table",),

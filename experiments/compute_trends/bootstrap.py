@@ -1,15 +1,15 @@
-"""Bootstrap of slopes: 100,000 resamples in one compiled call, beside the paper's unseeded 1,000.
+"""Bootstrap of slopes: 100,000 resamples in one compiled call; the paper draws 1,000, unseeded.
 
-As in the paper's notebook, the rows of a group are drawn with replacement after labelling, each
-draw's compute is multiplied by noise that is log-uniform between one half and two (what the authors
-take their estimates' error to be), a line is fitted, and the interval runs from the 2.5% to the
-97.5% quantile of the doubling times. Resamples of one or two distinct rows are skipped. The
-notebook draws 1,000 without a seed, so its intervals differ from run to run: here the same 100,000
-draws are also read as 100 such runs, and the spread of their ends stands beside the printed ones.
+As in the paper's notebook, the rows of a group are resampled after labelling, each draw's compute
+is multiplied by noise that is log-uniform between one half and two (the authors' assumed error), a
+line is fitted, and the interval runs from the 2.5% to the 97.5% quantile of the doubling times.
+Resamples of one or two distinct rows are skipped. The notebook draws 1,000 without a seed, so its
+intervals differ from run to run. Here the 100,000 draws are also split into 100 such runs, and the
+spread of their ends is reported next to the printed ends.
 
-How this could be rigged: an interval that is random can be matched by drawing until it fits. Here
-the seed is fixed, the Monte Carlo error of both ends is printed, and a printed end is compared with
-the law of the 25th of 1,000 resamples rather than with a tolerance chosen afterwards.
+How this could be rigged: a random interval can be matched by drawing until it fits. Here the seed
+is fixed, the Monte Carlo error of both ends is reported, and a printed end is compared with the
+distribution of the 25th of 1,000 resamples, not with a tolerance chosen afterwards.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from jaxtrends import charts, declare
 from jaxtrends.study import Figure, Panel, Run, StudyResult, Table
 
 RUN = 1000  # resamples of one run of the paper's
-GROUPS = (FIRST, ALL, REGULAR, LARGE)  # that the study is of
+GROUPS = (FIRST, ALL, REGULAR, LARGE)  # of the study
 LEAST_ROWS = 3
 DAYS_PER_YEAR = 365.0  # in the paper's code
-LEAST_SPREAD = 0.1  # of dates, in days squared: less is rounding, the dates being whole days
-ROOM = 128  # tables of up to so many systems, or of twice as many, share compiled programs
+LEAST_SPREAD = 0.1  # of dates, in days squared; dates are whole days, so less is rounding
+ROOM = 128  # arrays are padded to multiples of this, so that groups share compiled programs
 
 
 @dataclass(frozen=True)
 class BootstrapConfig:
-    """Resampling of rows, in the tables too."""
+    """Bootstrap over systems, also used in the tables."""
 
     resamples: Annotated[int, Gt(0), MultipleOf(RUN)] = 100_000
     """Resamples of each group, in whole runs of the paper's 1,000."""
     noise: Annotated[float, Ge(1)] = 2.0
-    """Each drawn system's compute is multiplied by log-uniform noise between 1 / so much and so
-    much, as in the paper's code; 1 draws no noise. It hardly widens the intervals."""
+    """Factor of the log-uniform noise on each drawn system's compute, from 1/factor to factor, as
+    in the paper's code; 1 for none. It hardly widens the intervals."""
 
 
 def generator(seed: jax.Array, group: jax.Array) -> jax.Array:
@@ -60,11 +60,11 @@ def generator(seed: jax.Array, group: jax.Array) -> jax.Array:
 def draw(state: jax.Array, rows: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The stream's next state; a row (count,) int32 of each resample, noise (count,) in [-1, 1).
 
-    A random word times the number of rows has the row in its upper half, and in its lower half what
-    is left of the word's randomness: another uniform number (to 2^-32 times the rows).
+    The upper half of a random word times the number of rows is the row; the lower half is the rest
+    of the word's randomness, another uniform number (up to 2^-32 times the rows).
     """
-    # XLA's own Threefry, by name: the same words on every device, in a third of the time that
-    # jax.random takes for them on a CPU.
+    # XLA's own Threefry, named explicitly: the same words on every device, in a third of the time
+    # of jax.random on a CPU.
     state, words = jax.lax.rng_bit_generator(
         state, (count,), jnp.uint32, algorithm=jax.lax.RandomAlgorithm.RNG_THREE_FRY
     )
@@ -80,16 +80,16 @@ def resampled_slopes(
 ) -> jax.Array:
     """Slopes of least-squares lines through resamples of rows.
 
-    Draws go round in a loop, all resamples at once, into the sums that a line needs: nothing as
-    large as resamples x rows is ever held, and groups of any size share one program.
+    A loop adds one draw per iteration, for all resamples at once, to the sums that a line needs.
+    No array of resamples x rows is ever held, and groups of any size share one program.
 
     Args:
         stream:    (2,) uint32: seed and group, see `generator`.
-        x, y:      (n,) float64, x in whole days, best centred; only the first ``rows`` are drawn
-                   from.
+        x, y:      (n,) float64, x in whole days, preferably centred; only the first ``rows`` are
+                   drawn from.
         rows:      () int32.
-        noise:     () float64: each drawn y moves by up to so much, evenly distributed.
-        resamples: how many.
+        noise:     () float64: each drawn y is shifted uniformly by up to this much.
+        resamples: number of resamples.
 
     Returns:
         (resamples,) float64; nan for a resample of one or two distinct rows, or of a single date.
@@ -128,10 +128,10 @@ def slopes(
 
     Args:
         seed:        of the run.
-        group:       its name: groups of different names are drawn independently.
+        group:       its name; groups with different names are drawn independently.
         dates:       (n,) float64, days.
         log_compute: (n,) float64.
-        config:      how many, with what noise.
+        config:      number of resamples, and noise.
         room:        at least n; groups with the same room share one compiled program.
     """
     rows = len(dates)
@@ -145,7 +145,7 @@ def slopes(
 
 
 def slopes_of(systems: Systems, row: Row, config: BootstrapConfig, seed: int) -> np.ndarray:
-    """Resampled slopes of a row, see `slopes`; a row has the same draws in every study."""
+    """Resampled slopes of a row, see `slopes`; a row gets the same draws in every study."""
     dates, log_compute = systems.dates[row.systems], systems.log_compute[row.systems]
     room = -(-len(systems.names) // ROOM) * ROOM
     return slopes(seed, row.key, dates, log_compute, config, room=room)
@@ -158,7 +158,7 @@ def slopes_of(systems: Systems, row: Row, config: BootstrapConfig, seed: int) ->
 class Interval:
     """Quantiles 2.5%, 50% and 97.5%, and the Monte Carlo standard errors of the ends.
 
-    ``skipped`` counts the resamples that gave no line.
+    ``skipped`` counts the resamples without a line.
     """
 
     low: float
@@ -170,12 +170,12 @@ class Interval:
 
 
 def interval(values: np.ndarray) -> Interval:
-    """The percentile interval of resampled values; those that are nan are skipped.
+    """The percentile interval of resampled values; nan values are skipped.
 
-    All of it is nan where nothing is left. An end may be infinite: a line that does not rise.
+    All nan if no value is left. An end may be infinite: a line that does not rise.
 
     The error of a quantile p of B values is half the distance between the order statistics one
-    binomial standard deviation, sqrt(B p (1 - p)), to either side of it: no density is estimated.
+    binomial standard deviation, sqrt(B p (1 - p)), to either side, without a density estimate.
     """
     known = np.sort(values[~np.isnan(values)])
     if not known.size:
@@ -191,18 +191,18 @@ def interval(values: np.ndarray) -> Interval:
 
 
 def runs(values: np.ndarray) -> np.ndarray:
-    """The ends of the interval in each run of 1,000, (values / 1000, 2); nan is skipped."""
+    """The interval's ends in each run of 1,000, (values / 1000, 2); nan is skipped."""
     with np.errstate(invalid="ignore"):
         return np.nanquantile(values.reshape(-1, RUN), (TAILS[0], TAILS[2]), axis=1).T
 
 
 def misfit(values: np.ndarray, end: float, tail: float, digit: float) -> float:
-    """How far a printed end of an interval lies from where 1,000 resamples put it.
+    """How far a printed end of an interval is from where 1,000 resamples put it.
 
-    If the end is a quantile of 1,000 resamples from the law of ``values`` (nan is skipped), the
-    share of that law below it is ``tail`` with the standard error sqrt(tail (1 - tail) / 1000).
-    Returned is the share less ``tail`` in such errors; 0 where the last printed ``digit`` allows
-    that.
+    If the end is a quantile of 1,000 resamples from the distribution of ``values`` (nan is
+    skipped), the share of that distribution below it is ``tail`` with standard error
+    sqrt(tail (1 - tail) / 1000). Returns the share minus ``tail`` in standard errors; 0 where the
+    rounding to the last printed ``digit`` allows it.
     """
     known = values[~np.isnan(values)]
     least, most = (float((known <= end + side * digit / 2).mean()) for side in (-1, 1))
@@ -214,11 +214,11 @@ def misfit(values: np.ndarray, end: float, tail: float, digit: float) -> float:
 
 
 def wide_noise(systems: Systems, chosen: Sequence[Row]) -> float:
-    """A factor of noise that must be seen in the interval of the regular systems.
+    """A noise factor large enough to widen the interval of the regular systems.
 
-    Noise up to 10^h adds h^2 / 3 to the square of the scatter about the line: a factor of ten
-    widens an interval by an eighth where systems scatter by 1.1 orders of magnitude, and not to be
-    seen where they scatter by more. There the noise goes up to twice their scatter.
+    Noise up to 10^h adds h^2 / 3 to the variance about the line. A factor of ten widens an interval
+    by an eighth if systems scatter by 1.1 orders of magnitude, and not visibly if they scatter by
+    more. In that case the noise goes up to twice their scatter.
     """
     for row in chosen:
         if row.key == REGULAR:
@@ -228,7 +228,7 @@ def wide_noise(systems: Systems, chosen: Sequence[Row]) -> float:
 
 
 def run(config: Any, run: Run) -> StudyResult:
-    """Resample the four main groups, with the paper's noise, without any and with more."""
+    """Resample the four main groups with the paper's noise, with none and with more."""
     systems: Systems = run.dataset(DATASET)
     settings: BootstrapConfig = config.bootstrap
     chosen = [
@@ -242,7 +242,7 @@ def run(config: Any, run: Run) -> StudyResult:
     for row in run.each("groups", chosen):
         per_day = slopes_of(systems, row, settings, config.seed)
         if np.isnan(per_day.reshape(-1, RUN)).all(1).any():
-            continue  # hardly a resample has three systems and two dates
+            continue  # almost no resample has three systems and two dates
         drawn[row.key] = months = config.rules.months(per_day)
         low, high = runs(months).T
         groups[row.key] = {
@@ -266,7 +266,7 @@ def run(config: Any, run: Run) -> StudyResult:
     )
 
 
-# --- claims: neither is the paper's --------------------------------------------------------------
+# --- claims, both derived ------------------------------------------------------------------------
 
 SMALL = (FIRST, LARGE)  # 19 of the paper's systems each
 ENOUGH = 100_000  # resamples for the control
@@ -280,15 +280,15 @@ def spread(values: Mapping[str, Any]) -> dict[str, float]:
         for end in ("low", "high")
     }
     if values["resamples"] < ENOUGH:
-        raise KeyError(f"{ENOUGH:,} resamples, which settle the ends")
+        raise KeyError(f"{ENOUGH:,} resamples, which fix the ends")
     return parts
 
 
 def widened(values: Mapping[str, Any], name: str = "interval") -> dict[str, float]:
-    """Widths of the intervals with the paper's noise, or with other noise, over those without.
+    """Widths of the intervals with the paper's noise, or other noise, over those without noise.
 
-    Of the groups whose resampled lines all but always rise: where they also fall, a doubling time
-    passes through infinity, and its interval has no width.
+    Only for groups whose resampled lines nearly always rise: where some fall, doubling times pass
+    through infinity, and the interval has no width.
     """
     found = {}
     for key, group in values["groups"].items():
@@ -296,39 +296,38 @@ def widened(values: Mapping[str, Any], name: str = "interval") -> dict[str, floa
         if group["orders a year"][0] > 0 and none > 0:
             found[key] = noisy / none
     if REGULAR not in found:
-        raise KeyError("interval of the regular systems' doubling time")
+        raise KeyError("an interval of the regular systems' doubling time")
     return found
 
 
 CLAIMS = (
     declare.fact(
         "B1",
-        "One run of 1,000 resamples without a seed, as in the paper, leaves the printed digit of "
-        "the intervals of its two smallest groups open: the systems before deep learning, and the "
-        "large-scale ones.",
+        "With 1,000 unseeded resamples, as in the paper, the last printed digit of the intervals "
+        "for pre-deep-learning and large-scale systems changes from run to run.",
         spread,
         quantity="standard deviation of an interval's end over runs of 1,000 resamples [months]",
         region=(0.05, math.inf),
-        reason="half of the last printed digit",
+        reason="half a unit of the last printed digit",
         fails={
             "all resamples": (
                 lambda values: values["groups"][SMALL[0]]["interval"]["low_error"],
-                "the Monte Carlo error of the steadiest of these ends over all resamples",
+                "with all resamples the most stable of these ends has a smaller Monte Carlo error",
             )
         },
     ),
     declare.fact(
         "B2",
-        "Noise up to a factor of two on every estimate of compute hardly widens the intervals.",
+        "Noise of up to a factor of two on every compute estimate hardly widens the intervals.",
         widened,
-        quantity="width of the interval with the noise, over that without",
+        quantity="width of the interval, with noise / without",
         region=(0.9, 1.1),
-        reason="a tenth of a width would not show in the conclusions",
+        reason="a change of 10% would not affect the conclusions",
         fails={
             "wide noise": (
                 lambda values: widened(values, "wide noise")[REGULAR],
-                "noise up to a factor of ten, or to twice the systems' scatter, must widen the "
-                "interval of the regular ones",
+                "noise of up to a factor of ten, or of twice the systems' scatter, must widen the "
+                "interval of the regular systems",
             )
         },
     ),
@@ -337,7 +336,7 @@ CLAIMS = (
 
 # --- tables and figures --------------------------------------------------------------------------
 
-SHOWN = (0.001, 0.99)  # quantiles between which a histogram is drawn: the upper tail has no end
+SHOWN = (0.001, 0.99)  # quantiles between which a histogram is drawn; the upper tail is endless
 
 
 def interval_text(low: float, middle: float, high: float) -> str:
@@ -348,7 +347,7 @@ def interval_text(low: float, middle: float, high: float) -> str:
 def _intervals(
     groups: Mapping[str, Any], printed: Mapping[str, Printed], settings: BootstrapConfig
 ) -> Table:
-    """Our interval and its Monte Carlo errors, the spread of the paper's runs, its printed one."""
+    """Our interval with its Monte Carlo errors, the spread over runs, and the paper's interval."""
     cells = []
     for key, found in groups.items():
         ours, none, (low, high) = found["interval"], found["no noise"], found["runs"].values()
@@ -366,10 +365,10 @@ def _intervals(
         row["without noise"] = interval_text(none.low, none.middle, none.high)
         cells.append({**row, "orders of magnitude a year": f"[{orders}]"})
     note = (
-        f"Quantiles 2.5%, 50% and 97.5% of {settings.resamples:,} seeded resamples, with noise up "
-        f"to a factor of {settings.noise:g}; standard errors of both ends for so many resamples; "
-        f"least and largest ends in {settings.resamples // RUN} runs of 1,000, as the paper's "
-        "unseeded one is."
+        f"Quantiles 2.5%, 50% and 97.5% of {settings.resamples:,} seeded resamples, with noise of "
+        f"up to a factor of {settings.noise:g}; Monte Carlo standard errors of both ends; smallest "
+        f"and largest ends over {settings.resamples // RUN} runs of 1,000 resamples, the size of "
+        "the paper's unseeded run."
     )
     return charts.table("intervals", "Bootstrap intervals of doubling times", cells, note)
 
@@ -377,7 +376,7 @@ def _intervals(
 def _figures(
     groups: Mapping[str, Any], drawn: Mapping[str, np.ndarray], printed: Mapping[str, Printed]
 ) -> list[Figure]:
-    """Distributions of the doubling times; of the ends of runs of 1,000 in the smallest groups."""
+    """Distributions of the doubling times, and of the ends over runs for the smallest groups."""
     least = min(found["n"] for found in groups.values())
     times, ends = [], []
     for key, months in drawn.items():
@@ -399,17 +398,17 @@ def _figures(
         Figure(
             "bootstrap",
             "Bootstrap distributions of the doubling times",
-            "Doubling times of lines through resampled systems, up to their 99% quantile"
-            + ("; the rules are the ends of the paper's 95% intervals." if printed else "."),
+            "Doubling times of lines through resampled systems, up to their 99% quantile."
+            + (" Vertical lines: the ends of the paper's 95% intervals." if printed else ""),
             times,
         ),
         Figure(
             "bootstrap-ends",
-            "How far 1,000 resamples leave an interval open",
-            "Ends of the 95% interval in runs of 1,000 resamples, as the paper's unseeded one is, "
-            "for the smallest groups; a rule is "
-            + ("the paper's end, another " if printed else "")
-            + "that of all resamples together.",
+            "How much intervals from 1,000 resamples vary",
+            "Ends of the 95% interval over runs of 1,000 resamples, the size of the paper's "
+            "unseeded run, for the smallest groups. Vertical lines: "
+            + ("the paper's end, and " if printed else "")
+            + "the end from all resamples together.",
             ends,
         ),
     ]

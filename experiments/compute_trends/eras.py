@@ -1,20 +1,19 @@
-"""How many eras the data support: trends in one, two and three pieces over all years (claim C7).
+"""How many eras the data support: piecewise linear trends over all years (claim C7).
 
-All pieces of a trend are fitted together, and break dates are searched on a grid. Six trends are
-compared: one line; two that meet at the paper's 2010; two that meet wherever they fit best; two
-that need not meet (a kink and a jump); three that meet; three that need not. They are compared by
-the Bayesian information criterion, n ln(RSS / n) + k ln n, with k counting coefficients, searched
-break dates and the variance, and by the error of predicting each system from the others, the breaks
-being searched anew each time.
+All pieces of a trend are fitted jointly, and break dates are searched on a grid. Six trends are
+compared: one line; two lines that meet at the paper's 2010; two that meet where they fit best; two
+that need not meet (a kink and a jump); three that meet; three that need not. The criteria are the
+BIC, n ln(RSS / n) + k ln n, where k counts coefficients, searched break dates and the variance, and
+the leave-one-out prediction error, with breaks searched again each time.
 
-The date of the kink has an interval by resampling systems. Only that of the continuous kink has
-one: a jump's date is known to a gap between two systems, its error shrinks as 1/n, and the
-bootstrap is not valid for it. What both criterion and interval are worth is measured on simulated
-data with known breaks: one line, one kink, and three eras, with the observed dates.
+The date of the kink has a bootstrap interval over systems. Only the continuous kink has one: a
+jump's date is known up to a gap between two systems, its error shrinks as 1/n, and the bootstrap is
+not valid for it. How reliable criterion and interval are is measured on simulated data with known
+breaks, at the observed dates: one line, one kink, and three eras.
 
-How this could be rigged: by the smallest piece that is allowed. Pieces of four systems let a third
-line run through the four oldest, which is no era of the paper's; ten are asked for, and what four
-would give is printed beside it.
+How this could be rigged: by the minimum size of a piece. With four systems allowed, a third line
+runs through the four oldest, which is none of the paper's eras. We require ten, and report what
+four would give.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from jaxtrends import charts, declare
 from jaxtrends.settings import PositiveInt
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
-FREE = 4  # systems in a piece where hardly any are asked for
+FREE = 4  # systems per piece in the fit with a loose minimum
 STARTS = ("1980-01-01", "2010-01-01", ALEXNET)
 STREAM = 4  # of random numbers, after the seed
 
@@ -47,27 +46,27 @@ class ErasConfig:
     """How many eras there are."""
 
     step: PositiveInt = 1
-    """Break dates of lines that meet are tried every so many months."""
+    """Step in months of the grid of break dates, for lines that meet."""
     coarse_step: PositiveInt = 6
-    """The same, where two breaks are searched many times (leave-one-out, simulations)."""
+    """The same where two breaks are searched many times (leave-one-out, simulations)."""
     fewest: Annotated[int, Ge(FREE)] = 10
-    """Systems that a piece must have. With four, three pieces fit best with the four systems of
-    1952-1959 as one of them: the oldest ones, and no era of the paper's."""
+    """Minimum number of systems per piece. With four, the best fit of three pieces has the four
+    systems of 1952-1959 as one piece, which is none of the paper's eras."""
     resamples: PositiveInt = 2000
-    """Resamples of the systems for the interval of the kink's date."""
+    """Bootstrap resamples for the interval of the kink's date."""
     simulations: PositiveInt = 100
-    """Simulated data sets of each kind, on which the method must find what was put in."""
+    """Simulated data sets of each kind, to test whether the method recovers the truth."""
     simulated_resamples: PositiveInt = 200
-    """Resamples of each simulated data set for its interval of the kink's date."""
+    """Bootstrap resamples per simulated data set, for the coverage of the kink's interval."""
 
     @property
     def fine(self) -> Search:
-        """Where breaks are searched once."""
+        """The grid for single searches."""
         return Search(self.step / 12, self.fewest)
 
     @property
     def coarse(self) -> Search:
-        """Where two of them are searched many times."""
+        """The grid for repeated searches of two breaks."""
         return Search(self.coarse_step / 12, self.fewest)
 
 
@@ -95,9 +94,9 @@ def compare(name: str, x: np.ndarray, y: np.ndarray, config: ErasConfig, rules: 
 def resample_kink(
     generator: np.random.Generator, x: np.ndarray, y: np.ndarray, resamples: int, how: Search
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Kink dates (resamples,) and slopes (resamples, 2) per year, systems drawn with replacement.
+    """Bootstrap kink dates (resamples,) and slopes (resamples, 2) per year.
 
-    A resample is a count of how often each system was drawn.
+    A resample is represented by how often each system was drawn.
     """
     n = len(x)
     counts = generator.multinomial(n, np.full(n, 1 / n), resamples).astype(np.float64)
@@ -108,17 +107,17 @@ def resample_kink(
 def worlds(
     x: np.ndarray, y: np.ndarray, found: Mapping[str, Any], rules: Rules
 ) -> dict[str, dict[str, Any]]:
-    """Known trends to simulate at the observed dates: (n,) log10 FLOP, their breaks, the spread.
+    """Known trends to simulate at the observed dates: (n,) log10 FLOP, breaks, spread.
 
-    One line and one kink are those that fit the data. Three eras have the doubling times of the
-    paper's Table 2 in turn; the same with a jump of two orders of magnitude, the least that its
-    conclusion names; and, as trends that must be found, the same with a quarter of the scatter.
+    One line and one kink are fitted to the data. Three eras have the doubling times of the paper's
+    Table 2; there is also a version with a jump of two orders of magnitude, the smallest in its
+    conclusion, and an easy version with a quarter of the scatter.
     """
 
     def fitted(name: str) -> dict[str, Any]:
         breaks = np.array(found[name]["breaks"])
         coefficients = segments.coefficients(name, x, y, breaks, x.mean())
-        left = max(found[name]["rss"], 0.0)  # rounding may leave less than nothing
+        left = max(found[name]["rss"], 0.0)  # rounding may make it negative
         return {
             "mean": segments.design(name, x, breaks, x.mean()) @ coefficients,
             "breaks": breaks.tolist(),
@@ -145,10 +144,10 @@ def worlds(
 def recover(
     generator: np.random.Generator, x: np.ndarray, world: Mapping[str, Any], config: ErasConfig
 ) -> dict[str, Any]:
-    """Simulate a known trend many times, and see which model the BIC chooses.
+    """Simulate a known trend many times, and record which model the BIC chooses.
 
-    Returns, for every simulation, the BIC of each model. With one break also the estimate of its
-    date, and whether the 95% interval holds it, and whether the middle half of the resamples does.
+    Returns the BIC of each model for every simulation. With one break, also its estimated date,
+    whether the 95% interval covers it, and whether the middle half of the resamples does.
     """
     noise = generator.standard_normal((config.simulations, len(x)))
     y = world["mean"] + world["spread"] * noise
@@ -169,7 +168,7 @@ def recover(
 
 
 def run(config: Any, run: Run) -> StudyResult:
-    """Fit and compare the trends, resample the kink, and recover known breaks."""
+    """Fit and compare the trends, bootstrap the kink, and recover known breaks."""
     settings: ErasConfig = config.eras
     rules: Rules = config.rules
     systems: Systems = run.dataset(DATASET)
@@ -213,7 +212,7 @@ LEAST_POWER = 0.8
 
 
 def lead(bic: Mapping[str, Any], pieces: int) -> Any:
-    """How much lower the best BIC of so many pieces is than that of one piece less."""
+    """How much lower the best BIC with ``pieces`` is than with one piece fewer."""
     fewer, best = (
         np.min([bic[name] for name, model in MODELS.items() if model.pieces == count], axis=0)
         for count in (pieces - 1, pieces)
@@ -222,17 +221,17 @@ def lead(bic: Mapping[str, Any], pieces: int) -> Any:
 
 
 def observed(pieces: int) -> declare.Measured:
-    """The lead of so many pieces on the systems."""
+    """The BIC lead of ``pieces`` on the observed systems."""
     return lambda values: lead({name: m["bic"] for name, m in values["models"].items()}, pieces)
 
 
 def typical(world: str, pieces: int) -> declare.Measured:
-    """Their median lead over simulated data sets."""
+    """The median BIC lead of ``pieces`` over simulated data sets."""
     return lambda values: np.median(lead(values["simulated"][world]["bic"], pieces))
 
 
 def chosen(world: str, pieces: int) -> declare.Measured:
-    """In which simulated data sets the BIC chooses so many pieces: zeros and ones."""
+    """In which simulated data sets the BIC chooses ``pieces``, as zeros and ones."""
     of = np.array([model.pieces for model in MODELS.values()])
 
     def where(values: Mapping[str, Any]) -> np.ndarray:
@@ -248,30 +247,29 @@ def earlier(date: str) -> declare.Measured:
 
 
 def weak(values: Mapping[str, Any]) -> str:
-    """Why three eras cannot be told, where the BIC would not find those of the paper."""
+    """Why three eras cannot be judged: the BIC would miss the paper's in simulations."""
     worlds = ("three eras", "three eras and a jump")
     plain, jump = (chosen(world, 3)(values).mean() for world in worlds)
     if jump >= LEAST_POWER:
         return ""
     return (
-        f"the BIC finds three eras in only {plain:.0%} of simulated data sets that have those of "
-        f"the paper's Table 2, and in {jump:.0%} of those that jump by two orders of magnitude "
-        "besides"
+        f"the BIC finds three eras in only {plain:.0%} of data sets simulated with the paper's "
+        f"three eras (Table 2), and in {jump:.0%} with a jump of two orders of magnitude added"
     )
 
 
 CLAIMS = (
     declare.fact(
         "C7a",
-        "Training compute grew faster from about 2010 on: two trends fit all the years better "
-        "than one.",
+        "Training compute grew faster from about 2010 on: two trends fit all years better than "
+        "one.",
         observed(2),
         source="paper",
         reported="doubling in 21.3 months before 2010, in 5.7 months after",
         where="Table 2",
-        quantity="BIC of one line less the best of two pieces",
+        quantity="BIC of one line - best BIC of two pieces",
         region=(10.0, math.inf),
-        reason="a lead of ten is called very strong evidence (Kass and Raftery 1995)",
+        reason="a lead of ten counts as very strong evidence (Kass and Raftery 1995)",
         fails={
             "one line": (
                 typical("one line", 2),
@@ -279,58 +277,57 @@ CLAIMS = (
             )
         },
         passes={
-            "one kink": (typical("one kink", 2), "data simulated from the fitted kink have one")
+            "one kink": (typical("one kink", 2), "data simulated from the fitted kink have two")
         },
     ),
     declare.fact(
         "C7b",
-        "The data of all systems support a third trend one after the other: three pieces fit "
-        "better than two.",
+        "The data support three successive trends: three pieces fit all systems better than two.",
         observed(3),
         source="paper",
         reported="three eras, the third from September 2015 on, 2 to 3 orders of magnitude above",
         where="Table 2 and conclusion",
-        quantity="best BIC of two pieces less the best of three",
+        quantity="best BIC of two pieces - best BIC of three",
         region=(0.0, math.inf),
-        reason="any lead at all would be for the paper. A large-scale trend beside the regular "
-        "one, rather than after it, is the subject of C6",
+        reason="any lead would support the paper; a large-scale trend parallel to the regular one, "
+        "not after it, is the subject of C6",
         fails={
             "one kink": (typical("one kink", 3), "data simulated from one kink have no third trend")
         },
         passes={
             "three clear eras": (
                 typical("three clear eras", 3),
-                "with a quarter of the scatter three eras are seen",
+                "with a quarter of the scatter, three eras are found",
             )
         },
         doubt=weak,
     ),
     declare.fact(
         "C7c",
-        "The faster trend begins about 2010: that date lies in the 95% interval of the kink.",
+        "The faster trend begins around 2010: that date is inside the 95% interval of the kink.",
         lambda values: {"2010": earlier("2010-01-01")(values)},
         source="paper",
         reported="2010",
         where="Table 2",
         quantity="share of resampled kinks before 1 January 2010",
         region=(0.025, 0.975),
-        reason="the middle 95% of the resamples; the Monte Carlo error of the share is below 0.012",
+        reason="the middle 95% of resamples; the share's Monte Carlo error is below 0.012",
         fails={"1980": (earlier("1980-01-01"), "the trend did not break in 1980")},
     ),
     declare.fact(
         "C7d",
-        "The faster trend began before AlexNet (30 September 2012), the paper's alternative: that "
-        "date lies above the 95% interval of the kink.",
+        "The faster trend begins before AlexNet (30 September 2012), the paper's alternative date: "
+        "it is above the 95% interval of the kink.",
         lambda values: {"AlexNet": earlier(ALEXNET)(values)},
         quantity="share of resampled kinks before 30 September 2012",
         region=(0.975, math.inf),
-        reason="the upper end of the middle 95% of the resamples",
-        fails={"median": (lambda values: 0.5, "half of the resamples do not lie below it")},
+        reason="the upper end of the middle 95% of resamples",
+        fails={"median": (lambda values: 0.5, "only half of the resamples are below the median")},
     ),
     declare.fact(
         "C7e",
-        "On simulated data with the observed dates the BIC finds as many trends as were put in: "
-        "one, two that meet in a kink, or three with a quarter of the scatter.",
+        "On simulated data at the observed dates, the BIC finds the true number of trends: one, "
+        "two that meet in a kink, or three with a quarter of the scatter.",
         lambda values: {
             world: chosen(world, pieces)(values)
             for world, pieces in (("one line", 1), ("one kink", 2), ("three clear eras", 3))
@@ -338,27 +335,27 @@ CLAIMS = (
         quantity="share of simulated data sets with the right number of pieces",
         statistic="proportion",
         region=(LEAST_POWER, math.inf),
-        reason="what is usually asked of a test's power",
+        reason="the usual requirement for a test's power",
         fails={
             "one kink, called one line": (
                 chosen("one kink", 1),
-                "one line is not found where a kink is",
+                "data with a kink must not be taken for one line",
             )
         },
     ),
     declare.fact(
         "C7f",
-        "The interval of the kink's date holds the date that was put in about as often as it says.",
+        "On simulated data, the 95% interval of the kink's date covers the true date about as "
+        "often as it should.",
         lambda values: {"one kink": values["simulated"]["one kink"]["covered"]},
-        quantity="share of simulated data sets whose 95% interval holds the kink",
+        quantity="share of simulated data sets whose 95% interval covers the kink",
         statistic="proportion",
         region=(0.8, 1.01),
-        reason="an interval that holds the date in fewer than four of five cases would not do to "
-        "tell 2010 from 2012",
+        reason="an interval with a coverage below 80% could not tell 2010 from 2012",
         fails={
             "middle half": (
                 lambda values: values["simulated"]["one kink"]["covered by the middle half"],
-                "the middle half holds it half of the time",
+                "the middle half covers it only half the time",
             )
         },
     ),
@@ -369,7 +366,7 @@ CLAIMS = (
 
 
 def _tables(values: Mapping[str, Any], rules: Rules) -> list[Table]:
-    """The models compared, and the recovery of known breaks."""
+    """The comparison of models, and the recovery of known breaks."""
     kink = np.array(values["models"]["kink"]["errors"])
     rows = []
     for name, found in values["models"].items():
@@ -408,26 +405,26 @@ def _tables(values: Mapping[str, Any], rules: Rules) -> list[Table]:
             "Trends in one, two and three pieces",
             rows,
             f"{values['systems']} systems. BIC = n ln(RSS / n) + k ln n; lower is better. "
-            "Predictions are of each system from all the others, breaks searched anew. With pieces "
-            f"of four systems allowed, three segments come to a BIC of {free['bic']:.1f} with "
-            f"breaks at {free['breaks'][0]:.1f} and {free['breaks'][1]:.1f}.",
+            "Prediction errors are leave-one-out, with breaks searched again. With pieces of four "
+            f"systems allowed, three segments have a BIC of {free['bic']:.1f} with breaks at "
+            f"{free['breaks'][0]:.1f} and {free['breaks'][1]:.1f}.",
         ),
         charts.table(
             "recovery",
             "Which trend the BIC chooses on simulated data with known breaks",
             recovered,
-            "Shares of the data sets. Three eras have the doubling times of the paper's Table 2 in "
-            f"turn, 21.3, 5.7 and 9.9 months, with breaks in 2010 and after {rules.large_from}; "
-            "the jump is of two orders of magnitude at the second; clear eras have a quarter of "
-            "the scatter.",
+            "Shares of data sets. Three eras have the doubling times of the paper's Table 2 (21.3, "
+            f"5.7 and 9.9 months), with breaks in 2010 and after {rules.large_from}. The jump is "
+            "two orders of magnitude at the second break. Clear eras have a quarter of the "
+            "scatter.",
         ),
-        charts.table("kink", "The kink, by resampling", quantiles),
+        charts.table("kink", "Bootstrap of the kink", quantiles),
     ]
 
 
 # --- figures -------------------------------------------------------------------------------------
 
-LANDMARKS = (  # of all the years; those of the deep-learning era are named in a figure of their own
+LANDMARKS = (  # of all years; the deep-learning era has its own figure and landmarks
     "Theseus; Perceptron Mark I; Samuel Neural Checkers; Neocognitron; NetTalk; TD-Gammon; "
     "System 11; LeNet-5; NPLM; AlexNet; AlphaGo Fan; AlphaGo Zero; DeepStack; GPT-3 175B"
 )
@@ -437,7 +434,7 @@ DEEP_LANDMARKS = (
     "BERT-Large; GPT; GPT-2; AlphaStar; GPT-3 175B; ERNIE 3.0; Hide and Seek; "
     "Megatron-Turing NLG 530B; DALL-E; AlphaFold"
 )
-LINE = Search(0.0, 0)  # which has no break to search
+LINE = Search(0.0, 0)  # one line has no break to search
 
 
 def _clouds(systems: Systems, labels: Labels, rules: Rules) -> list[Figure]:
@@ -464,16 +461,16 @@ def _clouds(systems: Systems, labels: Labels, rules: Rules) -> list[Figure]:
         Figure(
             "training_compute",
             "Training compute of machine-learning systems",
-            "Training compute against publication date, with the labels of the paper's rules, "
-            "straight-line fits and the 95% bands of their means. Months have "
-            f"{rules.days_per_month:g} days. Large-scale systems are selected for lying high, so "
-            "their line must be read beside the simulations of selection.",
+            "Training compute against publication date, labelled by the paper's rules, with "
+            "straight-line fits and 95% bands of their means. Months have "
+            f"{rules.days_per_month:g} days. Large-scale systems are selected for being high, so "
+            "read their line together with the simulations of selection.",
             [replace(all_years, marks=marks)],
         ),
         Figure(
             "deep_learning",
             "Training compute in the deep-learning era",
-            "As in the figure of all years, from the beginning of the deep-learning era on.",
+            "As in the figure of all years, from the start of the deep-learning era.",
             [deep_learning],
         ),
     ]
@@ -482,7 +479,7 @@ def _clouds(systems: Systems, labels: Labels, rules: Rules) -> list[Figure]:
 def _cloud(
     systems: Systems, groups: Mapping[str, np.ndarray], landmarks: str, rules: Rules
 ) -> list[Series]:
-    """The systems of each group, landmarks named, and lines with the 95% bands of their means.
+    """The systems of each group with named landmarks, and lines with 95% bands of their means.
 
     Low outliers have no line.
     """
@@ -507,16 +504,16 @@ def _cloud(
 def _kink(values: Mapping[str, Any], dates: np.ndarray) -> Figure:
     tried, bic = (np.array(values["profile"][name]) for name in ("dates", "bic"))
     kept = (tried > 1995) & (tried < 2019)
-    kept |= not kept.any()  # systems of other years
+    kept |= not kept.any()  # for systems of other years
     edges = np.arange(2 * dates.min() // 1, 2 * dates.max() + 2) / 2  # half-years, whole months
     low, middle, high = values["kink"]["dates"]
     date, papers = "date of the kink [year]", {"the paper's 2010": PAPERS_KINK}
     return Figure(
         "break_date",
         "When the trend breaks",
-        f"(a) The date of the kink in {len(dates)} resamples of the systems, each fitted anew: "
-        f"median {middle:.1f}, 95% interval {low:.1f} to {high:.1f}. (b) BIC of two lines that "
-        "meet at each date, and of one line.",
+        f"(a) Date of the kink in {len(dates)} bootstrap resamples: median {middle:.1f}, 95% "
+        f"interval {low:.1f} to {high:.1f}. (b) BIC of two lines that meet at each date, and of "
+        "one line.",
         [
             Panel(
                 *("Resampled", date, "density [1/year]"),

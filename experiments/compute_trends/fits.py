@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-FLAT = 1e-6  # a deviation below this, in orders of magnitude, is rounding
+FLAT = 1e-6  # deviations below this, in orders of magnitude, are rounding
 TAILS = (0.025, 0.5, 0.975)  # quantiles: a 95% interval and its middle
 
 
@@ -30,8 +30,8 @@ class Line(NamedTuple):
 def line(x: Any, y: Any, weights: Any = None) -> Line:
     """The least-squares line of y on x, both (…, n) float64, with weights of the same shape.
 
-    Weights of 0 and 1 choose rows, whole ones repeat them. Means are taken off first: days since
-    1970 lose digits when they are squared. What cannot be told from so few rows is not a number.
+    Weights of 0 and 1 select rows, larger whole numbers repeat them. Data are centred first, since
+    days since 1970 lose digits when squared. What too few rows cannot determine is NaN.
     """
     weights = np.ones(x.shape) if weights is None else weights
     with np.errstate(divide="ignore", invalid="ignore"):

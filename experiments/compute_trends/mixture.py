@@ -1,8 +1,8 @@
 """One line, or a mixture of two with a common spread, by maximum likelihood.
 
-The mixture is fitted by expectation and maximisation from several deterministic starts, for many
-data sets at once. Both criteria are of the full Gaussian likelihood, -2 ln L + k ln n, and must not
-be compared with `fits.bic`, which leaves a constant out.
+The mixture is fitted by EM from several deterministic starts, for many data sets at once. Both BICs
+use the full Gaussian likelihood, -2 ln L + k ln n, and must not be compared with that of
+`segments.Model`, which leaves out a constant.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-SHARES = (0.1, 0.2, 0.35, 0.5, 0.7)  # of the systems that start in the upper line
+SHARES = (0.1, 0.2, 0.35, 0.5, 0.7)  # of systems that start in the upper line
 ROUNDS = 100
-LEAST_SHARE = 0.03  # of an upper or lower line: one system alone has an unbounded likelihood
+LEAST_SHARE = 0.03  # of either line: a single system has an unbounded likelihood
 LINE_PARAMETERS = 3
 MIXTURE_PARAMETERS = 6
 

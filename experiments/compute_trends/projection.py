@@ -1,19 +1,19 @@
-"""Where each trend puts training compute after the data, and how it has done before.
+"""Extrapolating each trend, and testing how well it would have predicted (claims P1 and P2).
 
-Every trend is fitted to all systems up to a date and carried on: one line, the paper's line since
-2010, two lines that meet, two that need not, and the paper's regular and large-scale trends side by
-side, mixed in the proportion of their numbers. The interval of the trend is that of its mean, the
-interval of a system holds its scatter too (Student's t); break dates are taken as found, which
-makes both too narrow by what these are uncertain.
+Every trend is fitted to all systems up to a date and extrapolated: one line, the paper's line since
+2010, two lines that meet, two that need not, and the paper's regular and large-scale trends in
+parallel, mixed in proportion to their numbers. The interval of a trend is for its mean; the
+interval of a system includes the scatter (Student's t). Break dates are taken as known, so both are
+too narrow.
 
-In the backtest the same is done up to the beginnings of 2016, 2018 and 2020: labels and break dates
-are found anew from what was known, and all systems that came later are scored, low outliers among
-them, since nobody knows beforehand which these will be. The score is the logarithm of the density
-that a trend gave to a system, which rewards a trend for being near and for knowing how near.
+The backtest does the same up to the start of 2016, 2018 and 2020. Labels and break dates are found
+from what was known then, and all later systems are scored, including low outliers, since nobody
+knows those in advance. The score is the log density that a trend gave to a system, which rewards
+both accuracy and calibration.
 
-How this could be rigged: by labels taken with knowledge of what came later, which would leave low
-outliers out of the score, or by trends with many breaks, which fit what is past. Labels are of the
-time, and the trends are scored on what they have not seen.
+How this could be rigged: by labels that use later systems, which would leave low outliers out of
+the score, or by trends with many breaks, which fit the past. Labels use only what was known, and
+trends are scored on systems they have not seen.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ from jaxtrends.settings import PositiveInt, Rising
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
 STEP = 1 / 12  # of break dates, in years
-WORSE = 5.0  # orders of magnitude by which one line is moved down, to be predicted worse by
+WORSE = 5.0  # orders of magnitude by which the control lowers one line
 SIDE_BY_SIDE = "regular and large-scale"
 
 
 @dataclass(frozen=True)
 class ProjectionConfig:
-    """Projections, and how they have done before."""
+    """Projections, and how well they would have predicted in the past."""
 
     years: Annotated[tuple[int, ...], Ge(1900), Le(2100), Rising()] = (2023, 2024, 2025, 2026)
-    """Beginnings of years to project to."""
+    """Years to project to (1 January)."""
     cutoffs: Dates = ("2016-01-01", "2018-01-01", "2020-01-01")
-    """Dates from which on systems are scored, the trends being fitted to those before."""
+    """Backtest dates: trends are fitted to earlier systems and scored on later ones."""
     fewest: PositiveInt = 10
-    """Systems that a piece between breaks must have."""
+    """Minimum number of systems between breaks."""
 
 
 def trends(systems: Systems, labels: Labels, config: ProjectionConfig) -> dict[str, list[Trend]]:
-    """Trend name -> its components: one, or the regular and the large-scale one."""
+    """Trend name -> its components: one, or the regular and the large-scale trend."""
     large = float(labels.large.sum() / max((labels.large | labels.regular).sum(), 1))
     how = Search(STEP, config.fewest)
     chosen = {
@@ -78,7 +78,7 @@ def trends(systems: Systems, labels: Labels, config: ProjectionConfig) -> dict[s
 
 
 def log_density(parts: Sequence[Trend], x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The logarithm of the density (nat per order of magnitude) of systems (m,), Student's t."""
+    """Log density (nat per order of magnitude) of systems (m,), Student's t."""
     from scipy import special
 
     logs = []
@@ -92,7 +92,7 @@ def log_density(parts: Sequence[Trend], x: np.ndarray, y: np.ndarray) -> np.ndar
 
 
 def below(parts: Sequence[Trend], x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The probability that a trend gives to less compute than y, for systems (m,)."""
+    """The probability that a trend gives to compute below y, for systems (m,)."""
     from scipy import special
 
     total = np.zeros(len(x))
@@ -103,7 +103,7 @@ def below(parts: Sequence[Trend], x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def interval(parts: Sequence[Trend], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of the 95% interval of a system, by bisection on `below`."""
+    """The ends of the 95% interval of a system, by bisection of `below`."""
     predicted = [part.predict(x) for part in parts]
     reach = 50 * max(sd.max() for _, _, sd in predicted)
     least = np.min([mean for mean, _, _ in predicted], axis=0) - reach
@@ -127,7 +127,7 @@ def mean(parts: Sequence[Trend], x: np.ndarray) -> np.ndarray:
 def backtest(
     systems: Systems, rules: Rules, cutoff: str, config: ProjectionConfig
 ) -> dict[str, Any]:
-    """Fit every trend to what was known before a date, and score all that came later."""
+    """Fit every trend to systems before a date, and score all later ones."""
     labels = labels_of(systems, replace(rules, end=cutoff))
     later = (systems.dates >= day(cutoff)) & (systems.dates < day(rules.end))
     x, y = year(systems.dates[later]), systems.log_compute[later]
@@ -149,7 +149,7 @@ def backtest(
 
 
 def run(config: Any, run: Run) -> StudyResult:
-    """Carry every trend on, and put it to the test on what is past."""
+    """Extrapolate every trend, and backtest it."""
     settings: ProjectionConfig = config.projection
     rules: Rules = config.rules
     systems: Systems = run.dataset(DATASET)
@@ -180,13 +180,13 @@ def run(config: Any, run: Run) -> StudyResult:
 
 
 def _claim(id: str, statement: str, trend: str, than: str) -> Claim:
-    """Log densities that two trends gave to the same later systems, a part a cutoff."""
+    """Log densities that two trends gave to the same later systems; each cutoff is a part."""
 
     def scored(values: Mapping[str, Any]) -> dict[str, Any]:
         needed = {trend, than, "one line"}
         found = {c: b for c, b in values["backtest"].items() if needed <= set(b["trends"])}
         if not found:
-            raise KeyError(f"backtest of {trend}")
+            raise KeyError(f"a backtest of {trend}")
         return found
 
     def density(made: Mapping[str, Any], name: str) -> list[float]:
@@ -203,26 +203,28 @@ def _claim(id: str, statement: str, trend: str, than: str) -> Claim:
             f"up to {cutoff}": (density(made, trend), density(made, than))
             for cutoff, made in scored(values).items()
         },
-        quantity=f"log density of later systems by {trend} less that by {than} [nat]",
+        quantity=f"log density of later systems, {trend} - {than} [nat]",
         statistic="paired difference",
         region=(0.0, math.inf),
         reason="a higher density is a better prediction; the samples are the later systems, whose "
-        "errors are not quite independent, so that the intervals are rather too narrow",
-        fails={"moved line": (moved, "one line moved down by five orders predicts worse")},
+        "errors are not quite independent, so the intervals are somewhat too narrow",
+        fails={
+            "moved line": (moved, "one line lowered by five orders of magnitude predicts worse")
+        },
     )
 
 
 CLAIMS = (
     _claim(
         "P1",
-        "The trend that grows faster after a kink predicts later systems better than one line.",
+        "A trend with a kink predicts later systems better than one line.",
         "kink",
         "one line",
     ),
     _claim(
         "P2",
-        "Regular and large-scale trends side by side predict later systems better than one trend "
-        "of the deep-learning era.",
+        "Separate regular and large-scale trends predict later systems better than one trend for "
+        "the deep-learning era.",
         SIDE_BY_SIDE,
         "deep-learning era",
     ),
@@ -233,7 +235,7 @@ CLAIMS = (
 
 
 def _tables(values: Mapping[str, Any], years: Sequence[int]) -> list[Table]:
-    """Training compute in the years to come, and the scores of the past."""
+    """Projected training compute, and the backtest scores."""
     rows = [
         {
             "trend": name,
@@ -266,19 +268,19 @@ def _tables(values: Mapping[str, Any], years: Sequence[int]) -> list[Table]:
     ]
     carried = (
         "projection",
-        "Training compute at the beginning of a year, if the trends go on",
+        "Training compute at the start of a year, if the trends continue",
         rows,
-        "With 95% intervals, break dates taken as found. The data end on "
-        f"{values['data until']}. Trends carried on, not forecasts: the backtest shows how far "
-        "off they have been.",
+        "With 95% intervals, break dates taken as known. The data end on "
+        f"{values['data until']}. These are extrapolations, not forecasts: the backtest shows how "
+        "far off they would have been.",
     )
     tested = (
         "backtest",
-        "Trends fitted up to a date, and the systems that came later",
+        "Trends fitted up to a date, scored on later systems",
         scores,
-        "Errors are of log10 FLOP, observed less expected: below zero, the trend promised too "
-        "much. The log score is the mean logarithm of the density given to a later system; "
-        "higher is better. Side by side, regular and large-scale need enough of both.",
+        "Errors are in log10 FLOP, observed - expected: negative if the trend was too high. The "
+        "log score is the mean log density of later systems; higher is better. The regular and "
+        "large-scale trends need enough systems of both kinds.",
     )
     return [charts.table(*table) for table in (carried, tested) if table[2]]
 
@@ -290,7 +292,7 @@ def _figure(
     values: Mapping[str, Any],
     last: float,
 ) -> Figure:
-    """The trends carried on to the year ``last``, and their scores."""
+    """The trends extrapolated to the year ``last``, and their scores."""
     x = year(systems.dates)
     shown = labels.deep | (labels.low & (x > 2010))
     series = [Series("systems", x[shown], 10 ** systems.log_compute[shown], style="points")]
@@ -300,9 +302,9 @@ def _figure(
     for name, (part, start) in ways.items():
         at = np.linspace(start, last, 60)
         ends = interval([part], at) if name == "kink" else ()
-        with np.errstate(over="ignore"):  # infinite where no float64 is so large, and not drawn
+        with np.errstate(over="ignore"):  # beyond the largest float64 it is infinite and not drawn
             drawn = [10.0**logs for logs in (part.predict(at)[0], *ends)]
-        series.append(Series(f"{name}, carried on", at, *drawn, style="theory"))
+        series.append(Series(f"{name}, extrapolated", at, *drawn, style="theory"))
     scores = []
     for place, name in enumerate(fitted):
         points = []
@@ -316,16 +318,15 @@ def _figure(
             scores.append(Series(name, when, middle, middle - half, middle + half, "points"))
     marks = {"end of the data": float(year(systems.dates[labels.inside].max()))}
     axes = ("publication date [year]", "training compute [FLOP]")
-    panels = [Panel("Carried on", *axes, series, y_scale="log", marks=marks)]
+    panels = [Panel("Extrapolated", *axes, series, y_scale="log", marks=marks)]
     if scores:
         axes = ("fitted up to [year]", "log score of later systems [nat]")
         panels.append(Panel("Backtest", *axes, scores))
     return Figure(
         "projection",
-        "The trends carried on, and how they have done before",
-        "(a) Trends carried on beyond the data, with the 95% interval of a system for the "
-        "kink. (b) Mean logarithm of the density that trends fitted up to a date gave to the "
-        "systems that came later, with 95% intervals as if these were independent; points are "
-        "moved apart.",
+        "Extrapolated trends, and how well they would have predicted",
+        "(a) Trends beyond the data, with the 95% interval of a system for the kink. (b) Mean log "
+        "density of later systems under trends fitted up to a date, with 95% intervals that assume "
+        "independence; points are shifted sideways.",
         panels,
     )

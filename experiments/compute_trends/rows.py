@@ -1,4 +1,4 @@
-"""The rows of the paper's tables: what is printed, and which systems make each of them."""
+"""The rows of the paper's tables: the printed figures, and the systems in each row."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Printed(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of a table: the systems that make it, (n,) truth values, and what is printed.
+    """A row of a table: its systems, (n,) bool, and the printed figures.
 
-    ``misprint`` says why the printed interval is not compared, where it is not.
+    ``misprint`` says why the printed interval is not compared, if it is not.
     """
 
     table: int
@@ -41,16 +41,16 @@ class Row(NamedTuple):
         return f"Table {self.table}, {self.name}"
 
 
-FIRST = "Table 3, 1952-2009"  # the row that Table 2 prints too, with another interval
+FIRST = "Table 3, 1952-2009"  # also in Table 2, with another interval
 ALL = "Table 3, 2010-2022 all"
 REGULAR = "Table 3, 2010-2022 regular"
 LARGE = "Table 4, 2016-2022 large"
-TABLE_2 = (  # as printed; its first interval is the control of the others
+TABLE_2 = (  # as printed; its first interval is a control
     Printed(19, 21.3, math.nan, 17.0, 21.2, 29.3),
     Printed(72, 5.7, math.nan, 4.3, 5.6, 9.0),
     Printed(16, 9.9, math.nan, 7.7, 10.1, 17.1),
 )
-WINDOWS = {  # of Table 8: begin, end, and what is printed of all, regular and large-scale systems
+WINDOWS = {  # of Table 8: start, end, and the figures for all, regular and large-scale systems
     "09-2012 to 12-2017": (
         *("2012-09-01", "2017-12-01"),
         Printed(31, 3.7, 0.48, 2.8, 3.7, 6.2),
@@ -74,10 +74,10 @@ WHOLE = "09-2012 to 02-2022"
 
 
 def records(log_compute: np.ndarray, among: np.ndarray, strict: bool = False) -> np.ndarray:
-    """Which of some systems used at least as much compute as every earlier one of them.
+    """Which of some systems used at least as much compute as every earlier one.
 
     "At least", not "more" (``strict``): ALVINN ties NetTalk, and both are among the paper's ten
-    records before 2010. Both arrays (n,), in order of dates; ``among`` are truth values.
+    records before 2010. Both arrays are (n,), in order of dates; ``among`` is bool.
     """
     candidates = np.where(among, log_compute, -np.inf)
     before = np.concatenate([[-np.inf], np.maximum.accumulate(candidates)[:-1]])
@@ -87,10 +87,10 @@ def records(log_compute: np.ndarray, among: np.ndarray, strict: bool = False) ->
 def rows(systems: Systems, rules: Rules) -> list[Row]:
     """Every row of Tables 3, 4, 6 and 8.
 
-    Table 6 is of the systems that set a record, and leaves out no low outliers. Of Table 8 dates
-    are filtered to the window before z-scores are taken, and large-scale systems are those since
-    the window's start, but in the whole span since ``rules.large_from``: AlexNet and VGG16 are
-    neither regular nor large there.
+    Table 6 has the systems that set a record, including low outliers. For Table 8, dates are
+    filtered to the window before z-scores are taken, and large-scale systems count from the
+    window's start. In its full span they count from ``rules.large_from``, so AlexNet and VGG16 are
+    neither regular nor large-scale.
     """
     of = labels_of(systems, rules)
     alexnet = labels_of(systems, rules, dl_from=day(ALEXNET))
@@ -99,7 +99,7 @@ def rows(systems: Systems, rules: Rules) -> list[Row]:
     record = records(systems.log_compute, of.inside)
     alphago = np.isin(systems.names, ("AlphaGo Master", "AlphaGo Zero"))
     others = records(systems.log_compute, of.inside & ~alphago)
-    odd = "the printed upper end, 7.1, lies below the printed median, 7.6"
+    odd = "the printed upper end, 7.1, is below the printed median, 7.6"
     made = [
         Row(3, "1952-2009", of.pre, Printed(19, 21.3, 0.77, 16.2, 21.3, 31.3)),
         Row(3, "1952-2011", alexnet.pre, Printed(26, 19.6, 0.83, 15.6, 19.4, 25.0)),

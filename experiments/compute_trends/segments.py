@@ -1,9 +1,9 @@
-"""Trends in one, two or three pieces: their least-squares fits, break dates searched on a grid.
+"""Trends in one, two or three pieces: least-squares fits, with break dates searched on a grid.
 
-Fits are batched over data sets: weights (b, n) for resamples and rows left out, values (b, n) for
-simulations. The slope and level are projected out first (Frisch and Waugh 1933), so that a kink
-costs one division and a pair of kinks a system of two equations in closed form; pieces that do not
-join are fitted from sums over their rows. In NumPy, where all of it is matrix products.
+Fits are batched over data sets: weights (b, n) for resamples and left-out rows, values (b, n) for
+simulations. Slope and level are projected out first (Frisch and Waugh 1933), so that one kink costs
+a division and two kinks a 2x2 system in closed form. Pieces that do not join are fitted from sums
+over their rows. Everything is a matrix product in NumPy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TINY = 1e-9
 
 
 class Search(NamedTuple):
-    """How break dates are searched: tried ``step`` years apart, ``fewest`` systems in a piece."""
+    """How break dates are searched: ``step`` years apart, at least ``fewest`` systems a piece."""
 
     step: float
     fewest: int
@@ -35,8 +35,8 @@ class Found(NamedTuple):
 class Model(NamedTuple):
     """A trend in pieces.
 
-    pieces:     how many.
-    parameters: k of the BIC: coefficients, break dates that are searched, and the variance.
+    pieces:     their number.
+    parameters: k of the BIC: coefficients, searched break dates, and the variance.
     search:     (x, y, weights, how) -> Found; x (n,) sorted years, y and weights (b, n).
     joined:     whether the pieces meet at the breaks.
     """
@@ -53,15 +53,15 @@ class Model(NamedTuple):
     def bic(self, rss: np.ndarray, n: int) -> np.ndarray:
         """n ln(RSS / n) + k ln n of fits (b,) to n systems: the Bayesian information criterion.
 
-        The constant n (1 + ln 2 pi) of the Gaussian likelihood is left out, so it compares with its
-        like only. Fits without scatter, whose sums of squares are rounding or even below zero, are
-        all equally good.
+        It leaves out the constant n (1 + ln 2 pi) of the Gaussian likelihood, so it is comparable
+        only with itself. Fits without scatter, whose sums of squares are rounding errors, are all
+        equally good.
         """
         return n * np.log(np.maximum(rss / n, FLAT**2)) + self.parameters * np.log(n)
 
 
 def grid(x: np.ndarray, how: Search) -> np.ndarray:
-    """Break dates to try, in years: multiples of the step with enough systems on either side.
+    """Break dates to try, in years: multiples of the step with enough systems on both sides.
 
     A system at the break belongs to the earlier piece.
     """
@@ -71,7 +71,7 @@ def grid(x: np.ndarray, how: Search) -> np.ndarray:
 
 
 def has_three_pieces(x: np.ndarray, how: Search) -> bool:
-    """Whether two dates of the grid part x (n,) into three pieces of enough systems."""
+    """Whether two dates of the grid split x (n,) into three large enough pieces."""
     if len(x) < 3 * how.fewest:
         return False
     before = np.searchsorted(x, grid(x, how), side="right")
@@ -79,7 +79,7 @@ def has_three_pieces(x: np.ndarray, how: Search) -> bool:
 
 
 class _Projected(NamedTuple):
-    """Sums after level and slope are projected out of everything.
+    """Sums with level and slope projected out.
 
     hinge is (n, g); square and product (b, g) are of the hinges with themselves and with y; hinge_x
     and hinge_sum (b, g) are what was projected out.
@@ -110,18 +110,18 @@ def _project(x: np.ndarray, y: np.ndarray, weights: np.ndarray, knots: np.ndarra
 
 
 def line(x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search) -> Found:
-    """One line, which has no break to search."""
+    """One line, without a break."""
     rss = _project(x, y, weights, np.empty(0)).rss
     return Found(rss, np.empty((len(rss), 0)))
 
 
 def _gain(square: np.ndarray, product: np.ndarray) -> np.ndarray:
-    """What a hinge takes off the sum of squares; nothing where it adds nothing to a line."""
+    """The reduction of the sum of squares by a hinge; zero if it adds nothing to a line."""
     return np.where(square > TINY, product**2 / np.maximum(square, TINY), 0)
 
 
 def kink_at(date: float) -> Callable[..., Found]:
-    """The search of a model whose one kink is given."""
+    """The search of a model with one fixed kink."""
 
     def search(x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search) -> Found:
         sums = _project(x, y, weights, np.array([date]))
@@ -139,7 +139,7 @@ def kink_and_slopes(
     The sum of squares is infinite where the grid has no date.
     """
     knots = grid(x, how)
-    if not knots.size:  # too many systems of one date
+    if not knots.size:  # too many systems share a date
         unfit = Found(np.full(len(y), np.inf), np.full((len(y), 1), np.nan))
         return unfit, np.full((len(y), 2), np.nan)
     sums = _project(x, y, weights, knots)
@@ -153,7 +153,7 @@ def kink_and_slopes(
 
 
 def kink_profile(x: np.ndarray, y: np.ndarray, how: Search) -> tuple[np.ndarray, np.ndarray]:
-    """Every date of the grid, and the sum of squares with the kink there; y is (n,)."""
+    """Every date of the grid, and the sum of squares with a kink there; y is (n,)."""
     knots = grid(x, how)
     sums = _project(x, y[None], np.ones((1, len(x))), knots)
     return knots, sums.rss[0] - _gain(sums.square, sums.product)[0]
@@ -185,8 +185,8 @@ def two_kinks(x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search) ->
 def _pieces(x: np.ndarray, y: np.ndarray, weight: np.ndarray, fewest: int) -> np.ndarray:
     """Sum of squares of a line through rows i to j - 1, for all i and j: (n + 1, n + 1).
 
-    Of one data set, y and weight (n,). Infinite where there are fewer than ``fewest`` rows, or
-    where rows of one date would be parted.
+    For one data set, y and weight (n,). Infinite where there are fewer than ``fewest`` rows, or
+    where rows with the same date would be separated.
     """
     n = len(x)
     xc, yc = x - x.mean(), y - y.mean()
@@ -203,9 +203,9 @@ def _pieces(x: np.ndarray, y: np.ndarray, weight: np.ndarray, fewest: int) -> np
 
 
 def apart(pieces: int) -> Callable[..., Found]:
-    """The search of two or three lines of their own, parted halfway between two systems.
+    """The search of two or three independent lines, split halfway between two systems.
 
-    The sum of squares is infinite where no dates part the systems into pieces of enough.
+    The sum of squares is infinite where no dates split the systems into large enough pieces.
     """
 
     def search(x: np.ndarray, y: np.ndarray, weights: np.ndarray, how: Search) -> Found:
@@ -221,7 +221,7 @@ def apart(pieces: int) -> Callable[..., Found]:
     return search
 
 
-PAPERS_KINK = 2010.0  # where the paper lets deep learning begin
+PAPERS_KINK = 2010.0  # where the paper starts the deep-learning era
 
 MODELS = {
     "one line": Model(1, 3, line),
@@ -236,7 +236,7 @@ MODELS = {
 def design(model: str, x: np.ndarray, breaks: np.ndarray, centre: float) -> np.ndarray:
     """The columns of a model at dates x (m,) for given breaks: level, slope, then per break.
 
-    A kink adds a change of slope; a jump adds one of level too. Dates are taken from ``centre``.
+    A kink adds a change of slope, a jump also a change of level. Dates are relative to ``centre``.
     """
     columns = [np.ones_like(x), x - centre]
     for date in breaks:
@@ -262,7 +262,7 @@ def slopes(model: str, coefficients: np.ndarray) -> np.ndarray:
 def leave_one_out(
     model: str, x: np.ndarray, y: np.ndarray, how: Search
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Errors of predicting each system from the others, breaks searched anew: (n,), and breaks."""
+    """Leave-one-out prediction errors (n,) with breaks searched again, and those breaks."""
     n = len(x)
     values = np.broadcast_to(y, (n, n))
     breaks = MODELS[model].search(x, values, 1.0 - np.eye(n), how).breaks
@@ -276,11 +276,11 @@ def leave_one_out(
 
 
 class Trend(NamedTuple):
-    """A least-squares trend, ready to be carried on.
+    """A least-squares trend, ready for extrapolation.
 
-    Break dates are taken as found, which makes its intervals too narrow by what these are
-    uncertain. ``unscaled`` is the inverse of the design's Gram matrix, ``sd`` the residual standard
-    deviation on so many degrees of ``freedom``; ``share`` weighs it where trends are mixed.
+    Break dates are taken as known, so its intervals are too narrow. ``unscaled`` is the inverse of
+    the design's Gram matrix, ``sd`` the residual standard deviation with ``freedom`` degrees of
+    freedom; ``share`` is its weight in a mixture of trends.
     """
 
     model: str
@@ -314,8 +314,8 @@ class Trend(NamedTuple):
 def trend(name: str, x: np.ndarray, y: np.ndarray, how: Search, share: float = 1.0) -> Trend | None:
     """Fit a model to systems in order of date, x and y (n,).
 
-    None where they are too few, of too few dates, or lie on the trend to the last digit: there is
-    no telling then how far others scatter.
+    None if there are too few systems or dates, or if all lie exactly on the trend, so that the
+    scatter is unknown.
     """
     model = MODELS[name]
     if len(x) < max(3, how.fewest * model.pieces if model.pieces > 1 else 0) or x[0] == x[-1]:
@@ -326,7 +326,7 @@ def trend(name: str, x: np.ndarray, y: np.ndarray, how: Search, share: float = 1
     breaks = found.breaks[0]
     columns = design(name, x, breaks, x.mean())
     fitted = coefficients(name, x, y, breaks, x.mean())
-    # A searched break costs a degree of freedom as a coefficient does; k counts the variance too.
+    # A searched break costs a degree of freedom like a coefficient; k also counts the variance.
     freedom = len(x) - (model.parameters - 1)
     sd = float(np.sqrt(((y - columns @ fitted) ** 2).sum() / freedom))
     if sd < FLAT:

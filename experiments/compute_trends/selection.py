@@ -1,28 +1,27 @@
-"""Is the large-scale era more than the rule that selects it? (claim C6)
+"""Is the large-scale era more than an effect of the rule that selects it? (claim C6)
 
-The paper calls those systems large-scale that lie 0.76 standard deviations above their neighbours
-in time, and finds that they lie orders of magnitude higher and double more slowly. Any cloud round
-a single trend has such systems, so both would be seen to some extent without a second trend. Here
-systems are simulated from one trend, at the dates of the observed ones; the paper's rule selects
-large-scale systems among them; and what is found is compared with what was observed.
+The paper calls systems large-scale if they are 0.76 standard deviations above their neighbours in
+time, and finds that they are orders of magnitude higher and double more slowly. Any scatter around
+a single trend contains such systems, so both effects would appear to some extent without a second
+trend. Here systems are simulated from one trend at the observed dates, the paper's rule selects
+large-scale systems among them, and the result is compared with the observed one.
 
-The primary statistic, named beforehand, is the large-scale doubling time. The number of large-scale
-systems, their distance above the regular ones and R squared are beside it, corrected by Holm's
-method. All after September 2015 is simulated; low outliers and earlier systems stay as observed,
-and take part in the windows.
+The primary statistic, named beforehand, is the large-scale doubling time. Secondary ones, corrected
+by Holm's method, are the number of large-scale systems, their distance above the regular ones, and
+R squared. Everything after September 2015 is simulated; low outliers and earlier systems stay as
+observed and take part in the windows.
 
-The scatter about the one trend must come from the data, and that is the crux. Taken from all
-systems, it holds the distance between two trends, if there are two, and the test is too timid.
-Taken from the regular systems, it is what the rule has left of it, and the test is too bold: a
-single trend loses its upper tail. Both are used, and what both are worth is measured on simulated
-data sets of one trend and of two, each tested against its own simulations. Where a test would not
-find the paper's two trends, or finds them where there are none, its verdict is worth nothing, and
-the claim is inconclusive.
+The difficulty is the scatter around the one trend, which must come from the data. Estimated from
+all systems, it includes the distance between two trends, if there are two, and the test has too
+little power. Estimated from the regular systems, it has lost its upper tail to the rule, and the
+test finds too much. Both are used, and both tests are evaluated on simulated data sets of one trend
+and of two, each tested against its own simulations. If a test misses the paper's two trends, or
+finds two trends where there is one, its verdict is worthless, and the claim is inconclusive.
 
-A mixture of two lines is compared with one line by the full likelihood, without the paper's rule.
+A mixture of two lines is also compared with one line by the full likelihood, without the rule.
 
-How this could be rigged: by the choice among statistics, spreads and rules after seeing them. The
-statistic is named above, both spreads are shown, and the rule is the paper's.
+How this could be rigged: by choosing statistics, spreads or rules after seeing the results. The
+statistic is named above, both spreads are reported, and the rule is the paper's.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from jaxtrends.study import Figure, Panel, Run, StudyResult, Table
 
 FEWEST = 10  # regular and large-scale systems each, to simulate from
 STREAM = 5  # of random numbers, after the seed
-SPREADS = ("all", "regular")  # of the scatter about one trend
+SPREADS = ("all", "regular")  # systems that give the scatter around one trend
 STATISTICS = {  # the first is the primary one
     "doubling": "large-scale doubling [months]",
     "number": "large-scale systems",
@@ -54,29 +53,29 @@ STATISTICS = {  # the first is the primary one
 }
 RESAMPLED = {spread: f"scatter of {spread}, resampled" for spread in SPREADS}
 ALL = RESAMPLED["all"]
-FAR = 8.0  # orders of magnitude between two trends that must be found
+FAR = 8.0  # orders of magnitude between two trends for the positive control
 
 
 @dataclass(frozen=True)
 class SelectionConfig:
-    """Whether the large-scale era is more than its selection."""
+    """Whether the large-scale era is more than an effect of selection."""
 
     simulations: PositiveInt = 2000
-    """Simulated data sets of one trend, for each way to draw its scatter."""
+    """Simulated data sets of one trend, for each way to draw the scatter."""
     data_sets: PositiveInt = 100
-    """Simulated data sets of one trend and of two, on which the test itself is tried."""
+    """Simulated data sets of one and of two trends, to evaluate the test itself."""
     simulations_each: PositiveInt = 159
-    """Simulations that each of those is compared with; one less than a multiple of 40, so that a
-    rank among them can be one of the slowest 2.5%, no more and no less."""
+    """Simulations to compare each of those with; one less than a multiple of 40, so that exactly
+    2.5% of ranks are the slowest."""
 
 
 class Scene(NamedTuple):
-    """What every simulation shares: n systems in order of date, the late ones and those near them.
+    """What every simulation shares: n systems in order of date, late ones and their neighbours.
 
-    x:         (n,) years from the middle of the simulated ones.
+    x:         (n,) years relative to the mean of the simulated ones.
     y:         (n,) log10 FLOP as observed.
     late:      (n,) after the large-scale date, within the dates.
-    simulated: (n,) late, and no low outliers.
+    simulated: (n,) late, and not low outliers.
     """
 
     dates: np.ndarray
@@ -88,7 +87,7 @@ class Scene(NamedTuple):
 
 
 def scene(systems: Systems, rules: Rules) -> Scene:
-    """The scene of the observed systems: the late ones and those that their windows reach."""
+    """The scene of the observed systems: late ones, and those within reach of their windows."""
     limits = rules.thresholds()
     near = systems.dates >= limits.large_from - limits.window
     dates = systems.dates[near]
@@ -101,13 +100,13 @@ def scene(systems: Systems, rules: Rules) -> Scene:
 
 
 def select(scene: Scene, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The paper's rule on many data sets (b, n): which are large-scale, which regular, (b, n)."""
+    """The paper's rule on data sets (b, n): which systems are large-scale and which regular."""
     labels = label(scene.dates, y, scene.thresholds)
     return labels.large, labels.regular & scene.late
 
 
 def lines(x: np.ndarray, y: np.ndarray, chosen: np.ndarray) -> fits.Line:
-    """`fits.line` by matrix products, for x (n,), y (b, n) and rows chosen (b, n)."""
+    """`fits.line` by matrix products, for x (n,), y (b, n) and selected rows (b, n)."""
     weights = chosen.astype(np.float64)
     n, sx, sxx = (weights @ np.stack([np.ones_like(x), x, x**2], axis=1)).T
     product = weights * y
@@ -127,17 +126,17 @@ def lines(x: np.ndarray, y: np.ndarray, chosen: np.ndarray) -> fits.Line:
 
 
 def measure(scene: Scene, y: np.ndarray) -> dict[str, np.ndarray]:
-    """The statistics of many data sets (b, n), each (b,), in a sense that higher means slower.
+    """The statistics of data sets (b, n), each (b,).
 
-    doubling:  minus the slope of the large-scale line, in orders of magnitude a year: unlike
-               months, its order is the same where slopes are negative.
+    doubling:  minus the slope of the large-scale line, in orders of magnitude a year, so that
+               higher is slower; unlike months, it keeps its order for negative slopes.
     number:    of large-scale systems.
-    gap:       orders of magnitude from the regular line up to the large-scale one, in the middle
-               of the simulated years.
+    gap:       orders of magnitude from the regular line up to the large-scale one, at the mean of
+               the simulated years.
     r_squared: of the large-scale line.
     regular_sd: residual standard deviation of the regular line.
 
-    What cannot be told, there being too few large-scale systems, is not a number.
+    NaN where there are too few large-scale systems.
     """
     large, regular = select(scene, y)
     upper, lower = lines(scene.x, y, large), lines(scene.x, y, regular)
@@ -153,7 +152,7 @@ def measure(scene: Scene, y: np.ndarray) -> dict[str, np.ndarray]:
 
 
 class OneTrend(NamedTuple):
-    """One trend as it is simulated: mean (n,), residuals to draw from, and their spread."""
+    """One trend to simulate: mean (n,), residuals to draw from, and their spread."""
 
     mean: np.ndarray
     residuals: np.ndarray
@@ -161,9 +160,9 @@ class OneTrend(NamedTuple):
 
 
 def one_trend(scene: Scene, y: np.ndarray, spread: str) -> OneTrend:
-    """The line through all simulated systems, or through the regular ones, of one data set (n,).
+    """The line through all simulated systems, or only the regular ones, of one data set (n,).
 
-    Residuals are widened by the two degrees of freedom that the line has taken.
+    Residuals are scaled up for the two degrees of freedom of the line.
     """
     chosen = scene.simulated
     if spread == "regular":
@@ -177,7 +176,7 @@ def one_trend(scene: Scene, y: np.ndarray, spread: str) -> OneTrend:
 def simulate(
     generator: np.random.Generator, scene: Scene, trend: OneTrend, draws: str, count: int
 ) -> np.ndarray:
-    """Data sets (count, n) of one trend; scatter is ``resampled`` or ``Gaussian``."""
+    """Data sets (count, n) from one trend; the scatter is ``resampled`` or ``Gaussian``."""
     shape = (count, int(scene.simulated.sum()))
     if draws == "resampled":
         scatter = generator.choice(trend.residuals, shape)
@@ -195,11 +194,11 @@ def two_trends(
     slope: float | None = None,
     apart: float | None = None,
 ) -> np.ndarray:
-    """Data sets (count, n) of the regular and the large-scale trend, each as it was observed.
+    """Data sets (count, n) from the observed regular and large-scale trends.
 
-    Every system belongs to the trend that the rule put it in, and scatters about it as much as
-    those that were put there. ``slope`` replaces that of the large-scale trend, per year, and
-    ``apart`` its distance from the regular one.
+    Every system belongs to the trend that the rule assigns it to, with that trend's residual
+    scatter. ``slope`` replaces the large-scale trend's slope, per year, and ``apart`` its distance
+    from the regular trend.
     """
     large, regular = select(scene, scene.y[None])
     upper, lower = lines(scene.x, scene.y[None], large), lines(scene.x, scene.y[None], regular)
@@ -227,7 +226,7 @@ def p_values(
 
 
 def corrected(p: Mapping[str, float]) -> dict[str, float]:
-    """The p-values of all but the primary statistic, by Holm's method."""
+    """The p-values of all secondary statistics, corrected by Holm's method."""
     _, *others = STATISTICS
     return dict(zip(others, stats.holm([p[name] for name in others]), strict=True))
 
@@ -235,10 +234,10 @@ def corrected(p: Mapping[str, float]) -> dict[str, float]:
 def trial(
     generator: np.random.Generator, scene: Scene, data_sets: np.ndarray, config: SelectionConfig
 ) -> dict[str, Any]:
-    """Test many data sets (b, n), each against simulations of its own, by both spreads.
+    """Test data sets (b, n), each against its own simulations, with both spreads.
 
-    Returns spread -> "slower": in which share of its simulations the large-scale doubling is as
-    slow or slower; and the p-values of the other statistics after Holm's correction.
+    Returns spread -> "slower", the share of simulations in which the large-scale doubling is as
+    slow or slower; and the Holm-corrected p-values of the other statistics.
     """
     found: dict[str, Any] = {spread: defaultdict(list) for spread in SPREADS}
     for y in data_sets:
@@ -254,12 +253,12 @@ def trial(
 
 
 def at_least(simulated: np.ndarray, value: float) -> list[int]:
-    """Which simulations have that value or more: zeros and ones."""
+    """Which simulations have at least this value, as zeros and ones."""
     return (simulated >= value).astype(int).tolist()
 
 
 def quantiles(values: np.ndarray) -> np.ndarray:
-    """2.5%, 50% and 97.5% of what is a number, (3,); nan where nothing is."""
+    """Quantiles 2.5%, 50% and 97.5% without NaNs, (3,); all nan if nothing is left."""
     known = values[~np.isnan(values)]
     with np.errstate(invalid="ignore"):  # between an infinite value and the next
         return np.quantile(known, TAILS) if known.size else np.full(3, np.nan)
@@ -268,7 +267,7 @@ def quantiles(values: np.ndarray) -> np.ndarray:
 def describe(
     null: Mapping[str, np.ndarray], observed: Mapping[str, np.ndarray], trend: OneTrend
 ) -> dict[str, Any]:
-    """The simulations of one trend against what was observed."""
+    """The simulations of one trend compared with the observed values."""
     p = p_values(observed, null)
     return {
         "sd": trend.sd,
@@ -280,7 +279,7 @@ def describe(
 
 
 def run(config: Any, run: Run) -> StudyResult:
-    """Simulate selection from one trend, try the test itself, and fit the mixture."""
+    """Simulate selection from one trend, evaluate the test itself, and fit the mixture."""
     settings: SelectionConfig = config.selection
     rules: Rules = config.rules
     systems: Systems = run.dataset(DATASET)
@@ -294,7 +293,7 @@ def run(config: Any, run: Run) -> StudyResult:
     observed = measure(set_up, y[None])
     told = all(np.isfinite(found).all() for found in observed.values())
     if not told or observed["regular_sd"][0] < FLAT:
-        return too_few  # lines need dates, R squared computes that differ, simulations a scatter
+        return too_few  # lines need different dates, R squared different computes
     generator = np.random.default_rng((config.seed, STREAM))
     values: dict[str, Any] = {
         "observed": {name: float(found[0]) for name, found in observed.items()},
@@ -351,7 +350,7 @@ def found_slow(trial: Mapping[str, Any], spread: str) -> float:
 
 
 def untrusted(values: Mapping[str, Any]) -> str:
-    """Why no verdict on a slower trend can be trusted, where neither spread makes a good test."""
+    """Why no verdict on a slower trend can be trusted: neither spread gives a good test."""
     power, false = (
         {spread: found_slow(values["trials"][world], spread) for spread in SPREADS}
         for world in ("two trends", "one trend")
@@ -359,39 +358,39 @@ def untrusted(values: Mapping[str, Any]) -> str:
     if any(power[s] >= LEAST_POWER and false[s] <= MOST_FALSE for s in SPREADS):
         return ""
     return (
-        "with the scatter of all systems the test finds two trends, as fitted, in only "
-        f"{power['all']:.0%} of simulated data sets; with that of the regular systems it finds "
-        f"them in {power['regular']:.0%}, but also in {false['regular']:.0%} of data sets that "
-        "have one trend, where 2.5% are allowed"
+        "with the scatter of all systems, the test detects two simulated trends in only "
+        f"{power['all']:.0%} of data sets; with that of regular systems, it detects them in "
+        f"{power['regular']:.0%}, but also finds two in {false['regular']:.0%} of data sets with "
+        "one trend, where 2.5% are allowed"
     )
 
 
 def weak(values: Mapping[str, Any]) -> str:
-    """Why the mixture cannot decide, where it would not find the paper's two trends."""
+    """Why the mixture cannot decide: it would miss the paper's two trends."""
     power = float((np.array(values["mixture"]["two trends"]) > 0).mean())
     if power >= LEAST_POWER:
         return ""
     return (
-        f"the BIC prefers two lines in only {power:.0%} of simulated data sets that have two "
-        "trends, as fitted"
+        f"the BIC prefers two lines in only {power:.0%} of data sets simulated from the two "
+        "fitted trends"
     )
 
 
 def typical(world: str) -> declare.Measured:
-    """Which simulations double as slowly as a typical data set of a world."""
+    """Which simulations double as slowly as a typical data set of a simulated world."""
     return lambda values: values["trials"][world]["typical"]
 
 
 def median_lead(world: str) -> declare.Measured:
-    """The mixture's lead in a typical data set of a world."""
+    """The mixture's lead in a typical data set of a simulated world."""
     return lambda values: np.median(values["mixture"][world])
 
 
 CLAIMS = (
     declare.fact(
         "C6a",
-        "Large-scale systems follow a slower trend of their own: if they were selected from one "
-        "trend by the paper's rule, a doubling as slow as theirs would lie outside the middle 95%.",
+        "Large-scale systems follow a slower trend of their own: selecting systems from a single "
+        "trend by the paper's rule does not give such slow doubling.",
         lambda values: {
             null: made["at least"]["doubling"] for null, made in values["null"].items()
         },
@@ -401,8 +400,8 @@ CLAIMS = (
         quantity="share of simulations of one trend with a large-scale doubling as slow or slower",
         statistic="proportion",
         region=(-1.0, 0.025),
-        reason="the slow end of the middle 95%. The scatter of the one trend is drawn in four "
-        "ways; where none of them makes a test with enough power and few enough false findings, "
+        reason="outside the middle 95% of simulations, on the slow side. The scatter is drawn in "
+        "four ways; if no way gives a test with enough power and few enough false positives, "
         "nothing is decided",
         fails={"one trend": (typical("one trend"), "a typical data set of one trend is not slow")},
         passes={"flat": (typical("flat"), "large-scale systems that do not grow at all are slow")},
@@ -411,29 +410,30 @@ CLAIMS = (
     ),
     declare.fact(
         "C6b",
-        "The paper's rule makes a large-scale era of this kind out of one trend: simulated with "
-        "the scatter of all systems, the number of large-scale systems, their doubling time, gap "
-        "and R squared all hold the observed ones in their middle 95%.",
+        "A single trend with the scatter of all systems is enough to explain the large-scale era: "
+        "the paper's rule then gives its number, doubling time, gap and R squared.",
         lambda values: values["null"][ALL]["at least"],
         quantity="share of simulations of one trend with at least the observed value",
         statistic="proportion",
         region=(0.025, 0.975),
-        reason="the middle 95%. That one trend is enough does not say that there are not two",
-        fails={"flat": (typical("flat"), "a large-scale trend without growth is not made by it")},
+        reason="the middle 95% of simulations. That one trend is enough does not rule out two",
+        fails={
+            "flat": (typical("flat"), "the rule does not give a large-scale trend without growth")
+        },
     ),
     declare.fact(
         "C6c",
-        "Since the large-scale era began there are two populations: a mixture of two lines fits "
-        "better than one line.",
+        "Since the start of the large-scale era there are two populations: a mixture of two lines "
+        "fits better than one line.",
         lambda values: (
             values["mixture"]["observed"]["line"] - values["mixture"]["observed"]["mixture"]
         ),
         source="paper",
         reported="2 to 3 orders of magnitude over the previous trend",
         where="conclusion",
-        quantity="BIC of one line less that of the mixture, by the full likelihood",
+        quantity="BIC of one line - BIC of the mixture, by the full likelihood",
         region=(0.0, math.inf),
-        reason="any lead at all would be for the paper",
+        reason="any lead would support the paper",
         fails={
             "one trend": (median_lead("one trend"), "data of one trend are not two populations")
         },
@@ -450,7 +450,7 @@ CLAIMS = (
 
 # --- tables and figure ---------------------------------------------------------------------------
 
-LONGEST = 20.0  # months, of what is drawn
+LONGEST = 20.0  # months, the longest doubling time drawn
 WIDTHS = {"doubling": 0.5, "number": 1.0, "gap": 0.1, "r_squared": 0.05}  # of bins
 WORLDS = {
     "one trend": "one trend",
@@ -467,7 +467,7 @@ def months(doubling: Any, rules: Rules) -> np.ndarray:
 
 
 def _against(values: Mapping[str, Any], rules: Rules) -> Table:
-    """What was observed, against the simulations of one trend."""
+    """The observed values against the simulations of one trend."""
 
     def shown(name: str, value: float) -> float | str:
         time = float(months(value, rules)) if name == "doubling" else value
@@ -494,15 +494,15 @@ def _against(values: Mapping[str, Any], rules: Rules) -> Table:
         "selection",
         "The large-scale systems against the paper's rule applied to one trend",
         rows,
-        "p is two-sided, by simulation; Holm's correction is for the three statistics beside the "
-        "primary one. Residual standard deviation of the regular systems, which tells how much of "
-        f"its scatter the rule leaves to one trend: {values['observed']['regular_sd']:.2f} "
-        f"observed; medians of the simulations {spreads}.",
+        "p is two-sided, by simulation; Holm's correction is over the three secondary statistics. "
+        "Residual standard deviation of the regular systems, which shows how much scatter the rule "
+        f"leaves to one trend: {values['observed']['regular_sd']:.2f} observed; medians of the "
+        f"simulations {spreads}.",
     )
 
 
 def _worth(values: Mapping[str, Any]) -> Table:
-    """What the tests find where it is known what there is to be found."""
+    """What the tests find on simulated data whose truth is known."""
     rows = []
     for world, title in WORLDS.items():
         trial, lead = values["trials"].get(world), np.array(values["mixture"][world])
@@ -528,11 +528,11 @@ def _worth(values: Mapping[str, Any]) -> Table:
         "selection_worth",
         "What the tests find in simulated data sets",
         rows,
-        "Shares of data sets in which the large-scale doubling is slower than 97.5% of simulations "
-        "of one trend, in which the gap differs (5%, Holm), and in which the BIC prefers two "
-        "lines. What one trend gives is the rate of false findings. A test by the scatter of the "
-        f"regular systems comes out as far as the observed one in {as_far:.0%} of data sets of one "
-        "trend.",
+        "Shares of data sets in which the large-scale doubling is slower than in 97.5% of "
+        "simulations of one trend, in which the gap differs (5%, Holm), and in which the BIC "
+        "prefers two lines. For one trend these are false positive rates. With the scatter of the "
+        f"regular systems, {as_far:.0%} of data sets with one trend give a result as extreme as "
+        "the observed one.",
     )
 
 
@@ -547,17 +547,17 @@ def _mixture(values: Mapping[str, Any], rules: Rules) -> Table:
             {"model": "one line", "k": mixture.LINE_PARAMETERS, "BIC": fitted["line"]},
             {"model": "two lines", "k": mixture.MIXTURE_PARAMETERS, "BIC": fitted["mixture"]},
         ],
-        f"Of the two lines the lower one, with {1 - fitted['share']:.0%} of the systems, doubles "
-        f"in {lower:.1f} months; the upper one lies {fitted['gap']:.1f} orders of magnitude higher "
-        f"and doubles in {upper:.1f}; both scatter by {fitted['spread']:.2f} orders. BIC = "
-        "-2 ln L + k ln n, which does not compare with that of the trends in pieces.",
+        f"The lower line, with {1 - fitted['share']:.0%} of the systems, doubles in {lower:.1f} "
+        f"months; the upper line is {fitted['gap']:.1f} orders of magnitude higher and doubles in "
+        f"{upper:.1f} months; both scatter by {fitted['spread']:.2f} orders. BIC = -2 ln L + "
+        "k ln n, not comparable with that of the piecewise trends.",
     )
 
 
 def _figure(
     values: Mapping[str, Any], nulls: Mapping[str, Mapping[str, np.ndarray]], rules: Rules
 ) -> Figure:
-    """The simulations of one trend against what was observed."""
+    """The simulations of one trend against the observed values."""
     panels = []
     for name, title in STATISTICS.items():
         found = {spread: nulls[RESAMPLED[spread]][name] for spread in SPREADS}
@@ -580,13 +580,13 @@ def _figure(
     slow = (np.mean(values["null"][null]["at least"]["doubling"]) for null in RESAMPLED.values())
     return Figure(
         "selection",
-        "What the paper's rule makes of one trend",
-        "Simulated data sets of one trend with the observed dates, to which the paper's rule "
-        "for large-scale systems is applied: the doubling time of the systems that it selects, "
-        "their number, the distance of their line above the regular one in the middle of the "
-        "simulated years, and R squared. The residuals are resampled from all systems after "
-        f"{rules.large_from} or from the regular ones alone, which have lost their upper tail "
-        f"to the rule. As slow as observed, or slower, are {next(slow):.1%} and {next(slow):.1%}. "
-        f"Doubling times above {LONGEST:g} months and falling trends are not drawn.",
+        "What the paper's rule finds in a single trend",
+        "The paper's rule for large-scale systems applied to simulated data from one trend at the "
+        "observed dates: doubling time and number of the selected systems, distance of their line "
+        "above the regular one at the mean of the simulated years, and R squared. Residuals are "
+        f"resampled from all systems after {rules.large_from}, or only from the regular ones, "
+        f"which have lost their upper tail to the rule. {next(slow):.1%} and {next(slow):.1%} are "
+        f"as slow as observed or slower. Doubling times above {LONGEST:g} months and falling "
+        "trends are not drawn.",
         panels,
     )

@@ -1,15 +1,14 @@
-"""Which conclusions hold whatever the choices, and which hang on one.
+"""Which conclusions are robust to the paper's choices, and which depend on one.
 
-The paper's rules hold five choices that others would make otherwise: when deep learning begins, how
-wide the window of the z-scores is, above which z-score a system is large-scale, from which date on,
-and below which it is an outlier. The lines are fitted for every combination of them, tens of
-thousands in one compiled program, and each of the paper's conclusions is put to all of them. Then
-one choice at a time is moved away from the paper's, which tells what a conclusion hangs on.
+The paper's rules contain five debatable choices: when deep learning starts, the width of the
+window for z-scores, the z-score above which a system is large-scale, the date from which it may be,
+and the z-score below which it is an outlier. The lines are fitted for every combination, tens of
+thousands in one compiled program, and each of the paper's conclusions is tested on all of them.
+Then one choice at a time is varied around the paper's, which shows what a conclusion depends on.
 
 How this could be rigged: by a grid so narrow that nothing changes, or so wide that nothing holds.
-Its ends are readings that the paper itself or its critics name, or about half and twice the paper's
-value. The same conclusions are put to systems whose compute is dealt out anew among the dates,
-which must not bear them out.
+Its ends are values named by the paper or its critics, or about half and twice the paper's value.
+The control permutes compute among the dates; the conclusions must then fail.
 """
 
 from __future__ import annotations
@@ -39,15 +38,15 @@ STREAM = 3  # of random numbers, after the seed
 
 @dataclass(frozen=True)
 class SensitivityConfig:
-    """The choices that are varied; the paper's own values are added to each."""
+    """The choices to vary; the paper's own values are added to each."""
 
     dl_from: Dates = tuple(
         f"{year}-{end}" for year in range(2005, 2014) for end in ("06-30", "12-31")
     )
-    """Last days before the deep-learning era. The paper's are 2009-12-31 and, in its Appendix D,
+    """Last days before the deep-learning era. The paper has 2009-12-31 and, in its Appendix D,
     2012-09-30."""
     window: Annotated[tuple[float, ...], Gt(0)] = (182, 240, 300, 420, 485, 546, 637, 728)
-    """Half-widths of the z-scores' window, in days. The paper's text has 1.5 and 2 years."""
+    """Half-widths of the window for z-scores, in days. The paper's text has 1.5 and 2 years."""
     z_high: tuple[float, ...] = (0.46, 0.54, 0.6, 0.68, 0.84, 0.92, 1.0, 1.08)
     """z-scores above which a system is large-scale. The paper's Table 9 has 0.6 and 0.54."""
     large_from: Dates = tuple(
@@ -55,16 +54,20 @@ class SensitivityConfig:
     )
     """Dates after which systems may be large-scale."""
     z_low: tuple[float, ...] = (-1000.0, -2.5, -1.5)
-    """z-scores below which a system is an outlier; -1000 leaves none out."""
+    """z-scores below which a system is an outlier; -1000 for no outliers."""
 
     def check(self, flag: str) -> None:
-        """Refuse thresholds that cross."""
+        """Refuse thresholds in the wrong order.
+
+        Raises:
+            Problem: names the flags.
+        """
         if max(self.z_low, default=-1.0) >= min(self.z_high, default=1.0):
             raise Problem(f"--{flag}.z-low must be below --{flag}.z-high.")
 
 
 def axes(config: SensitivityConfig, rules: Rules) -> dict[str, np.ndarray]:
-    """Choice -> its values as numbers, in order, the rules' own among them; dates in days."""
+    """Choice -> its values as sorted numbers, with the rules' own value; dates in days."""
     limits = rules.thresholds()
     given = {name: getattr(config, name) for name in CHOICES}
     for name in ("dl_from", "large_from"):
@@ -73,10 +76,10 @@ def axes(config: SensitivityConfig, rules: Rules) -> dict[str, np.ndarray]:
 
 
 class Fitted(NamedTuple):
-    """What is fitted at every combination; arrays of the grid's shape, in the order of CHOICES.
+    """The fits for every combination; arrays with the grid's shape, in the order of CHOICES.
 
     slopes: group -> per day; n: group -> systems; gap: orders of magnitude from the regular line up
-    to the large-scale one, in the middle of the large-scale systems' years.
+    to the large-scale one, at the mean of the large-scale systems' dates.
     """
 
     slopes: dict[str, Any]
@@ -103,8 +106,8 @@ def fit(
         slopes = {group: line.slope for group, line in lines.items()}
         return Fitted(slopes, {group: line.n for group, line in lines.items()}, gap)
 
-    # Nested maps rather than one over a flat list: a z-score depends on the window alone, and is
-    # taken once for each.
+    # Nested maps instead of one over a flat list: z-scores depend only on the window, and are
+    # computed once for each.
     mapped = one
     for place in reversed(range(len(CHOICES))):
         mapped = jax.vmap(mapped, [0 if i == place else None for i in range(len(CHOICES))])
@@ -115,9 +118,9 @@ def fit(
 
 
 class Conclusion(NamedTuple):
-    """A conclusion of the paper's, as a quantity (of the doubling times) and where it must lie.
+    """A conclusion of the paper, as a quantity and the range in which it must be.
 
-    claim, statement: the claim that it hangs on no single choice, if it is one.
+    claim, statement: of the claim that it does not depend on any one choice, if there is one.
     """
 
     name: str
@@ -128,20 +131,19 @@ class Conclusion(NamedTuple):
     statement: str = ""
 
 
-MOSTLY = "in nineteen of twenty choices"
+MOSTLY = "for at least 95% of the choices of dates and thresholds"
 CONCLUSIONS = (
     Conclusion(
         *("faster", "doubling before deep learning / since", 2.0, np.inf, "S1"),
-        "Compute has doubled at least twice as fast since deep learning as before, "
-        f"{MOSTLY} of its beginning, the windows and the thresholds.",
+        f"Compute has doubled at least twice as fast since deep learning as before, {MOSTLY}.",
     ),
     Conclusion(
         *("twenty months", "doubling before deep learning [months]", 17.0, 25.0, "S2"),
-        f"Before deep learning compute doubled every 17 to 25 months, {MOSTLY}.",
+        f"Before deep learning, compute doubled every 17 to 25 months, {MOSTLY}.",
     ),
     Conclusion(
         *("six months", "doubling since deep learning [months]", 5.0, 7.0, "S3"),
-        f"Since deep learning compute has doubled every 5 to 7 months, {MOSTLY}.",
+        f"Since deep learning, compute has doubled every 5 to 7 months, {MOSTLY}.",
     ),
     Conclusion("six months, regular", "doubling, regular [months]", 5.0, 7.0),
     Conclusion(
@@ -154,17 +156,17 @@ CONCLUSIONS = (
     ),
     Conclusion("a class apart", "gap, large-scale to regular [order of magnitude]", 1.0, np.inf),
 )
-FEWEST = 5  # systems in a group, below which a combination says nothing of it
+FEWEST = 5  # systems per group, below which a combination says nothing about it
 
 
 def quantities(fitted: Fitted, rules: Rules) -> dict[str, np.ndarray]:
-    """Conclusion -> its quantity over the grid; not a number where a group is too small."""
+    """Conclusion -> its quantity over the grid; NaN where a group is too small."""
     enough = {group: n >= FEWEST for group, n in fitted.n.items()}
     months = {
         group: np.where(enough[group], rules.months(slope), np.nan)
         for group, slope in fitted.slopes.items()
     }
-    # A ratio of slopes keeps its sense where large-scale systems do not grow: it passes infinity.
+    # A ratio of slopes still works where large-scale systems do not grow: it passes infinity.
     with np.errstate(divide="ignore", invalid="ignore"):
         slower = fitted.slopes["regular"] / fitted.slopes["large"]
     slower = np.where(slower > 0, slower, np.inf)
@@ -181,7 +183,7 @@ def quantities(fitted: Fitted, rules: Rules) -> dict[str, np.ndarray]:
 
 
 def share(conclusion: Conclusion, values: np.ndarray) -> float:
-    """The share of combinations for which it holds; what is not a number is left out."""
+    """The share of combinations for which it holds, without NaNs."""
     values = values[~np.isnan(values)]
     return float(((values > conclusion.low) & (values < conclusion.high)).mean())
 
@@ -192,7 +194,7 @@ def put(
     grid: Mapping[str, np.ndarray],
     paper: tuple[int, ...],
 ) -> dict[str, Any]:
-    """A conclusion put to the whole grid, and to one choice at a time from the paper's."""
+    """A conclusion over the whole grid, and with one choice at a time varied."""
     alone = {}
     for place, name in enumerate(CHOICES):
         line = values[tuple(slice(None) if i == place else at for i, at in enumerate(paper))]
@@ -216,7 +218,7 @@ def put(
 
 
 def run(config: Any, run: Run) -> StudyResult:
-    """Fit every combination, and put the conclusions to them."""
+    """Fit every combination, and test the conclusions on them."""
     rules: Rules = config.rules
     systems: Systems = run.dataset(DATASET)
     grid, limits = axes(config.sensitivity, rules), rules.thresholds()
@@ -253,11 +255,11 @@ CLAIMS = tuple(
         lambda values, name=one.name: values["conclusions"][name]["share"],
         quantity="share of the combinations of five choices for which it holds",
         region=(0.95, math.inf),
-        reason="it should hang on no single reading of the rules: nineteen of twenty",
+        reason="it should not depend on any one reading of the rules, so 95% must agree",
         fails={
             "dealt anew": (
                 lambda values, name=one.name: values["dealt anew"][name],
-                "with compute dealt out anew among the dates it must not hold",
+                "with compute permuted among the dates it must not hold",
             )
         },
     )
@@ -284,7 +286,7 @@ MAPS = (  # title, what is shown, across, up
 
 
 def _tables(values: Mapping[str, Any]) -> list[Table]:
-    """Every conclusion over the grid, and what it hangs on."""
+    """Every conclusion over the grid, and what it depends on."""
     rows, hanging = [], []
     for name, found in values["conclusions"].items():
         (least, most), (low, middle, high) = found["region"], found["quantiles"]
@@ -312,20 +314,20 @@ def _tables(values: Mapping[str, Any]) -> list[Table]:
             if alone["low"] != alone["high"]  # else it has no part in this quantity
         ]
     note = (
-        f"{values['combinations']} combinations, which are readings and no sample: the shares "
-        "are not probabilities. Last, the share where compute is dealt out anew among the "
-        "dates: a conclusion that holds there too is made by the rule."
+        f"{values['combinations']} combinations. They are readings of the rules and not a sample, "
+        "so the shares are not probabilities. Last column: the share with compute permuted among "
+        "the dates; a conclusion that still holds there is an artefact of the rule."
     )
     title = "The paper's conclusions over all combinations of choices"
     every = charts.table("sensitivity", title, rows, note)
-    title = "One choice moved at a time, the others as in the rules"
+    title = "One choice varied at a time, the others as in the rules"
     return [every, *([charts.table("sensitivity_alone", title, hanging)] if hanging else [])]
 
 
 def _maps(
     found: Mapping[str, np.ndarray], grid: Mapping[str, np.ndarray], paper: tuple[int, ...]
 ) -> Figure:
-    """Doubling times where two choices are moved, the others as in the rules."""
+    """Doubling times with two choices varied, the others as in the rules."""
     points = {
         name: year(values) if name.endswith("_from") else values for name, values in grid.items()
     }
@@ -333,7 +335,7 @@ def _maps(
     panels = []
     for title, name, across, up in MAPS:
         cut = found[name][tuple(slice(None) if c in (across, up) else at[c] for c in CHOICES)]
-        # The axes that are left are in the order of the choices: across comes up's row.
+        # The remaining axes are in the order of the choices; maps need rows to be `up`.
         shown = cut.T if CHOICES.index(across) < CHOICES.index(up) else cut
         here = [float(points[choice][at[choice]]) for choice in (across, up)]
         mark = Series("the rules' choice", here[:1], here[1:], style="points")
@@ -341,8 +343,8 @@ def _maps(
         panels.append(Panel(title, TITLES[across], TITLES[up], [mark], map=colours))
     return Figure(
         "sensitivity",
-        "What the doubling times hang on",
-        "Doubling times where two of the five choices are moved and the others stay as in the "
-        "rules. Mind the scales, which differ from map to map.",
+        "What the doubling times depend on",
+        "Doubling times with two of the five choices varied, the others as in the rules. The "
+        "colour scales differ between maps.",
         panels,
     )

@@ -1,10 +1,10 @@
 """The data: systems with their dates and training compute, from the project's table or another.
 
-The project's own table holds the facts behind "Compute Trends Across Three Eras of Machine
-Learning": 123 systems with dates and FLOP as the paper's notebook used them, not later corrections.
-They are from Sevilla, Villalobos, Cerón, Burtell, Heim, Nanjajjar, Ho, Besiroglu, Hobbhahn (2022),
-"Parameter, Compute and Data Trends in Machine Learning", Epoch, licensed CC BY 4.0; four of its
-columns are kept, under names of our own.
+The project's table has the data behind "Compute Trends Across Three Eras of Machine Learning": 123
+systems with dates and FLOP as in the paper's notebook, without later corrections. The source is
+Sevilla, Villalobos, Cerón, Burtell, Heim, Nanjajjar, Ho, Besiroglu, Hobbhahn (2022), "Parameter,
+Compute and Data Trends in Machine Learning", Epoch, licensed CC BY 4.0. Four of its columns are
+kept, with new names.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ ATTRIBUTION = (
     "Parameter, Compute and Data Trends in Machine Learning, Epoch"
 )
 MOST_BYTES = 20_000_000
-MOST_SYSTEMS = 5_000  # each of them is left out once, and all others fitted
+MOST_SYSTEMS = 5_000  # leave-one-out fits all of them once per system
 LEAST_SYSTEMS = 3  # a line through two has no residuals
 EPOCH = date(1970, 1, 1).toordinal()
 YEARS = range(1900, 2101)
 DAYS_PER_YEAR = 365.2425
-FLOP = (1.0, 1e60)  # less is no operation, and more than nature has room for
+FLOP = (1.0, 1e60)  # plausible values
 
 NAME, PUBLISHED, COMPUTE = "system", "publication_date", "training_compute_flop"
-HEADINGS = {  # column -> the headings that it may have, compared without case, spaces and signs
+HEADINGS = {  # column -> accepted headings, compared without case, spaces and punctuation
     NAME: ("system", "model", "name"),
     PUBLISHED: ("publicationdate", "date"),
     COMPUTE: ("trainingcomputeflop", "trainingcomputeflops", "trainingcompute"),
@@ -51,18 +51,18 @@ _NUMBER = re.compile(r"[+-]?(\d+|\d{1,3}(,\d{3})+|(?=\.\d))(\.\d*)?([eE][+-]?\d+
 
 @dataclass(frozen=True)
 class Systems:
-    """Systems that have a date and a training compute, in order of their dates.
+    """Systems with a date and a training compute, in order of date.
 
     Attributes:
         names:           of the systems.
         dates:           (n,) float64, days since 1 January 1970.
         log_compute:     (n,) float64, log10 of the training compute in FLOP.
-        without_compute: rows that were left out since they have no compute.
-        without_date:    rows that were left out since they have compute and no date.
+        without_compute: number of rows skipped because they have no compute.
+        without_date:    number of rows skipped because they have compute but no date.
         version:         of the table.
         digest:          SHA-256 of the file's bytes, in hex.
-        origin:          one sentence on where the table is from, what was left out, and how dates
-                         were read that could be read in two ways.
+        origin:          one sentence: the source, the rows left out, and how ambiguous dates were
+                         read.
         licence:         of the data.
     """
 
@@ -88,17 +88,17 @@ class Systems:
 def day(text: str) -> float:
     """Days since 1 January 1970 of a date such as 2015-09-01.
 
-    Of a month, 2015-09, or a year alone it is the first day, as in the paper's table.
+    A month, 2015-09, or a year stands for its first day, as in the paper's table.
 
     Raises:
-        ValueError: it is no such date, or not of the years 1900 to 2100.
+        ValueError: it is not such a date, or not in the years 1900 to 2100.
     """
     text = text.strip()
     if re.fullmatch(r"\d{4}(-\d{2})?", text):
         text += "-01-01"[: 10 - len(text)]
     chosen = datetime.fromisoformat(text).date()
     if chosen.year not in YEARS:
-        raise ValueError(f"{text} is not of the years {YEARS[0]} to {YEARS[-1]}")
+        raise ValueError(f"{text} is not in the years {YEARS[0]} to {YEARS[-1]}")
     return float(chosen.toordinal() - EPOCH)
 
 
@@ -108,9 +108,9 @@ Dates = Annotated[tuple[str, ...], _WRITTEN]
 
 
 def year(days: np.ndarray | float) -> np.ndarray:
-    """Days since 1 January 1970 as years, 2015.5 being midway through 2015; float64.
+    """Days since 1 January 1970 as years (2015.5 is midway through 2015); float64.
 
-    A year has so many days throughout, so that a straight line in one is straight in the other.
+    All years have the same length, so that a line that is straight in days is straight in years.
     """
     return 1970.0 + np.asarray(days, np.float64) / DAYS_PER_YEAR
 
@@ -124,13 +124,13 @@ def iso(days: float) -> str:
 
 
 def read(path: Path = PAPER) -> Systems:
-    """Read a table of systems: CSV in UTF-8 with a heading, in any order and with any more columns.
+    """Read a table of systems: CSV in UTF-8 with a heading, in any order, with extra columns.
 
     The columns are system, publication_date and training_compute_flop; the headings "Publication
-    date" or "Training compute (FLOP)" do as well. Dates are as `day` takes them or dd/mm/yyyy, FLOP
-    are written 1e21 or 1,000,000. Rows without compute or date are counted. Dates with slashes are
-    mm/dd/yyyy if one of them can be nothing else; where any could be either, ``origin`` says how
-    they were read.
+    date" or "Training compute (FLOP)" work too. Dates are as in `day` or dd/mm/yyyy; FLOP is
+    written 1e21 or 1,000,000. Rows without compute or date are counted. Dates with slashes are
+    mm/dd/yyyy if one of them can be nothing else; if some are ambiguous, ``origin`` says how they
+    were read.
 
     Raises:
         Problem: the table cannot be used; the sentence names the row and the column. Row 1 is the
@@ -149,24 +149,24 @@ def read(path: Path = PAPER) -> Systems:
         elif when is None:
             without_date += 1
         elif not cell[NAME]:
-            raise Problem(f"{where}, column {NAME}: the cell is blank: give the system a name.")
+            raise Problem(f"{where}, column {NAME}: the cell is empty: give the system a name.")
         else:
             first = seen.setdefault((cell[NAME].casefold(), when), where)
             if first != where:
                 raise Problem(
-                    f"{where}, column {NAME}: {cell[NAME]!r} of {iso(when)} stands in "
-                    f"{first.rpartition(', ')[2]} already: remove one of them, or give them names "
-                    "of their own."
+                    f"{where}, column {NAME}: {cell[NAME]!r} of {iso(when)} is already in "
+                    f"{first.rpartition(', ')[2]}: remove one of them, or give them different "
+                    "names."
                 )
             found.append((when, math.log10(flop), cell[NAME]))
     if len(found) > MOST_SYSTEMS:
-        raise Problem(f"{path.name} has {len(found)} systems, and at most {MOST_SYSTEMS} are read.")
+        raise Problem(f"{path.name} has {len(found)} systems; at most {MOST_SYSTEMS} are allowed.")
     found.sort(key=lambda row: row[0])
     dates, log_compute, names = zip(*found, strict=True) if found else [()] * 3
     left_out = f"{without_compute} rows without compute"
     left_out += f" and {without_date} without a date" if without_date else ""
     ours = content == PAPER.read_bytes()
-    source = f"The project's table of {ATTRIBUTION}" if ours else "A table of the user's own"
+    source = f"The project's table from {ATTRIBUTION}" if ours else "A user-provided table"
     systems = Systems(
         names=names,
         dates=np.array(dates),
@@ -176,7 +176,7 @@ def read(path: Path = PAPER) -> Systems:
         version="2022-03" if ours else path.name,
         digest=hashlib.sha256(content).hexdigest(),
         origin=f"{source}: {len(found)} systems; left out: {left_out}{read_as}.",
-        licence="CC BY 4.0" if ours else "not known",
+        licence="CC BY 4.0" if ours else "unknown",
     )
     some = f" (left out: {left_out})" if without_compute or without_date else ""
     check_enough(path.name + some, systems.dates, systems.log_compute)
@@ -187,23 +187,21 @@ def check_enough(source: str, dates: np.ndarray, log_compute: np.ndarray) -> Non
     """Refuse systems that no trend can be fitted to: dates (n,) in order, log10 FLOP (n,).
 
     Raises:
-        Problem: there are too few, they are all of one month, or of the same compute; ``source``
-            says what they are, and begins the sentence.
+        Problem: there are too few systems, all are from one month, or all have the same compute;
+            ``source`` names them and starts the sentence.
     """
     if len(dates) < LEAST_SYSTEMS:
         raise Problem(
-            f"{source} has too few systems with a date and a compute: {len(dates)}, and "
-            f"a trend needs {LEAST_SYSTEMS}."
+            f"{source} has too few systems with a date and a compute: {len(dates)}, but a trend "
+            f"needs at least {LEAST_SYSTEMS}."
         )
     if dates[-1] - dates[0] < 31:
         raise Problem(
-            f"{source} has only systems from {iso(dates[0])} to {iso(dates[-1])}, and a trend "
+            f"{source} has only systems from {iso(dates[0])} to {iso(dates[-1])}, but a trend "
             "needs more than a month."
         )
     if len(set(log_compute)) == 1:
-        raise Problem(
-            f"{source} has only systems of the same compute, and nothing can be told of its growth."
-        )
+        raise Problem(f"{source} has only systems with the same compute, so no growth can be seen.")
 
 
 def _content(path: Path) -> bytes:
@@ -213,8 +211,8 @@ def _content(path: Path) -> bytes:
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise Problem(
-                f"{path.name} has {size / 1e6:.0f} MB, and a table may have "
-                f"{MOST_BYTES / 1e6:.0f} MB: leave out columns and rows that are not needed."
+                f"{path.name} has {size / 1e6:.0f} MB, but at most {MOST_BYTES / 1e6:.0f} MB are "
+                "allowed: leave out columns and rows that are not needed."
             )
         return path.read_bytes()
     except OSError as error:
@@ -222,7 +220,7 @@ def _content(path: Path) -> bytes:
 
 
 def _rows(path: Path, content: bytes) -> list[tuple[int, list[str]]]:
-    """The rows that are not blank with their numbers, the heading first."""
+    """The non-empty rows with their numbers, the heading first."""
     reader = None
     try:
         reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
@@ -241,27 +239,27 @@ def _rows(path: Path, content: bytes) -> list[tuple[int, list[str]]]:
 
 
 def _cells(path: Path, content: bytes) -> list[tuple[str, dict[str, str]]]:
-    """Where each row that is not blank stands, and its cells by the names of their columns.
+    """The location of each non-empty row, and its cells by column.
 
-    Cells are blank where the row ends before them.
+    Cells are empty where the row is too short.
     """
     (_, heading), *rows = _rows(path, content)
     places = _places(path, heading)
     table = []
     for number, cells in rows:
         where = f"{path.name}, row {number}"
-        if any(cell.strip() for cell in cells[len(heading) :]):  # commas that end a row do no harm
+        if any(cell.strip() for cell in cells[len(heading) :]):  # trailing commas are fine
             raise Problem(
                 f"{where}, has {len(cells)} cells under {len(heading)} headings: "
-                "put a cell that holds a comma in double quotes."
+                "put a cell that contains a comma in double quotes."
             )
         found = {}
         for name, place in places.items():
             text = cells[place] if place < len(cells) else ""
             if UNSHOWABLE.search(text.replace("\r\n", "\n")):
                 raise Problem(
-                    f"{where}, column {name}: '{showable(text)[:40]}' holds a control character: "
-                    "remove it."
+                    f"{where}, column {name}: '{showable(text)[:40]}' contains a control "
+                    "character: remove it."
                 )
             found[name] = " ".join(text.split())
         table.append((where, found))
@@ -269,7 +267,7 @@ def _cells(path: Path, content: bytes) -> list[tuple[str, dict[str, str]]]:
 
 
 def _places(path: Path, heading: list[str]) -> dict[str, int]:
-    """Where each column stands."""
+    """The position of each column."""
     known = [re.sub(r"[\W_]", "", title).casefold() for title in heading]
     places = {}
     for column, titles in HEADINGS.items():
@@ -277,8 +275,8 @@ def _places(path: Path, heading: list[str]) -> dict[str, int]:
         if title is None:
             raise Problem(
                 f"{path.name}, row 1, has no column {column}; it has "
-                f"{', '.join(map(repr, heading[:12]))}: it needs {', '.join(HEADINGS)}, with "
-                "commas between them."
+                f"{', '.join(map(repr, heading[:12]))}: it needs {', '.join(HEADINGS)}, separated "
+                "by commas."
             )
         if known.count(title) > 1:
             raise Problem(f"{path.name}, row 1, has the column {column} twice.")
@@ -291,13 +289,13 @@ def _flop(where: str, text: str) -> float | None:
     if text and not FLOP[0] <= value <= FLOP[1]:
         raise Problem(
             f"{where}, column {COMPUTE}: {text[:40]!r} is not a training compute from 1 to 10^60 "
-            "FLOP: write 1e21 or 1,000,000, or leave the cell blank where it is not known."
+            "FLOP: write 1e21 or 1,000,000, or leave the cell empty if it is unknown."
         )
     return value if text else None
 
 
 def _order_of_dates(table: list[tuple[str, dict[str, str]]]) -> tuple[bool, str]:
-    """Whether the month stands first in dates with slashes, and how to say so where it matters.
+    """Whether dates with slashes have the month first, and a remark if some are ambiguous.
 
     Raises:
         Problem: some can only be read day first, and some only month first.
@@ -312,8 +310,8 @@ def _order_of_dates(table: list[tuple[str, dict[str, str]]]) -> tuple[bool, str]
     if "day" in seen and "month" in seen:
         (where, text), (other, day_first) = seen["month"], seen["day"]
         raise Problem(
-            f"{where}, column {PUBLISHED}: {text} has its month first, and {day_first} in "
-            f"{other.rpartition(', ')[2]} its day: write dates as 2015-09-30."
+            f"{where}, column {PUBLISHED}: {text} has the month first, but {day_first} in "
+            f"{other.rpartition(', ')[2]} has the day first: write dates as 2015-09-30."
         )
     order = "month" if "month" in seen else "day"
     either = seen.get("either")
@@ -332,6 +330,6 @@ def _day(where: str, text: str, month_first: bool) -> float | None:
         order = "09/30/2015 (month first)" if month_first else "30/09/2015 (day first)"
         raise Problem(
             f"{where}, column {PUBLISHED}: {text[:40]!r} is not a date from {YEARS[0]} to "
-            f"{YEARS[-1]}: write 2015-09-30, {order}, 2015-09 or 2015, or leave the cell blank "
-            "where it is not known."
+            f"{YEARS[-1]}: write 2015-09-30, {order}, 2015-09 or 2015, or leave the cell empty if "
+            "it is unknown."
         ) from None

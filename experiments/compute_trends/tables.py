@@ -2,16 +2,15 @@
 
 Every row is refitted from the project's table of systems by the rules of the paper's notebook: the
 number of systems, the doubling time and R squared must round to the printed digits. They are
-deterministic, so there is nothing to estimate. The intervals are random in the paper, whose
+deterministic, so there is nothing to estimate. The paper's intervals are random, since its
 bootstrap has no seed: a printed end is compared with where 1,000 resamples put it.
 
-Table 2, the paper's headline, cannot be made again: its second and third rows are of an earlier
-version of the data.
+Table 2, the paper's headline table, cannot be reproduced: its second and third rows come from an
+earlier version of the data.
 
-How this could be rigged: the rules have many options, and each table's digits can be hit by turning
-them. So every option stands at the paper's own code, the few rows that need another rule say so,
-and what each of the other readings would give stands in a table of its own and as a control, which
-must fail.
+How this could be rigged: the rules have many options, and tuning them could match each table's
+digits. So every option follows the paper's code, the few rows that need another rule say so, and
+every other reading is reported in a separate table and is a control that must fail.
 """
 
 from __future__ import annotations
@@ -45,13 +44,13 @@ from jaxtrends import charts, declare
 from jaxtrends.claims import Claim
 from jaxtrends.study import Run, StudyResult, Table
 
-PAPER = "table of the paper"  # of values: there only if the systems are the paper's
+PAPER = "table of the paper"  # a value that exists only if the systems are the paper's
 LOW_OUTLIERS = frozenset(
     ("DeepStack", "Hanabi 4 player", "Hide and Seek", "LSUN Bedroom model", "ERNIE 3.0")
 )
 CALENDAR_MONTH = 30.44
-WIDE_WINDOW = 546.0  # days: 1.5 years of the code's 364
-ALLOWED = 3.3  # standard errors of a printed end: Bonferroni's for a family of 42 ends at 5%
+WIDE_WINDOW = 546.0  # days: 1.5 years of 364 days, as in the code
+ALLOWED = 3.3  # standard errors of a printed end: Bonferroni's bound for 42 ends at 5%
 
 
 def refit(systems: Systems, chosen: np.ndarray, rules: Rules) -> dict[str, float]:
@@ -64,12 +63,12 @@ def refit(systems: Systems, chosen: np.ndarray, rules: Rules) -> dict[str, float
 
 
 def off(ours: float, printed: float, decimals: int) -> float:
-    """Ours, rounded, less the printed figure, in units of its last digit: 0 if it rounds to it."""
+    """Our rounded figure - the printed one, in units of its last digit; 0 if they agree."""
     return round((round(ours, decimals) - printed) * 10**decimals) if math.isfinite(ours) else ours
 
 
 def compared(found: Mapping[str, float], printed: Printed) -> dict[str, float]:
-    """By how many units of the last printed digit each figure of a row is off."""
+    """How many units of the last printed digit each figure of a row is off."""
     return {
         "n": off(found["n"], printed.n, 0),
         "doubling time": off(found["doubling"], printed.doubling, 1),
@@ -78,7 +77,7 @@ def compared(found: Mapping[str, float], printed: Printed) -> dict[str, float]:
 
 
 class Trap(NamedTuple):
-    """A reading near at hand that gives other figures in one row: its systems, and the rules."""
+    """A plausible other reading that changes the figures of one row: its systems and rules."""
 
     row: Row
     systems: np.ndarray
@@ -86,7 +85,7 @@ class Trap(NamedTuple):
 
 
 def traps(systems: Systems, rules: Rules) -> dict[str, Trap]:
-    """Every trap of the method that we know of, with a row that it changes."""
+    """Every other reading of the method that we know of, with a row that it changes."""
     found = {row.key: row for row in rows(systems, rules)}
     labels = labels_of(systems, rules)
     strict = records(systems.log_compute, labels.inside, strict=True)
@@ -133,7 +132,7 @@ def misfits(months: np.ndarray, printed: Printed) -> dict[str, float]:
 
 
 def run(config: Any, run: Run) -> StudyResult:
-    """Refit every row, resample it, and compare both with what is printed."""
+    """Refit and resample every row, and compare both with the printed figures."""
     systems: Systems = run.dataset(DATASET)
     rules: Rules = config.rules
     labels = labels_of(systems, rules)
@@ -176,11 +175,11 @@ def run(config: Any, run: Run) -> StudyResult:
     return StudyResult(values=values, tables=_tables(every, values, rules))
 
 
-# --- claims: refits that round to the printed digits, or do not ----------------------------------
+# --- claims: whether refits round to the printed digits ------------------------------------------
 
 
 def furthest(off: Mapping[str, float]) -> float:
-    """The figure of a row that is off by most; a control is one row that must be off somewhere."""
+    """The figure of a row that is off the most; a control is a row that must be off somewhere."""
     return max(off.values(), key=lambda units: abs(float(units)))
 
 
@@ -194,7 +193,7 @@ def _doubling(
     where: str,
     headline: bool = False,
 ) -> Claim:
-    """The doubling time of one row of the paper's systems; the control is another reading's."""
+    """The doubling time of one row of the paper's systems; the control is another reading."""
 
     def doubling(values: Mapping[str, Any]) -> dict[str, float]:
         if PAPER not in values:
@@ -210,14 +209,14 @@ def _doubling(
         where=where,
         quantity="doubling time [months]",
         region=(printed - 0.05, printed + 0.05),
-        reason="what rounds to the printed digits",
+        reason="values that round to the printed digits",
         fails={trap: (lambda values: values["traps"][trap]["doubling"], why)},
         headline=headline,
     )
 
 
 def _table(number: int, statement: str, reported: str, trap: str, why: str) -> Claim:
-    """n, doubling time and R squared of each row of a table, off by so many units."""
+    """How many units n, doubling time and R squared of each row of a table are off."""
     return declare.fact(
         f"T{number}",
         statement,
@@ -230,10 +229,10 @@ def _table(number: int, statement: str, reported: str, trap: str, why: str) -> C
         source="paper",
         reported=reported,
         where=f"Table {number}",
-        quantity="n, doubling time and R² of each row: ours, rounded, less the printed figure "
-        "[units of its last digit]",
+        quantity="n, doubling time and R² of each row: our rounded figure - the printed one [units "
+        "of its last digit]",
         region=(-0.5, 0.5),
-        reason="the same systems and the same least squares give the printed digits, or do not",
+        reason="the same systems and the same least squares must give the printed digits",
         fails={trap: (lambda values: furthest(values["traps"][trap]["off"]), why)},
     )
 
@@ -241,7 +240,7 @@ def _table(number: int, statement: str, reported: str, trap: str, why: str) -> C
 CLAIMS = (
     declare.fact(
         "C1",
-        "The rule for low outliers leaves out five of the 123 systems.",
+        "The rule for low outliers excludes five of the 123 systems.",
         lambda values: {
             "number": values["systems"]["low outliers"] - 5,
             "names": values[PAPER]["misnamed outliers"],
@@ -249,19 +248,19 @@ CLAIMS = (
         source="paper",
         reported="5",
         where="Appendix A",
-        quantity="low outliers: ours less the paper's five; names other than the five expected",
+        quantity="low outliers: our number - the paper's five; number of names that differ",
         region=(-0.5, 0.5),
-        reason="a count is right or wrong",
+        reason="the count is right or wrong",
         fails={
             "window of 1.5 years": (
                 lambda values: values["systems"]["low outliers, window of 1.5 years"] - 5,
-                "the window that Appendix A states leaves out six",
+                "the window stated in Appendix A excludes six",
             )
         },
     ),
     _doubling(
         "C2",
-        "Before 2010 training compute doubled every 21.3 months.",
+        "Before 2010, training compute doubled every 21.3 months.",
         21.3,
         FIRST,
         "months of 30.44 days",
@@ -271,7 +270,7 @@ CLAIMS = (
     ),
     _doubling(
         "C3",
-        "From 2010 to 2022 the compute of all systems doubled every 5.6 months.",
+        "From 2010 to 2022, the training compute of all systems doubled every 5.6 months.",
         5.6,
         "Table 3, 2010-2022 all",
         "low outliers kept",
@@ -281,100 +280,100 @@ CLAIMS = (
     ),
     _doubling(
         "C4",
-        "From 2010 to 2022 the compute of regular systems doubled every 5.6 months.",
+        "From 2010 to 2022, the training compute of regular systems doubled every 5.6 months.",
         5.6,
         "Table 3, 2010-2022 regular",
         "large-scale from September 2015 only",
-        "the rule as it is stated gives 80 systems and 5.8 months",
+        "the rule as stated gives 80 systems and 5.8 months",
         "Table 3",
     ),
     _doubling(
         "C5",
-        "From September 2015 the compute of large-scale systems doubled every 10.7 months.",
+        "From September 2015, the training compute of large-scale systems doubled every 10.7 "
+        "months.",
         10.7,
         "Table 4, 2016-2022 large",
         "window of 1.5 years",
-        "the window that Appendix A states gives 18 systems and 13.2 months",
+        "the window stated in Appendix A gives 18 systems and 13.2 months",
         "Table 4",
     ),
     declare.untestable(
         "C8",
-        "The deep-learning and large-scale rows of the headline table: doubling times of 5.7 and "
-        "9.9 months.",
-        "The rules of the paper's code do not make these rows from the 123 systems, which are a "
-        "later version of the data than theirs seems to be; and row 2 contradicts itself: 0.6 "
-        "orders of magnitude a year for 12 years, beside a range of 3.4 orders.",
+        "The deep-learning and large-scale rows of the paper's headline table have doubling times "
+        "of 5.7 and 9.9 months.",
+        "The rules of the paper's code do not give these rows from the 123 systems, which seem to "
+        "be a later version of the data. Row 2 also contradicts itself: 0.6 orders of magnitude a "
+        "year for 12 years, but a range of only 3.4 orders.",
         source="paper",
         reported="5.7 months, n = 72; 9.9 months, n = 16",
         where="Table 2, rows 2 and 3",
         quantity="doubling time [months]",
         statistic="exact",
         region=(5.65, 5.75),
-        reason="what rounds to the printed digits of row 2",
+        reason="values that round to the printed digits of row 2",
     ),
     _table(
         3,
-        "Table 3: trends before and in the deep-learning era, from two dates of its start.",
+        "The trends before and in the deep-learning era are those of Table 3, for two start dates.",
         "21.3, 19.6, 5.6, 5.6, 5.7 and 5.7 months, n = 19, 26, 98, 77, 91 and 72",
         "with LaMDA",
-        "all systems since 2010 are 99",
+        "there are 99 systems since 2010",
     ),
     _table(
         4,
-        "Table 4: trends before and after September 2015.",
+        "The trends before and after September 2015 are those of Table 4.",
         "5.3, 6.7, 5.9 and 10.7 months, n = 20, 79, 60 and 19",
         "months of 30.44 days (large)",
         "calendar months give 10.5 for the large-scale systems",
     ),
     _table(
         6,
-        "Table 6: trends of the systems that set a record.",
+        "The trends of record-setting systems are those of Table 6.",
         "19.9, 7.2, 8.5 and 7.5 months, n = 10, 7, 7 and 9",
         "records must be above all before",
         "without ALVINN, which ties NetTalk, there are nine before 2010",
     ),
     _table(
         8,
-        "Table 8: trends in three windows.",
+        "The trends in three windows are those of Table 8.",
         "nine doubling times, from 3.0 to 10.7 months",
         "large-scale from the window's start",
-        "the rule of the table's other cells gives 21 systems and 6.8 months in the last",
+        "the rule of the table's other cells gives 21 systems and 6.8 months in the last one",
     ),
     declare.fact(
         "I1",
-        "The bootstrap intervals of Tables 3, 4, 6 and 8 come from the method that the paper's "
-        "code has.",
+        "The bootstrap intervals of Tables 3, 4, 6 and 8 come from the method in the paper's code.",
         lambda values: values[PAPER]["ends"],
         source="paper",
-        reported="an interval a row, [16.2; 21.3; 31.3] months before 2010 for one",
+        reported="an interval per row, such as [16.2; 21.3; 31.3] months before 2010",
         where="Tables 3, 4, 6 and 8",
-        quantity="share of our resamples below a printed end, less 2.5% or 97.5% [standard errors "
-        "of that share for the paper's 1,000 resamples]",
+        quantity="share of our resamples below a printed end - 2.5% or 97.5% [standard errors of "
+        "that share for the paper's 1,000 resamples]",
         region=(-ALLOWED, ALLOWED),
-        reason="1,000 resamples without a seed vary by so much: 3.3 standard errors are "
-        "Bonferroni's bound for all 42 ends at 5%",
+        reason="the random variation of 1,000 resamples: 3.3 standard errors are Bonferroni's "
+        "bound for all 42 ends at 5%",
         fails={
             "Table 2's interval": (
                 lambda values: furthest(values[PAPER]["Table 2's ends"]),
-                "the headline's [17.0; 21.2; 29.3] for the same row is of earlier data",
+                "the headline table's [17.0; 21.2; 29.3] for this row comes from earlier data",
             )
         },
     ),
 )
 
 
-# --- the paper's tables beside ours --------------------------------------------------------------
+# --- the paper's tables and ours -----------------------------------------------------------------
 
 TITLES = {
     3: "Table 3: trends before and in the deep-learning era",
     4: "Table 4: trends before and after September 2015",
-    6: "Table 6: trends of the systems that set a record",
+    6: "Table 6: trends of record-setting systems",
     8: "Table 8: trends in three windows",
 }
-NEAREST = (  # to the rows of Table 2: which row of ours, the paper's name, is it reproduced
-    (FIRST, "pre-DL 1952-2010", "figure yes, interval no: Table 3's does agree"),
+NEAREST = (  # rows closest to Table 2's: our row, the paper's name, whether it is reproduced
+    (FIRST, "pre-DL 1952-2010", "figure yes, interval no (Table 3's agrees)"),
     ("Table 3, 2012-2022 regular", "DL 2010-2022 regular", "no: n and time are of 2012-2022"),
-    (LARGE, "large-scale Sep 2015-2022", "no: of earlier data"),
+    (LARGE, "large-scale Sep 2015-2022", "no: earlier data"),
 )
 
 
@@ -383,7 +382,7 @@ def _rounded(value: float, decimals: int = 2) -> str:
 
 
 def _interval(found: Any, missing: str = "-") -> str:
-    """An interval of ours, or a printed row's."""
+    """One of our intervals, or a printed one."""
     none = found is None or found.low is None
     return missing if none else interval_text(found.low, found.middle, found.high)
 
@@ -398,7 +397,7 @@ def _agreement(row: Row, ends: Mapping[str, float]) -> str:
 
 
 def _cells(row: Row, values: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as ours, with the printed figures beside it where the systems are the paper's."""
+    """Our row, with the printed figures where the systems are the paper's."""
     found, printed, paper = values["rows"][row.key], row.printed, values.get(PAPER)
     cells = {
         "systems": row.name,
@@ -420,7 +419,7 @@ def _cells(row: Row, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _headline(values: Mapping[str, Any]) -> Table:
-    """Table 2, with our nearest rows and why they differ."""
+    """Table 2, with our closest rows and why they differ."""
     cells = [
         {
             "systems": name,
@@ -436,12 +435,12 @@ def _headline(values: Mapping[str, Any]) -> Table:
         for (key, name, verdict), printed in zip(NEAREST, TABLE_2, strict=True)
     ]
     note = (
-        "Rows 2 and 3 cannot be made from the 123 systems. Row 2 contradicts itself: 0.6 orders of "
-        "magnitude a year for 12 years are 7 orders, while the range printed beside them, 7e14 to "
-        "2e18 FLOP, spans 3.4; its n and doubling time are those of 2012-2022. For row 3 the rules "
-        "give 19 systems, not 16. Both are probably of an earlier version of the data."
+        "Rows 2 and 3 cannot be reproduced from the 123 systems. Row 2 contradicts itself: 0.6 "
+        "orders of magnitude a year for 12 years are 7 orders, but its printed range, 7e14 to 2e18 "
+        "FLOP, spans 3.4; its n and doubling time are those of 2012-2022. For row 3 the rules give "
+        "19 systems, not 16. Both probably come from an earlier version of the data."
     )
-    return charts.table("table2", "Table 2, the headline: not reproducible", cells, note)
+    return charts.table("table2", "Table 2, the headline table: not reproducible", cells, note)
 
 
 def _traps(every: Sequence[Row], values: Mapping[str, Any]) -> Table:
@@ -455,26 +454,26 @@ def _traps(every: Sequence[Row], values: Mapping[str, Any]) -> Table:
         cells.append(row)
     note = "Each reading changes one rule of the paper's code."
     if printed:
-        note += " The sample deviation changes no row of the paper's systems."
+        note += " The sample standard deviation changes no row of the paper's systems."
     return charts.table("traps", "Other readings of the method", cells, note)
 
 
 def _tables(every: Sequence[Row], values: Mapping[str, Any], rules: Rules) -> list[Table]:
-    """Tables 3, 4, 6 and 8 with the printed figures; Table 2; other readings; what was read.
+    """Tables 3, 4, 6 and 8 with the printed figures; Table 2; other readings; the systems read.
 
-    Where the systems are not the paper's, no printed figure stands there.
+    Printed figures appear only where the systems are the paper's.
     """
     note = "Intervals: 2.5%, 50% and 97.5% quantiles of resampled lines."
     if PAPER in values:
         note += (
-            f" A printed one agrees if both ends lie within {ALLOWED:g} standard errors of where "
-            "1,000 resamples, as the paper drew, put them."
+            f" A printed interval agrees if both ends are within {ALLOWED:g} standard errors of "
+            "where 1,000 resamples, the paper's number, put them."
         )
     if PAPER not in values or rules != Rules():
         note += (
-            " Rows have the names of the paper's. Here they are of systems after "
-            f"{rules.start} and before {rules.end}, deep learning begins after {rules.dl_from} "
-            f"and the large-scale era after {rules.large_from}."
+            f" Rows keep the paper's names, but here systems are after {rules.start} and before "
+            f"{rules.end}, deep learning starts after {rules.dl_from} and the large-scale era "
+            f"after {rules.large_from}."
         )
     made = []
     for number, title in TITLES.items():

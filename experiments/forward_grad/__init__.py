@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from experiments.forward_grad import cost, estimators, headline, scaling, test_functions, training
-from experiments.forward_grad.training import METHODS, PAPER_TASKS, TASKS, Task, Training
+from experiments.forward_grad.training import METHODS, TASKS, Task, Training
 from jaxtrends import running, settings
 from jaxtrends.claims import Answers, Paper
 from jaxtrends.data import DATASETS
+from jaxtrends.design import Study
 from jaxtrends.errors import Problem, choose
-from jaxtrends.experiment import Experiment, Study
+from jaxtrends.experiment import Experiment
 from jaxtrends.formats import powers
 from jaxtrends.settings import Name, Settings
 
@@ -22,22 +23,22 @@ from jaxtrends.settings import Name, Settings
 
 @dataclass(frozen=True)
 class Config(Settings):
-    """What is run; everything that a result depends on."""
+    """What to run; everything that a result depends on."""
 
     dataset: Name[DATASETS] = "mnist_5k"
-    """Data of the training study: mnist_5k (5,000 real MNIST images), digits or mnist."""
+    """Data set of the training study: mnist_5k (5,000 MNIST images), digits or mnist."""
     methods: tuple[str, ...] = ()
-    """Arms of the training study; all that its tasks name if none is."""
+    """Methods of the training study; empty for all that its tasks name."""
     estimators: estimators.Estimators = field(default_factory=estimators.Estimators)
-    """Bias and variance of the estimators; finite differences."""
+    """Bias and variance of the estimators, and finite differences."""
     test_functions: test_functions.TestFunctions = field(
         default_factory=test_functions.TestFunctions
     )
     """Beale and Rosenbrock."""
     training: Training = field(default_factory=Training)
-    """Networks, at shared and at tuned rates."""
+    """Training of networks at shared and at tuned learning rates."""
     cost: cost.Cost = field(default_factory=cost.Cost)
-    """Arithmetic, memory and time of one gradient."""
+    """FLOPs, memory and time of one gradient."""
     scaling: scaling.Scaling = field(default_factory=scaling.Scaling)
     """Slow-down with the number of parameters."""
 
@@ -50,7 +51,7 @@ def check(config: Config, own_methods: tuple[str, ...] = ()) -> None:
     """
     for method in own_methods:
         if method in METHODS:
-            raise Problem(f"{method} is one of the experiment's methods: give yours another name.")
+            raise Problem(f"{method} is already a method of this experiment: rename yours.")
     for method in config.methods:
         choose("method", method, [*METHODS, *own_methods])
     settings.check(config)
@@ -125,15 +126,15 @@ FULL = replace(
     scaling=scaling.FULL,
 )
 
-# --- what is told --------------------------------------------------------------------------------
+# --- what is reported ----------------------------------------------------------------------------
 
 WHOLE = "mnist"
 
 
 def scale(config: Config, data: Mapping[str, Any]) -> str:
-    """Parameters and images of the training study, and where the paper's own network is."""
+    """Size of the networks and images of the training study, and where the paper's network is."""
     named = datasets(config)
-    own = "the paper's own MLP (Figure 4) on the whole of MNIST for the paper's 20,000 iterations"
+    own = "the paper's MLP (Figure 4) on all of MNIST for its 20,000 iterations"
     if not named:
         return f"No network is trained here; the full preset trains {own}."
     sides = sorted({data[name].train.inputs.shape[1] for name in named})
@@ -141,7 +142,7 @@ def scale(config: Config, data: Mapping[str, Any]) -> str:
     figure4 = config.training.figure4
     kept = (figure4.hidden, figure4.dataset or config.dataset, figure4.steps)
     here = "figure4" in config.training.tasks and kept == ((1024, 1024), WHOLE, 20_000)
-    where = f"among them {own}" if here else f"the full preset trains {own}"
+    where = f"one of them is {own}" if here else f"the full preset trains {own}"
     sizes = [
         training.parameters(training.make_model(task, found.train.inputs, found.classes))
         for task in config.training.networks.values()
@@ -151,58 +152,49 @@ def scale(config: Config, data: Mapping[str, Any]) -> str:
 
 
 def departures(config: Config, data: Mapping[str, Any]) -> tuple[str, ...]:
-    """Where the runs leave the paper's settings."""
+    """Where the runs differ from the paper's settings."""
     said = [
-        "The paper's own forward-mode engine inside PyTorch is replaced by jax.jvp, compiled by "
-        "XLA: claims about run time are claims about this implementation.",
+        "jax.jvp compiled by XLA replaces the paper's own forward-mode engine inside PyTorch, so "
+        "claims about run time are claims about this implementation.",
         "Batches are drawn with replacement.",
-        "Weights start from Flax's default (LeCun normal, zero biases); the paper does not say.",
+        "Weights have Flax's default initialisation (LeCun normal, zero biases); the paper does "
+        "not give its own.",
     ]
     said += [
-        f"On {name}, training is on {len(data[name].train.labels):,} images, at learning rates "
-        "fit for that size."
+        f"{name} has {len(data[name].train.labels):,} training images; learning rates are set for "
+        "that size."
         for name in datasets(config)
         if name != WHOLE
     ]
     batch, decay = config.training.batch_size, f"{config.training.decay:g}".replace("e-0", "e-")
-    theirs = "Batch size 64 and the decay exp(-1e-4 t) are those of public ports"
+    theirs = "Batch size 64 and the decay exp(-1e-4 t) come from public ports"
     here = "" if (batch, decay) == (64, "0.0001") else f"; here they are {batch} and {decay}"
     return (*said, f"{theirs}{here}.")
 
 
 def answer(found: Answers) -> str:
-    """The paper's headlines and its critic's, as far as this run has them."""
-
-    def each(id: str, spec: str, parts: Mapping[str, str]) -> str:
-        """The numbers of a claim's parts, those that ran, and the claim's verdict."""
-        numbers = []
-        for part, words in parts.items():
-            with contextlib.suppress(KeyError):
-                numbers.append(f"{found[id, part]:{spec}} {words}")
-        return f"{' and '.join(numbers)} ({id}: {found[id].verdict})"
-
-    networks = {task: f"on {task}" for task in PAPER_TASKS}
-    tangents = {"gaussian": "with Gaussian tangents", "signs": "with random signs"}
-    phrases = (
-        lambda: (
-            f"where it is least favourable, the mean error is {found['F1a']:.2%} of the "
-            f"gradient's length (F1a: {found['F1a'].verdict})"
-        ),
-        lambda: (
-            "at the largest learning rate shared by both, their training loss over backprop's is "
-            + each("F4c", ".2f", networks)
-        ),
-        lambda: "the time of one gradient over backprop's is " + each("F5a", ".2f", tangents),
-        lambda: (
-            "with the rate tuned for each, their training loss over backprop's is "
-            + each("F7a", ".1f", networks)
-        ),
-    )
+    """Are forward gradients faster, do they learn as well, and are they unbiased?"""
     said = []
-    for phrase in phrases:
-        with contextlib.suppress(KeyError):  # a run without this study
-            said.append(phrase())
-    return f"Forward gradients against backprop: {'; '.join(said)}." if said else ""
+    with contextlib.suppress(KeyError):
+        time = found["F5a"]
+        said.append(
+            f"{time.word}: a forward gradient took {time:.2f} times as long as backprop (the paper "
+            "reports 0.59)."
+        )
+    losses = []
+    with contextlib.suppress(KeyError):
+        losses.append(f"{found['F4c']:.2f} at a shared learning rate")
+    with contextlib.suppress(KeyError):
+        losses.append(f"{found['F7a']:.1f} with the rate tuned for each method")
+    if losses:
+        said.append(
+            f"After equal iterations, its training loss over backprop's was {' and '.join(losses)}."
+        )
+    with contextlib.suppress(KeyError):
+        unbiased = "It is unbiased, as claimed."
+        biased = f"It is biased: its mean error is {found['F1a']:.1%} of the gradient."
+        said.append(found["F1a"].pick(unbiased, biased, "Whether it is unbiased is undecided."))
+    return " ".join(said)
 
 
 # --- the paper -----------------------------------------------------------------------------------
@@ -223,11 +215,11 @@ EXPERIMENT = Experiment(
   year = {2022}
 }""",
     ),
-    about="Forward gradients: an unbiased gradient from one forward run, against backprop.",
+    about="Forward gradients: unbiased gradient estimates from one forward pass, against backprop.",
     presets={"smoke": SMOKE, "default": DEFAULT, "full": FULL},
     studies={
         "estimators": Study(
-            "bias and variance of every tangent law against its closed form; finite differences",
+            "bias and variance for each distribution of tangents; finite differences",
             estimators.run,
             estimators.CLAIMS,
         ),
@@ -238,18 +230,18 @@ EXPERIMENT = Experiment(
             timed=True,
         ),
         "scaling": Study(
-            "slow-down with the number of parameters on quadratics and linear regression",
+            "slow-down with the number of parameters, on quadratics and linear regression",
             scaling.run,
             scaling.CLAIMS,
         ),
         "cost": Study(
-            "arithmetic, memory and time of one gradient over depth and width",
+            "FLOPs, memory and time of one gradient, over depth and width",
             cost.run,
             cost.CLAIMS,
             timed=True,
         ),
         "training": Study(
-            "networks at shared and at tuned learning rates; a ladder of widths",
+            "training networks at shared and at tuned learning rates; a ladder of widths",
             training.run,
             training.CLAIMS,
             timed=True,
@@ -258,14 +250,14 @@ EXPERIMENT = Experiment(
     answer=answer,
     headline_figure=headline.figure,
     lead="F5a",
-    caveat="images of 8x8 and 28x28 pixels, networks of up to 10^6 parameters, two CPU cores",
+    caveat="MNIST and smaller images, networks of up to 10^6 parameters",
     scale=scale,
-    rigging="A shared learning rate that suits one side decides the comparison by itself, so the "
-    "paper's shared rates and rates tuned for each method on one common grid stand side by side; "
-    "a rate so small that nothing is learned would make any two methods equal, so backprop's own "
-    "progress is a claim of its own and an untrained net is the negative control; timing one "
-    "method's untuned code against another's tuned code would decide a race, so both are compiled "
-    "by the same compiler from one definition of the network.",
+    rigging="A shared learning rate that suits one method would decide the comparison, so the "
+    "paper's shared rates and rates tuned for each method on one grid are both reported. At a rate "
+    "too small to learn anything all methods look equal, so backprop's own progress is a separate "
+    "claim and an untrained network is the negative control. Timing optimised code against "
+    "unoptimised code would decide the race, so one compiler compiles both methods from one "
+    "definition of the network.",
     departures=departures,
     check=check,
     datasets=datasets,
@@ -275,5 +267,5 @@ EXPERIMENT = Experiment(
 def main(
     arguments: Sequence[str] | None = None, methods: Mapping[str, Callable[..., Any]] | None = None
 ) -> int:
-    """Run the experiment; ``methods`` are estimators of your own, trained beside the others."""
+    """Run the experiment; ``methods`` are your own estimators, trained along with the others."""
     return running.main(EXPERIMENT, arguments, methods)

@@ -1,41 +1,41 @@
-"""What a forward gradient costs beside backprop: operations, memory and time (claims F5 and F6).
+"""The cost of a forward gradient against backprop: FLOPs, memory and time (claims F5 and F6).
 
-Three columns, kept apart. *Operations* are counted, not timed: those of every matrix product in
-the traced program, with XLA's own count of the compiled program beside them where there is one.
-*Memory* is what XLA's compiler says that the compiled program holds. *Time* is measured, and means
-something only on an otherwise idle machine.
+The three are reported separately. *FLOPs* are counted, not timed: those of every matrix product in
+the traced program, next to XLA's count for the compiled program where it has one. *Memory* is what
+XLA reports for the compiled program. *Time* is measured, and is meaningful only on an otherwise
+idle machine.
 
 What to expect. A dense layer of n inputs and m outputs on a batch of N takes one product of 2Nnm
-operations to evaluate. Backprop adds two: the gradient of the weights, and that of the layer's
-inputs. The derivative along a tangent V of the weights W adds two as well: x V and, since x moves
-too, dx W. The first layer has no gradient of its inputs to compute, and no dx, so both save the
-same product. Function, directional derivative and gradient therefore cost 1 : 3 : 3 in a deep
-network and 1 : 2 : 2 in a single layer, and their quotient is one exactly: with one compiler under
-all three, R_f / R_b near 0.6 is not to be had from the arithmetic. The paper has its own
-forward-mode engine, by operator overloading, beside a stock reverse mode, and its ratio is that of
-two implementations. A forward gradient draws its tangent besides, which is no product and is in
-none of these counts: per parameter it costs as much at every batch, so that it weighs most on small
-batches, and on shallow networks, whose backprop is the cheapest per parameter.
+FLOPs to evaluate. Backprop adds two: the gradient of the weights and that of the layer's inputs.
+The derivative along a tangent V of the weights W also adds two: x V and, because x changes too,
+dx W. The first layer needs neither an input gradient nor dx, so both methods save the same product.
+Function, directional derivative and gradient therefore cost 1 : 3 : 3 in a deep network and
+1 : 2 : 2 in a single layer. The ratio of the last two is exactly one: with one compiler for all
+three, arithmetic cannot give R_f / R_b near 0.6. The paper compares its own forward-mode engine
+(operator overloading) with a stock reverse mode, so its ratio compares two implementations. A
+forward gradient also draws its tangent. That is not a product and is in none of these counts. Its
+cost per parameter does not depend on the batch, so it matters most for small batches, and for
+shallow networks, whose backprop is cheapest per parameter.
 
-What forward mode does save is memory: it forgets a layer's activations once the next one has them,
-where backprop keeps them all. How much of that is left depends on the tangent, which is as large as
-the parameters: as an argument, as jvp has it here, it is a copy of them that backprop does not
-need; a program that draws it may put the gradient in its place. At a small batch a copy of the
-parameters is more than all activations together, so the table says which programs hold one.
+What forward mode does save is memory: it drops a layer's activations once the next layer has used
+them, while backprop keeps them all. The net saving depends on the tangent, which is as large as
+the parameters. As an argument, which is how jvp takes it here, it is an extra copy that backprop
+does not need; a program that draws it may overwrite it with the gradient. At a small batch one
+copy of the parameters is larger than all activations, so the table says which programs hold one.
 
 What is timed. ``function`` is the loss on one batch; ``backprop`` the loss and its gradient;
-``forward gradient`` the loss and its estimate, from the draw of the tangent to the last product
-d v, Gaussian as in the paper or of signs; ``jvp`` the loss and the derivative along a tangent that
-is given, without draw and product. No update of the parameters is timed. R_f and R_b are the times
-of a forward gradient and of backprop over that of the function, round by round.
+``forward gradient`` the loss and the estimate, from drawing the tangent (Gaussian as in the paper,
+or random signs) to the last product d v; ``jvp`` the loss and the derivative along a given tangent,
+without draw and product. Parameter updates are not timed. R_f and R_b are the times of a forward
+gradient and of backprop divided by that of the function, round by round.
 
 How. Every program is compiled into a loop that the compiler cannot shorten, so that calls of
-microseconds fill a sample of many milliseconds, and its outputs are donated, so that no sample pays
-for fresh memory. Programs take turns. Backprop stands in every round twice: its ratio to itself is
-the noise of the measurement, and must not look like a saving.
+microseconds fill a sample of many milliseconds. Its outputs are donated, so that no sample pays
+for fresh memory. Programs are interleaved. Backprop is timed twice in every round: its ratio to
+itself is the measurement noise, and must not look like a saving.
 
-How it could be rigged: by leaving the draw out of the forward gradient's time (it is in, and jvp
-alone is printed beside it), by timing one method cold or with its memory still to be allocated, or
+How it could be rigged: by leaving the draw out of the forward gradient's time (it is included, and
+jvp alone is shown next to it), by timing one method cold or before its memory is allocated, or
 by comparing programs whose results differ in size (both return a gradient).
 """
 
@@ -77,15 +77,15 @@ class Cost:
     widths: Sizes = (256,)
     """Units of a hidden layer; every width is run at every depth."""
     figure_4: bool = True
-    """Whether the paper's MLP of two hidden layers of 1024 is timed as well."""
+    """Also time the paper's MLP, with two hidden layers of 1024."""
     batch: PositiveInt = 64
-    """Examples in a batch that is timed."""
+    """Batch size for timing."""
     memory_batches: Annotated[tuple[int, ...], Gt(0)] = (1024,)
-    """Examples in further batches, for which programs are compiled, to see their memory, only."""
+    """Further batch sizes; programs are only compiled for these, to read their memory."""
     rounds: PositiveInt = 19
-    """Samples of every program."""
+    """Timed samples of each program."""
     sample_seconds: PositiveFloat = 0.01
-    """Duration of a sample: shorter programs are repeated within it."""
+    """Length of a sample in seconds; shorter programs are repeated to fill it."""
 
 
 SMOKE = Cost(
@@ -98,7 +98,7 @@ FULL = Cost(depths=(1, 2, 4, 8, 16, 40), widths=(256, 512, 1024), sample_seconds
 
 
 class Network(NamedTuple):
-    """A multilayer perceptron on MNIST's format: equal hidden layers, ReLU between them."""
+    """An MLP for MNIST-shaped inputs: hidden layers of equal width, with ReLU."""
 
     depth: int
     width: int
@@ -122,15 +122,15 @@ FIGURE_4 = Network(depth=2, width=1024)
 def timed(network: Network) -> tuple[str, ...]:
     """The programs that are timed on a network.
 
-    Signs are for Figure 4's alone: the paper draws Gaussian tangents, and the programs that draw
-    take most of the time that this study spends on compiling.
+    Random signs are timed on Figure 4's network alone: the paper draws Gaussian tangents, and
+    programs that draw random numbers dominate this study's compile time.
     """
     signs = (RADEMACHER,) if network == FIGURE_4 else ()
     return (FUNCTION, JVP, GAUSSIAN, *signs, BACKPROP)
 
 
 def _projected(loss: Any, params: Any, tangent: Any, key: jax.Array) -> tuple[Any, Any]:
-    """What jvp gives, from backprop's gradient: so one public port simulates forward gradients."""
+    """The result of jvp from backprop's gradient, as one public port computes forward gradients."""
     value, gradient = estimators.backprop(loss, params, key)
     products = jax.tree.map(lambda g, v: jnp.sum(g * v), gradient, tangent)
     return value, sum(jax.tree.leaves(products), start=jnp.zeros_like(value))
@@ -175,10 +175,10 @@ def shapes_of(model: models.Model, batch: int) -> tuple[Any, ...]:
 
 
 def arguments(model: models.Model, batch: int, seed: Sequence[int]) -> tuple[Any, ...]:
-    """Arguments for a program, random: no cost depends on them, so that drawing them may be cheap.
+    """Random arguments for a program; no cost depends on their values.
 
-    Weights have He's scale, at which the activations of a deep network neither grow nor vanish
-    (numbers too small for the normal format would be slow).
+    Weights have He's scale, which keeps the activations of a deep network from vanishing
+    (denormal numbers would be slow).
     """
     generator = np.random.default_rng(seed)
 
@@ -193,23 +193,23 @@ def arguments(model: models.Model, batch: int, seed: Sequence[int]) -> tuple[Any
 
 
 def count(network: Network, batch: int) -> dict[str, Any]:
-    """The operations of function, jvp and backprop, counted in their products."""
+    """FLOPs of function, jvp and backprop, counted over their matrix products."""
     model = network.model
     shapes = shapes_of(model, batch)
     counted = {m: int(flops.count(program(m, model), *shapes)) for m in (FUNCTION, JVP, BACKPROP)}
     return network._asdict() | {"parameters": models.count_parameters(shapes[1]), **counted}
 
 
-# --- the loop that they run in -------------------------------------------------------------------
+# --- the timing loop -----------------------------------------------------------------------------
 
 
 def repeated(call: Program) -> Program:
     """Jit a loop of calls: (count, arguments, outputs) -> outputs of the last call.
 
-    ``outputs`` is donated: it is memory for every turn to write into, and holds nothing of use.
-    The key is a new one in every turn, and the other arguments come out of a barrier into the
-    next turn, so that the compiler must take them for new ones too. (A barrier on arguments that
-    the loop hands on as they came is no help: the whole program then moves out of the loop.)
+    ``outputs`` is donated: it is memory for every iteration to write into; its values are not used.
+    Every iteration has a new key, and the other arguments reach it through a barrier, so that the
+    compiler must treat them as new too. (A barrier on arguments that the loop passes on unchanged
+    does not help: the whole program is then hoisted out of the loop.)
     """
 
     def run(count: jax.Array, arguments: tuple[Any, ...], outputs: Any) -> Any:
@@ -231,12 +231,11 @@ def compile_repeated(call: Program, arguments: Sequence[Any]) -> Any:
 
 
 def compiled_costs(compiled: Any) -> dict[str, int]:
-    """What the compiler says of a program in its loop: ``temporary`` bytes and ``operations``.
+    """The compiler's figures for a program in its loop: ``temporary`` bytes and ``operations``.
 
-    ``temporary`` is the most that it holds at once beside arguments and outputs, and includes a
-    few hundred bytes for the loop. ``operations`` are those of one turn, as the number of turns is
-    not known to the compiler. Both analyses are best effort: what a backend does not tell is left
-    out.
+    ``temporary`` is the peak besides arguments and outputs, including a few hundred bytes for the
+    loop. ``operations`` are those of one iteration, since the compiler does not know how many there
+    are. Both are best effort: what a backend does not report is left out.
     """
     memory = compiled.memory_analysis()
     costs = {"operations": (compiled.cost_analysis() or {}).get("flops")}
@@ -250,7 +249,7 @@ def zeros(shapes: Any) -> Any:
 
 
 def clock(call: Program, compiled: Any, given: Any, held: dict[Any, Any]) -> timing.Timed:
-    """Turns of a compiled program, into memory ``held`` for all programs of equal output."""
+    """Time a compiled program, which writes into memory ``held`` by all with the same output."""
     shapes = jax.eval_shape(call, *given)
     structure = jax.tree.structure(shapes)
     held.setdefault(structure, zeros(shapes))
@@ -268,13 +267,13 @@ def clock(call: Program, compiled: Any, given: Any, held: dict[Any, Any]) -> tim
 
 
 def networks(cost: Cost) -> list[Network]:
-    """Every network that is counted and timed, each once."""
+    """The networks to count and time, without duplicates."""
     grid = [Network(depth, width) for width in cost.widths for depth in cost.depths]
     return list(dict.fromkeys(grid + [FIGURE_4] * cost.figure_4))
 
 
 def rung(network: Network, batch: int, programs: Mapping[str, Any]) -> dict[str, Any]:
-    """A network at a batch, as a rung of its width's ladder: compiled programs are its arms."""
+    """A network at a batch size, a rung of its width's ladder; its arms are compiled programs."""
     return {
         "task": f"width {network.width}, batch {batch}",
         "size": network.depth,
@@ -338,10 +337,10 @@ def against_backprop(found: Values, method: str) -> tuple[np.ndarray, np.ndarray
 
 
 def ladders(found: Values) -> list[LadderView]:
-    """The networks of one width at one batch, by depth, where depth was varied; the widest last.
+    """The networks of each width and batch by depth, where depth was varied; the widest last.
 
     Raises:
-        KeyError: it never was.
+        KeyError: depth was not varied.
     """
     several = [ladder for ladder in declare.ladders_of(found) if len(ladder) > 1]
     if not several:
@@ -350,7 +349,7 @@ def ladders(found: Values) -> list[LadderView]:
 
 
 def clocked(found: Values) -> dict[str, LadderView]:
-    """Those that were timed, by their width."""
+    """The ladders that were timed, by width."""
     end = f", batch {found['batch']}"
     every = [ladder for ladder in ladders(found) if ladder.name.endswith(end)]
     return {ladder.name.removesuffix(end): ladder for ladder in every}
@@ -365,21 +364,21 @@ def rises(ladder: LadderView, method: str) -> np.ndarray:
 def bytes_per_layer(ladder: LadderView, method: str) -> float:
     """Growth of a program's temporary memory with depth, by least squares.
 
-    From `SETTLED_DEPTH` on: a jvp holds two neighbouring layers and their tangents at once, which
-    the shallowest networks do not have.
+    From `SETTLED_DEPTH` on: a jvp holds two neighbouring layers and their tangents at once, and the
+    shallowest networks do not have as many.
 
     Raises:
-        KeyError: the backend did not tell, or there are not two such depths.
+        KeyError: the backend did not report it, or there are fewer than two such depths.
     """
     deep = [rung for rung in ladder.rungs if rung.size >= SETTLED_DEPTH]
     held = [rung[method]["temporary"] for rung in deep]
     if len(deep) < 2:
-        raise KeyError("two depths from which memory grows evenly")
+        raise KeyError(f"two depths of {SETTLED_DEPTH} layers or more")
     return float(np.polyfit([rung.size for rung in deep], held, 1)[0])
 
 
 def share(ladder: LadderView, method: str) -> float:
-    """Growth of a program's memory with depth over that of backprop's."""
+    """Growth of a program's memory with depth, relative to backprop's."""
     return bytes_per_layer(ladder, method) / bytes_per_layer(ladder, BACKPROP)
 
 
@@ -393,7 +392,7 @@ def _sizes(ladder: LadderView) -> tuple[int, ...]:
 
 
 def not_kept(found: Values) -> float:
-    """Share of the activations, a float a unit and example, that backprop's growth lacks."""
+    """Share of the activations (a float per unit and example) missing from backprop's growth."""
     ladder = largest(found)
     kept = bytes_per_layer(ladder, BACKPROP) / (4 * math.prod(_sizes(ladder)))
     return max(0.0, 1 - kept)
@@ -407,21 +406,21 @@ CLAIMS = (
             "gaussian": against_backprop(found, GAUSSIAN),
             "signs": against_backprop(found, RADEMACHER),
         },
-        quantity="seconds of a forward gradient over seconds of backprop, MLP 784-1024-1024-10, "
-        "no update; the paper's batch is 64, as in the presets",
+        quantity="time of a forward gradient / time of backprop, MLP 784-1024-1024-10, without the "
+        "update; the presets use the paper's batch of 64",
         statistic="median ratio",
         region=(0.0, 0.8),
-        reason="0.8 lies midway between the paper's 0.6 and no saving at all",
+        reason="0.8 is midway between the paper's 0.6 and no saving",
         fails={
             "backprop timed twice": (
                 lambda found: against_backprop(found, BACKPROP_AGAIN),
-                "a program saves nothing against itself",
+                "a program cannot be faster than itself",
             )
         },
         passes={
             "function alone": (
                 lambda found: against_backprop(found, FUNCTION),
-                "it does about a third of backprop's operations",
+                "it takes about a third of backprop's FLOPs",
             )
         },
         reported="R_f/R_b = 0.586 and 0.598",
@@ -433,32 +432,32 @@ CLAIMS = (
     ),
     declare.fact(
         "F5b",
-        "A directional derivative in all weights takes as many operations as backprop.",
+        "A directional derivative in all weights takes as many FLOPs as backprop.",
         lambda values: {
             Network(row["depth"], row["width"]).name: row[JVP] / row[BACKPROP]
             for row in values["operations"]
         },
-        quantity="operations of jvp over those of backprop, in the products of the traced programs",
+        quantity="FLOPs of jvp / FLOPs of backprop, matrix products of the traced programs",
         statistic="exact",
         region=(0.95, 1.05),
-        reason="the count is of products, beside which 5% stand for all other operations",
+        reason="only matrix products are counted; 5% allow for all other operations",
         fails={
             "function alone": (
                 lambda values: (
                     values["operations"][-1][FUNCTION] / values["operations"][-1][BACKPROP]
                 ),
-                "it has no derivative to compute",
+                "it computes no derivative",
             )
         },
     ),
     declare.fact(
         "F6a",
-        "The forward gradient's saving of time shrinks as networks get deeper.",
+        "The forward gradient's time saving shrinks as networks get deeper.",
         lambda found: {width: rises(ladder, GAUSSIAN) for width, ladder in clocked(found).items()},
-        quantity="slope of log(R_f/R_b) over log(hidden layers), one a round",
+        quantity="slope of log(R_f/R_b) against log(hidden layers), one per round",
         statistic="median",
         region=(0.045, math.inf),
-        reason="half of the rise read off the paper's figure: log(0.85/0.56)/log(100) = 0.09",
+        reason="half the slope read off the paper's figure, log(0.85/0.56)/log(100) = 0.09",
         fails={
             "backprop timed twice": (
                 lambda found: rises([*clocked(found).values()][-1], BACKPROP_AGAIN),
@@ -473,25 +472,25 @@ CLAIMS = (
     ),
     declare.fact(
         "F6b",
-        "A directional derivative keeps no activations: its temporary memory does not grow with "
-        "depth as backprop's does.",
+        "A directional derivative stores no activations, so its temporary memory does not grow "
+        "with depth as backprop's does.",
         lambda found: {ladder.name: share(ladder, JVP) for ladder in ladders(found)},
-        quantity="temporary bytes per hidden layer of compiled jvp over those of compiled "
-        f"backprop, from {SETTLED_DEPTH} layers on; the tangent, an argument, not counted",
+        quantity="temporary bytes per hidden layer, compiled jvp / compiled backprop, from "
+        f"{SETTLED_DEPTH} layers on; the tangent is an argument and not counted",
         statistic="exact",
         region=(-0.05, 0.05),
-        reason="forward mode needs no memory per layer; 5% leave room for a compiler's small ends",
+        reason="forward mode needs no memory per layer; 5% allow for small compiler buffers",
         fails={
             PROJECTED: (
                 lambda found: share(largest(found), PROJECTED),
-                "the same derivative by way of backprop keeps activations",
+                "the same derivative computed by backprop stores activations",
             )
         },
         passes={
             "activations that backprop does not keep": (
                 not_kept,
-                "what a compiler reports must hold backprop's activations: XLA's report for a GPU "
-                "holds none for networks of this size, so that nothing can be compared",
+                "the compiler's report must include backprop's activations; XLA's report for a GPU "
+                "leaves them out for networks of this size, and then nothing can be compared",
             )
         },
         about="measurements",
@@ -505,7 +504,7 @@ SHOWN = (FUNCTION, GAUSSIAN, JVP, BACKPROP)
 
 
 def quotients(task: Values, method: str, reference: str) -> np.ndarray:
-    """Time of a program over that of another on one network, round by round."""
+    """Time of one program over another's on one network, round by round."""
     return np.divide(*(task["arms"][of]["metrics"]["seconds"] for of in (method, reference)))
 
 
@@ -514,18 +513,18 @@ def _median(ratios: np.ndarray) -> str:
 
 
 def conditions(found: Values) -> str:
-    """Under what noise and load the times were taken; a warning where they prove little."""
+    """The noise and load during the timing, with a warning where the times prove little."""
     timed = [task for task in found["tasks"].values() if BACKPROP_AGAIN in task["arms"]]
     noise = np.concatenate([quotients(task, BACKPROP_AGAIN, BACKPROP) for task in timed])
     load, cores = found["load_average"], found["device"]["cores"]
     return (
-        f"Batch {found['batch']}, {found['rounds']} rounds. Backprop's time over its own, all "
+        f"Batch {found['batch']}, {found['rounds']} rounds. Backprop timed twice, ratio over all "
         f"networks: {_median(noise)}." + timing.told_of_load(load["before"], load["after"], cores)
     )
 
 
 def table(values: Values, found: Values) -> Table:
-    """Time, operations and memory of every program on every network."""
+    """Time, FLOPs and memory of every program on every network."""
     counted = {(row["depth"], row["width"]): row for row in values["operations"]}
     rows = []
     for task in found["tasks"].values():
@@ -549,19 +548,19 @@ def table(values: Values, found: Values) -> Table:
                 }
             )
     note = (
-        f"{conditions(found)} Ratios of times are medians over rounds with their 95 % intervals. "
-        "Products are those of the traced programs; XLA counts all floating-point operations of "
-        "the compiled ones, and so the arithmetic of the draw, though not its random bits. "
-        "Temporary memory is the compiler's figure. Every program holds the parameters besides, "
-        "jvp the tangent too, backprop and forward gradients the gradient; a forward gradient's "
-        "tangent is among the temporaries unless it is in the gradient's place, or drawn again. "
-        f"“{PROJECTED}” computes what jvp does from backprop's gradient, and is the control."
+        f"{conditions(found)} Time ratios are medians over rounds with 95% intervals. Products are "
+        "the matrix products of the traced programs. XLA counts all FLOPs of the compiled "
+        "programs, including the arithmetic of the draw but not its random bits. Temporary memory "
+        "is the compiler's figure. In addition, every program holds the parameters, jvp also the "
+        "tangent, backprop and forward gradients also the gradient. A forward gradient's tangent "
+        "counts as temporary unless the gradient overwrites it or it is drawn again. "
+        f"“{PROJECTED}” computes jvp's result from backprop's gradient; it is the control."
     )
-    return charts.table("cost", "Time, operations and memory of one gradient", rows, note)
+    return charts.table("cost", "Time, FLOPs and memory of one gradient", rows, note)
 
 
 def figures(found: Values) -> list[Figure]:
-    """Times, R_f / R_b, and temporary memory against depth."""
+    """Times, R_f / R_b and temporary memory against depth."""
     tasks = {
         rung.name: {**rung.values, "rounds": range(found["rounds"])}
         for ladder in clocked(found).values()
@@ -573,7 +572,7 @@ def figures(found: Values) -> list[Figure]:
         SHOWN,
         relative_to=BACKPROP,
         y_scale="log",
-        title="Time of a gradient against depth",
+        title="Time of one gradient against depth",
     )
     panels = [
         Panel(
@@ -589,6 +588,6 @@ def figures(found: Values) -> list[Figure]:
         for ladder in ladders(found)
     ]
     told = [panel for panel in panels if panel.series]
-    caption = f"Temporary bytes of the compiled programs. {conditions(found)}"
-    memory = Figure("cost-memory", "Memory of a gradient against depth", caption, told)
+    caption = f"Temporary memory of the compiled programs. {conditions(found)}"
+    memory = Figure("cost-memory", "Memory of one gradient against depth", caption, told)
     return [climb(shown), *([memory] if told else [])]

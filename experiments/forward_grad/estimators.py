@@ -1,24 +1,24 @@
 """Bias and variance of forward gradients, and of finite differences (claims F1 and F2).
 
 **Bias and variance.** f(x) = Σ log(2 cosh(x - c)) has the known gradient tanh(x - c); c is random,
-so the gradient is dense. For every law of tangents, number of parameters d and of averaged
-tangents k, many independent estimates are drawn. Bias is measured by projections: the mean error
-along the gradient, and along a direction drawn at random, both over ||g||. Variance is measured by
-the relative mean squared error E||estimate - g||² / ||g||², over its closed form: (d - 2 + κ) / k
-for independent numbers of kurtosis κ, (d - 1) / k for the sphere and for coordinates, d / k - 1 for
-k orthogonal tangents. The number of tangents drawn for a cell is fixed beforehand, so that every
-cell can be told from its closed form within 2%; a test for "no significant difference" would be
-passed by anything, given few draws. The samples of every claim are the means of 20 independent
-batches. With as many orthogonal tangents as parameters the estimate is the gradient itself.
+so the gradient is dense. Many independent estimates are drawn for every distribution of tangents,
+number of parameters d and number of averaged tangents k. Bias is measured by projections: the mean
+error along the gradient and along a random direction, both over ||g||. Variance is measured by the
+relative mean squared error E||estimate - g||² / ||g||² over its closed form: (d - 2 + κ) / k for
+independent components of kurtosis κ, (d - 1) / k for the sphere and for coordinates, d / k - 1 for
+k orthogonal tangents. The number of tangents per cell is fixed in advance, large enough to resolve
+2% of the closed form; with few draws, anything would pass a test for "no significant difference".
+The samples of every claim are the means of 20 independent batches. With as many orthogonal
+tangents as parameters, the estimate equals the gradient.
 
 **Finite differences.** The same f in 256 dimensions, in float32 and float64: the estimate along one
-tangent by jvp and by one-sided and central differences of every size, against g·v from the closed
-form in float64. Central differences are also the arithmetic of SPSA, of MeZO, and of evolution
-strategies with mirrored pairs.
+tangent by jvp, and by one-sided and central differences of every step size, against g·v from the
+closed form in float64. SPSA, MeZO and evolution strategies with mirrored pairs use the same
+arithmetic as central differences.
 
-How this could be rigged: by draws so few that nothing can be told apart, by a gradient along one
-axis, or, for differences, by one badly chosen size. Estimators made wrong on purpose are put to
-every test and must fail it, and differences are judged at the size that suits them best.
+How this could be rigged: by too few draws to tell anything apart, by a gradient along one axis,
+or, for finite differences, by one badly chosen step size. Deliberately wrong estimators take every
+test and must fail it, and finite differences are judged at their best step size.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ EPSILONS = {  # sizes of the differences, two a decade
 
 @dataclass(frozen=True)
 class Cell:
-    """One estimator: k tangents of a law in d dimensions, perhaps with its slopes cut."""
+    """One estimator: k tangents of one distribution in d dimensions; ``clip`` bounds the slopes."""
 
     law: str
     dimension: int
@@ -69,28 +69,28 @@ class Estimators:
     """Bias and variance of forward gradients; finite differences."""
 
     laws: Some[LAWS] = tuple(LAWS)
-    """Laws of the tangents."""
+    """Distributions of the tangents."""
     dimensions: Sizes = (8, 32, 128)
     """Numbers of parameters."""
     tangents: Sizes = (1, 4, 16)
-    """Tangents averaged in one estimate; those above the number of parameters are left out."""
+    """Tangents averaged per estimate; values above the number of parameters are skipped."""
     draws: PositiveInt = 2**19
-    """Tangents drawn for each cell; more below 32 parameters, where estimates spread more."""
+    """Tangents drawn per cell; more below 32 parameters, where estimates vary more."""
     difference_dimension: PositiveInt = 256
     """Number of parameters for finite differences."""
 
     def cell(self, law: str, dimension: int, tangents: int) -> Cell:
-        """An estimator, with the draws that its spread asks for."""
+        """An estimator, with as many draws as its variance needs."""
         return Cell(law, dimension, tangents, self.draws * max(1, 32 // dimension))
 
     def check(self, flag: str) -> None:
-        """Refuse a grid without a cell.
+        """Refuse an empty grid.
 
         Raises:
             Problem: names the flag at fault.
         """
         if not any(grid(self, law) for law in self.laws):
-            raise Problem(f"--{flag}.tangents must hold a number below one of the dimensions.")
+            raise Problem(f"--{flag}.tangents must include a number below one of the dimensions.")
 
 
 SMOKE = Estimators(laws=("gaussian",), dimensions=(8,), tangents=(1,))
@@ -125,10 +125,10 @@ def measure(
 ) -> list[jax.Array]:
     """Draw estimates of the gradient at 0 for some cells, a key a cell: one program for them all.
 
-    ``centre`` and ``direction`` are vectors of which each cell uses the first d numbers; every
-    estimate is multiplied by ``scale``, which is 1 unless it is to be wrong. Returns for each cell
-    (BATCHES, 3) float32, the batches' means of: the squared error over ||g||²; the error's
-    projection on the gradient, over ||g||; and that on the direction, over ||g||.
+    Each cell uses the first d numbers of ``centre`` and ``direction``. Every estimate is multiplied
+    by ``scale``, which is 1 except for a deliberately wrong estimator. Returns for each cell
+    (BATCHES, 3) float32, the batch means of: the squared error over ||g||²; the error's projection
+    on the gradient over ||g||; and its projection on the direction over ||g||.
     """
 
     def batches(key: jax.Array, cell: Cell) -> jax.Array:
@@ -163,7 +163,7 @@ def measure(
 
 
 def grid(config: Estimators, law: str) -> tuple[Cell, ...]:
-    """The cells of one law: every d and k ≤ d, without the degenerate ones of no error."""
+    """The cells of one distribution: every d and k ≤ d, except those whose error is zero."""
     return tuple(
         config.cell(law, dimension, tangents)
         for dimension in config.dimensions
@@ -179,7 +179,7 @@ def measure_cells(
     cells: tuple[Cell, ...],
     scale: float = 1.0,
 ) -> dict[str, Any]:
-    """`measure`, as values: cell name -> what it is, its closed form, and its batches."""
+    """`measure` as values: cell name -> its settings, closed form and batch means."""
     if not cells:
         return {}
     keys = jax.random.split(key, len(cells))
@@ -232,9 +232,9 @@ def slopes(
 
 
 def measure_differences(key: jax.Array, centre: jax.Array, precision: str) -> dict[str, Any]:
-    """Mode -> relative error of the slope, for every size of the difference.
+    """Mode -> relative error of the slope at every step size.
 
-    The error is in the root mean square over the tangents, against the closed form in float64.
+    The error is the root mean square over the tangents, against the closed form in float64.
     """
     keys = jax.random.split(key, DIRECTIONS)
     gradient = -np.tanh(np.asarray(centre, np.float64))
@@ -254,7 +254,7 @@ def measure_differences(key: jax.Array, centre: jax.Array, precision: str) -> di
 
 
 def run(config: Any, run: Run) -> StudyResult:
-    """Measure every law, the estimators made wrong, the degenerate cells, and differences."""
+    """Measure every distribution, the wrong estimators, the exact cells and finite differences."""
     settings: Estimators = config.estimators
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     longest = max(*settings.dimensions, settings.difference_dimension)
@@ -317,7 +317,7 @@ def over_closed_form(cell: Values) -> list[float]:
 
 
 def best(found: Values, mode: str) -> float:
-    """Relative error of the slope at the best size, over that of central differences at theirs."""
+    """Relative error of the slope at its best step size, over that of central differences."""
     return min(found[mode]) / min(found["central_difference"])
 
 
@@ -327,24 +327,24 @@ def depth(errors: Sequence[float]) -> float:
 
 
 def wrong(of: Callable[[Values], Any], name: str = "10% too long") -> Callable[[Values], Any]:
-    """What an estimator that was made wrong on purpose gives."""
+    """The same quantity for an estimator that is wrong on purpose."""
     return lambda values: of(values["controls"][name])
 
 
-TOO_LONG = "an estimate multiplied by 1.1 is wrong by 10%"
+TOO_LONG = "an estimate multiplied by 1.1 is off by 10%"
 CLAIMS = (
     declare.fact(
         "F1a",
-        "Forward gradients are unbiased, whatever the law of their tangents.",
+        "Forward gradients are unbiased, whatever the distribution of their tangents.",
         biases,
-        quantity="mean error along a direction, over the length of the gradient",
+        quantity="mean error along a direction / norm of the gradient",
         region=(-0.02, 0.02),
-        reason="an equivalence within 2%, a fifth of the error that must be found",
+        reason="equivalence within 2%, a fifth of the error that the control has",
         fails={
             "10% too long": (wrong(lambda cell: cell["along"]), TOO_LONG),
             "clipped at 1": (
                 wrong(lambda cell: cell["along"], "clipped at 1"),
-                "cutting the slope to [-1, 1] biases the estimate",
+                "clipping the slope to [-1, 1] biases the estimate",
             ),
         },
         reported="unbiased",
@@ -356,45 +356,44 @@ CLAIMS = (
     ),
     declare.fact(
         "F1b",
-        "The relative mean squared error of a forward gradient is (d - 2 + κ) / k for independent "
-        "components of kurtosis κ, (d - 1) / k for the sphere and for coordinates, and d / k - 1 "
-        "for orthogonal tangents.",
+        "The relative mean squared error of a forward gradient matches its closed form, (d + 1) / "
+        "k for k Gaussian tangents in d dimensions.",
         lambda values: {name: over_closed_form(cell) for name, cell in values["cells"].items()},
-        quantity="relative mean squared error, over its closed form",
+        quantity="relative mean squared error / closed form: (d - 2 + κ) / k for independent "
+        "components of kurtosis κ, (d - 1) / k for the sphere and for coordinates, d / k - 1 for "
+        "orthogonal tangents",
         region=(0.98, 1.02),
-        reason="an equivalence within 2%; an estimate 10% too long is off by 21%",
+        reason="equivalence within 2%; an estimate 10% too long is off by 21%",
         fails={"10% too long": (wrong(over_closed_form), TOO_LONG)},
         statistic="mean",
     ),
     declare.fact(
         "F1c",
-        "With as many orthogonal tangents as parameters, a forward gradient is the gradient "
-        "itself.",
+        "With as many orthogonal tangents as parameters, a forward gradient equals the gradient.",
         lambda values: {f"d=k={d}": error for d, error in values["orthogonal_square"].items()},
         quantity=f"largest relative squared error of {EXACT_DRAWS} estimates in float64",
         statistic="exact",
         region=(-math.inf, 1e-20),
-        reason="rounding alone, squared, and room for the orthogonalisation",
+        reason="squared rounding error, with room for the orthogonalisation",
         fails={
             "gaussian": (
                 lambda values: values["gaussian_square"],
-                "gaussian tangents have errors at k = d",
+                "Gaussian tangents have an error even at k = d",
             )
         },
     ),
     declare.fact(
         "F2a",
-        "Along its tangent a forward gradient is exact: forward-mode differentiation has no error "
-        "but rounding.",
+        "Along its tangent, a forward gradient is exact up to rounding.",
         lambda values: {"float32": values["differences"]["float32"]["jvp"]},
         quantity="relative error of the slope in float32",
         statistic="exact",
         region=(-math.inf, 1e-5),
-        reason="a hundred roundings of float32",
+        reason="about a hundred float32 rounding errors",
         fails={
             "central difference": (
                 lambda values: min(values["differences"]["float32"]["central_difference"]),
-                "central differences of the best size are worse",
+                "central differences are worse even at their best step size",
             )
         },
         reported="exact",
@@ -404,9 +403,9 @@ CLAIMS = (
     ),
     declare.fact(
         "F2b",
-        "No size of a finite difference comes near to forward-mode differentiation.",
+        "At no step size do finite differences come close to the accuracy of forward mode.",
         lambda values: {name: best(found, "jvp") for name, found in values["differences"].items()},
-        quantity="relative error of jvp, over that of central differences at their best size",
+        quantity="relative error of jvp / that of central differences at their best step size",
         statistic="exact",
         region=(-math.inf, 0.1),
         reason="at least ten times better",
@@ -419,20 +418,20 @@ CLAIMS = (
     ),
     declare.fact(
         "F2c",
-        "Finite differences have a best size, far from which they fail either way.",
+        "Finite differences have a best step size, and fail far from it in either direction.",
         lambda values: {
             f"{mode.replace('_', ' ')}, {precision}": depth(found[mode])
             for precision, found in values["differences"].items()
             for mode in DIFFERENCES
         },
-        quantity="error at the better end of the range of sizes, over the error at the best size",
+        quantity="error at the better end of the range of step sizes / error at the best one",
         statistic="exact",
         region=(10.0, math.inf),
-        reason="a valley, an order of magnitude deep from either side",
+        reason="the minimum is an order of magnitude below both ends",
         fails={
             "jvp": (
                 lambda values: depth(values["differences"]["float32"]["jvp"]),
-                "jvp has no size to choose, so its curve is flat",
+                "jvp has no step size, so its curve is flat",
             )
         },
     ),
@@ -443,7 +442,7 @@ CLAIMS = (
 
 
 def relative_error(cells: Values, settings: Estimators) -> Figure:
-    """Relative error against k and against d, for every law, beside the closed forms."""
+    """Relative error against k and against d for every distribution, with its closed form."""
     most, fewest = settings.tangents[-1], settings.tangents[0]
     widest = settings.dimensions[-1]
     wide = next((d for d in settings.dimensions if d >= most), widest)
@@ -460,33 +459,33 @@ def relative_error(cells: Values, settings: Estimators) -> Figure:
         panels.append(Panel(title, label, "relative mean squared error", series, "log", "log"))
     return Figure(
         "relative_error",
-        "The relative error of a forward gradient obeys its closed form",
-        "Relative mean squared error, with 95% intervals (within the markers); dashed, the closed "
-        "form of each law of tangents.",
+        "The error of a forward gradient follows its closed form",
+        "Relative mean squared error with 95% intervals (within the markers). Dashed: the closed "
+        "form for each distribution of tangents.",
         panels,
     )
 
 
 def finite_differences(differences: Values, settings: Estimators) -> Figure:
-    """Relative error of the slope by each mode of differences, and by jvp, against their size."""
+    """Relative error of the slope by finite differences and by jvp, against step size."""
     panels = []
     for precision, found in differences.items():
         sizes = EPSILONS[precision]
         series = [Series(mode.replace("_", " "), sizes, found[mode]) for mode in DIFFERENCES]
-        series.append(Series("jvp, which has no size", sizes, found["jvp"] * len(sizes)))
-        axes = ("size of the difference", "relative error", series, "log", "log")
+        series.append(Series("jvp (no step size)", sizes, found["jvp"] * len(sizes)))
+        axes = ("step size", "relative error", series, "log", "log")
         panels.append(Panel(precision, *axes))
     return Figure(
         "finite_differences",
-        "A forward gradient is exact along its tangent; a finite difference never is",
-        f"Relative error of the estimate along one tangent, root mean square of {DIRECTIONS}, "
-        f"against the size of the difference; {settings.difference_dimension} parameters.",
+        "A forward gradient is exact along its tangent; a finite difference is not",
+        f"Relative error of the estimate along one tangent against step size (root mean square "
+        f"over {DIRECTIONS} tangents, {settings.difference_dimension} parameters).",
         panels,
     )
 
 
 def errors(cells: Values) -> Table:
-    """Errors of every cell."""
+    """Error of every cell."""
     rows = [
         {
             "law": cell["law"],
@@ -499,12 +498,12 @@ def errors(cells: Values) -> Table:
         }
         for cell in cells.values()
     ]
-    note = "± is half a 95% interval; biases are projections of the mean error, over ||g||."
+    note = "± is half a 95% interval. Biases are projections of the mean error, over ||g||."
     return charts.table("errors", "Error of forward gradients", rows, note)
 
 
 def best_differences(differences: Values) -> Table:
-    """Error of the slope at the best size of every difference."""
+    """Error of the slope at the best step size of each kind of difference."""
     rows = [
         {
             "precision": precision,
@@ -515,4 +514,5 @@ def best_differences(differences: Values) -> Table:
         for precision, found in differences.items()
         for mode in (*DIFFERENCES, "jvp")
     ]
-    return charts.table("differences", "Relative error along one tangent, at the best size", rows)
+    title = "Relative error along one tangent, at the best step size"
+    return charts.table("differences", title, rows)

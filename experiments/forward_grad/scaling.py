@@ -1,31 +1,30 @@
 """How forward gradients slow down with the number of parameters (claims F8 and F10).
 
-**Quadratics.** f(x) = ||x||²/2 in d dimensions, descended with k averaged gaussian tangents at the
-best constant step, k / (k + d + 1). Whatever x is, one step multiplies ||x||² by a random factor
+**Quadratics.** f(x) = ||x||²/2 in d dimensions, descended with k averaged Gaussian tangents at the
+best constant step size, k / (k + d + 1). For any x, one step multiplies ||x||² by a random factor
 of mean ρ = (d + 1) / (k + d + 1), so E f falls to a thousandth of its start in ln(1000) / -ln(ρ)
-steps. What is measured is that factor, over every step of every descent, and the steps that
-follow from its mean. The mean of the losses at a fixed step would be the same quantity in
-expectation, but it is a mean of long products of random factors, carried by a few unlucky
-descents, and no affordable number of them pins it to 2%. The steps of the typical (median)
-descent, counted, stand beside: a little fewer, since the mean of a logarithm is below the
-logarithm of the mean.
+steps. We measure that factor over every step of every descent, and compute the steps from its mean.
+The mean loss at a fixed step has the same expectation, but it is a mean of long products of random
+factors, dominated by a few unlucky descents, and no affordable number of them pins it to 2%. The
+counted steps of the typical (median) descent are shown next to it: slightly fewer, since the mean
+of a logarithm is below the logarithm of the mean.
 
-**Low rank.** f(x) = ||P x||²/2 with P a projector of rank r, turned at random: the slow-down is
-that of r dimensions, whatever d is.
+**Low rank.** f(x) = ||P x||²/2 with P a projector of rank r, rotated at random: the slow-down is
+that of r dimensions, for any d.
 
-**Linear regression.** y = x·θ* + noise, x and the noise standard normal, one fresh sample a step,
-from θ = 0. Theory (Bos and Schmidt-Hieber) bounds the excess risk ||θ - θ*||² of the forward
-gradient by d² log(d) / n after n ≳ d² log(d) samples: d log(d) times that of backpropagation.
-Both methods see the same samples, and each descends at its own best step at every moment, which
-the exact recursion of the expected risk gives. The factor between them is tested on samples in
-several multiples of d² log(d), from two distances to θ*, since a bound says nothing of where it
-is reached. The test is of a shape, so what is tested is the share of the logarithm in the growth:
-0 if the factor grows like d, 1 if it grows like d log(d).
+**Linear regression.** y = x·θ* + noise, with x and the noise standard normal, one fresh sample per
+step, from θ = 0. Theory (Bos and Schmidt-Hieber) bounds the excess risk ||θ - θ*||² of the forward
+gradient by d² log(d) / n after n ≳ d² log(d) samples: d log(d) times that of backprop. Both
+methods see the same samples, and each uses its own best step size at every step, from the exact
+recursion of the expected risk. The factor between them is tested after several multiples of
+d² log(d) samples and from two distances to θ*, because a bound does not say where it is reached.
+The claim is about a shape, so the test is of the share of the logarithm in the growth: 0 if the
+factor grows like d, 1 if it grows like d log(d).
 
-How this could be rigged: by steps that suit one method, by so few samples that the start still
-shows, or by a range of d so short that d log(d) looks like a power of d. The steps are the best
-for both, the multiples and starts are all reported, and two comparisons of known shape, one
-growing like d and one like d log(d), are put to the same test.
+How this could be rigged: by step sizes that suit one method, by so few samples that the start still
+shows, or by a range of d so short that d log(d) looks like a power of d. The step sizes are the
+best for both, all multiples and starts are reported, and two comparisons of known shape, one
+growing like d and one like d log(d), take the same test.
 """
 
 from __future__ import annotations
@@ -46,8 +45,8 @@ from jaxtrends.errors import Problem
 from jaxtrends.settings import PositiveInt, Rising, Sizes
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
-GROUPS = 20  # lanes are averaged in so many groups, whose means are the samples of every claim
-TARGET = 1e-3  # the loss to reach, as a fraction of the first
+GROUPS = 20  # of lanes; their means are the samples of every claim
+TARGET = 1e-3  # the loss to reach, as a fraction of the initial loss
 STARTS = {"1": lambda d: 1.0, "d": float}  # ||θ*||² in the regression
 
 
@@ -56,22 +55,23 @@ class Scaling:
     """How forward gradients slow down with the number of parameters."""
 
     dimensions: Sizes = (32, 128, 512)
-    """Numbers of parameters of the quadratics."""
+    """Numbers of parameters for the quadratics."""
     tangents: Sizes = (1, 4, 16)
-    """Tangents averaged in one estimate."""
+    """Tangents averaged per estimate."""
     rank: PositiveInt = 8
     """Rank of the low-rank quadratics."""
     draws: PositiveInt = 2**18
-    """Tangents drawn for each quadratic: descents x steps x tangents."""
+    """Tangents drawn per quadratic: descents x steps x tangents."""
     regression_dimensions: Annotated[tuple[int, ...], Ge(2), Rising()] = (8, 16, 32, 64)
-    """Numbers of parameters of the linear regression."""
+    """Numbers of parameters for linear regression."""
     regression_multiples: Sizes = (1, 4)
-    """Samples, in multiples of d² log(d)."""
+    """Numbers of samples, in multiples of d² log(d)."""
     regression_lanes: PositiveInt = 60
-    """Regressions at the largest dimension; more at smaller ones, as 1/d; in whole twenties."""
+    """Regressions at the largest dimension; proportionally more at smaller ones, in multiples of
+    20."""
 
     def check(self, flag: str) -> None:
-        """Refuse a rank that is none.
+        """Refuse an impossible rank.
 
         Raises:
             Problem: names the flag at fault.
@@ -102,18 +102,18 @@ FULL = Scaling(
 
 
 def contraction(law: str, dimension: int, tangents: int) -> tuple[float, float]:
-    """The best step on ||x||²/2 and the mean factor on ||x||² of one step at it.
+    """The best step size on ||x||²/2, and the mean factor by which one such step changes ||x||².
 
     Minimises 1 - 2a + a² (1 + m) over a, where m is the estimator's relative mean squared error:
-    (d + 1) / k for gaussian tangents, (d - 1) / k for rademacher ones. For gaussian tangents the
-    step is k / (k + d + 1) and the factor (d + 1) / (k + d + 1).
+    (d + 1) / k for Gaussian tangents, (d - 1) / k for Rademacher ones. For Gaussian tangents the
+    step size is k / (k + d + 1) and the factor (d + 1) / (k + d + 1).
     """
     error = (dimension + {"gaussian": 1, "rademacher": -1}[law]) / tangents
     return 1 / (1 + error), error / (1 + error)
 
 
 def steps_to_target(factor: float | np.ndarray) -> float | np.ndarray:
-    """Steps, not rounded, until a loss that is multiplied by ``factor`` a step is at the target."""
+    """Steps, unrounded, until a loss multiplied by ``factor`` per step reaches the target."""
     return math.log(TARGET) / np.log(factor)
 
 
@@ -129,7 +129,7 @@ def descend(
     steps: int,
     lanes: int,
 ) -> jax.Array:
-    """Descend a quadratic from one point of loss one, in independent lanes.
+    """Descend a quadratic in independent lanes, from one point whose loss is 1.
 
     ``basis`` (rank, dimension) has orthonormal rows, and the loss is ||basis x||²/2; without it,
     ||x||²/2. Returns the losses before each step, (steps, lanes) float32.
@@ -168,10 +168,10 @@ def measure_descent(
     rank: int | None = None,
     length: float = 1.0,
 ) -> dict[str, Any]:
-    """Steps to the target on one quadratic: one value a group of descents, and the exact law's.
+    """Steps to the target on one quadratic: one value per group of descents, and the exact rate's.
 
-    ``length`` is how much too long the tangents are drawn, for the negative control: the estimate
-    is multiplied by its square.
+    ``length`` scales the tangents, for the negative control: the estimate is multiplied by its
+    square.
     """
     step_size, factor = contraction(law, rank or dimension, tangents)
     exact = float(steps_to_target(factor))
@@ -229,10 +229,10 @@ def best_steps(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The best step sizes (steps,) and the expected risks they give (steps + 1,), both float64.
 
-    With the squared error r = E ||θ - θ*||² before a step of size a, standard normal inputs and
-    noise, the gradient of the sample's loss has mean θ - θ* and mean square (d + 2) r + d; a
-    gaussian forward gradient multiplies that mean square by d + 2. Hence after the step it is
-    r (1 - 2a + a² A) + a² B, least at a = r / (A r + B), where it is r (1 - a). Derived.
+    With the squared error r = E ||θ - θ*||² before a step of size a, and standard normal inputs and
+    noise, the gradient of the sample's loss has mean θ - θ* and mean square (d + 2) r + d. A
+    Gaussian forward gradient multiplies that mean square by d + 2. After the step the error is
+    therefore r (1 - 2a + a² A) + a² B, with its minimum r (1 - a) at a = r / (A r + B). Derived.
     """
     spread = dimension + 2 if forward else 1
     growth, noise = spread * (dimension + 2), spread * dimension
@@ -255,8 +255,8 @@ def regress(
     """Take steps ``first`` to ``last`` of both methods, from every start, on the same samples.
 
     ``parameters`` (lanes, 2, starts, d) are θ - θ*, float32, for the forward gradient and for
-    backpropagation; ``sizes`` (steps, 2, starts) are their step sizes. The truth stands at the
-    origin, which changes nothing: both methods are invariant under translation.
+    backprop; ``sizes`` (steps, 2, starts) are their step sizes. θ* is at the origin, without loss
+    of generality: both methods are invariant under translation.
     """
     lanes, _, _, dimension = parameters.shape
 
@@ -282,7 +282,7 @@ def regress(
 
 
 def measure_regression(key: jax.Array, config: Scaling, dimension: int) -> dict[str, Any]:
-    """Excess risks of both methods: per start and number of samples, one value a group of lanes."""
+    """Excess risks of both methods per start and number of samples, one value per group."""
     unit = dimension**2 * math.log(dimension)
     readings = {f"{m} d² log d": round(m * unit) for m in sorted(config.regression_multiples)}
     distances = [start(dimension) for start in STARTS.values()]
@@ -341,7 +341,7 @@ Values = Mapping[str, Any]
 
 
 def against_law(cell: Values) -> tuple[list[float], list[float]]:
-    """Measured steps beside the exact law's."""
+    """Measured steps, and those of the exact rate."""
     return cell["steps"], [cell["exact"]] * GROUPS
 
 
@@ -355,25 +355,25 @@ def growth(values: Values, family: str) -> tuple[np.ndarray, list[int]]:
     """Steps with one tangent (dimensions, groups), and the dimensions.
 
     Raises:
-        KeyError: they are too few for a growth.
+        KeyError: there are fewer than three dimensions.
     """
     chosen = [cell for cell in values["quadratics"][family].values() if cell["tangents"] == 1]
     if len(chosen) < 3:
-        raise KeyError("three dimensions to fit a growth to")
+        raise KeyError("three dimensions to fit a growth rate")
     return np.array([cell["steps"] for cell in chosen]), [cell["dimension"] for cell in chosen]
 
 
 def slopes(values: Values, family: str) -> np.ndarray:
-    """The log-log slope of the steps on d, (groups,)."""
+    """The log-log slope of the steps against d, (groups,)."""
     steps, dimensions = growth(values, family)
     return declare.slope_of(dimensions, np.log(steps), per=math.e)
 
 
 def log_share(factors: np.ndarray, dimensions: Sequence[int]) -> np.ndarray:
-    """How much of a logarithm is in the growth of a factor with d: 0 for d, 1 for d log(d).
+    """The share of a logarithm in the growth of a factor with d: 0 for d, 1 for d log(d).
 
-    ``factors`` (dimensions, groups). The least-squares slope of log(factor) on log(d), on the
-    scale on which d has 0 and d log(d) has 1 over the same dimensions; (groups,).
+    ``factors`` (dimensions, groups). The least-squares slope of log(factor) against log(d), scaled
+    so that over the same dimensions d gives 0 and d log(d) gives 1; (groups,).
     """
     law = np.log(np.log(dimensions))[:, None]
     measured, of_the_law = (
@@ -387,7 +387,7 @@ def shares(values: Values) -> dict[str, np.ndarray]:
     regression = values["regression"]
     dimensions = [int(name) for name in regression]
     if len(dimensions) < 3:
-        raise KeyError("three dimensions to fit a growth to")
+        raise KeyError("three dimensions to fit a growth rate")
     return {
         f"n = {name}, ||θ*||² = {start}": log_share(
             np.array([factor(regression[str(d)][start][name])[0] for d in dimensions]), dimensions
@@ -398,19 +398,19 @@ def shares(values: Values) -> dict[str, np.ndarray]:
 
 
 def quadratic_share(values: Values, *, afar: bool) -> np.ndarray:
-    """That in the steps on the quadratic to a thousandth; or from afar, to lose a factor of d."""
+    """The same for steps on the quadratic, to a thousandth of the loss or (afar) to 1/d of it."""
     steps, sizes = growth(values, "isotropic")
     return log_share(steps * np.log(sizes)[:, None] if afar else steps, sizes)  # up to a constant
 
 
 def factor(reading: Values) -> tuple[list[float], float]:
-    """The excess-risk factor between the methods, one a group, and the exact recursion's."""
+    """The excess-risk factor between the methods, one per group, and the exact recursion's."""
     measured = np.divide(reading["forward"], reading["backprop"]).tolist()
     return measured, reading["exact"][0] / reading["exact"][1]
 
 
 def over_recursion(values: Values) -> dict[str, tuple[list[float], list[float]]]:
-    """The measured excess-risk factor beside the exact recursion's, at the most samples."""
+    """The measured excess-risk factor and the exact recursion's, at the most samples."""
     found = {}
     for d, starts in values["regression"].items():
         reading = max(starts["1"].values(), key=lambda reading: reading["samples"])
@@ -422,64 +422,63 @@ def over_recursion(values: Values) -> dict[str, tuple[list[float], list[float]]]
 CLAIMS = (
     declare.fact(
         "F8a",
-        "On an isotropic quadratic at the best step, forward gradients multiply the mean loss by "
-        "(d + 1) / (k + d + 1) a step.",
+        "On an isotropic quadratic at the best step size, forward gradients multiply the mean loss "
+        "by (d + 1) / (k + d + 1) per step.",
         lambda values: {
             name: against_law(cell) for name, cell in values["quadratics"]["isotropic"].items()
         },
-        quantity="steps to a thousandth of the first loss, over the exact law's",
+        quantity="steps to a thousandth of the initial loss / steps at the exact rate",
         statistic="paired ratio",
         region=(0.98, 1.02),
-        reason="an equivalence within 2%: tangents 10% too long take 4.5% more steps and must fail",
+        reason="equivalence within 2%: tangents 10% too long take 4.5% more steps and must fail",
         passes={
             "rademacher": (
                 lambda values: against_law(only(values, "rademacher")),
-                "another law of tangents must obey its own exact rate, 1 - 1/d at the step 1/d",
+                "Rademacher tangents must follow their own exact rate, 1 - 1/d at step size 1/d",
             )
         },
         fails={
             "tangents 10% too long": (
                 lambda values: against_law(only(values, "too long")),
-                "the same step with tangents of variance 1.21 is off the best step",
+                "with tangents of variance 1.21 this step size is no longer the best",
             )
         },
     ),
     declare.fact(
         "F8b",
-        "At a fixed rank, however it is turned, the number of parameters does not slow forward "
+        "On a quadratic of fixed rank, rotated at random, more parameters do not slow forward "
         "gradients down.",
         lambda values: {"low rank": slopes(values, "low rank")},
-        quantity="log-log slope of the steps to a thousandth of the first loss on d",
+        quantity="log-log slope of the steps to a thousandth of the initial loss against d",
         region=(-0.05, 0.05),
-        reason="flat: within a twentieth of the slope of about one that full rank has",
+        reason="flat: within 0.05, where full rank has a slope of about 1",
         fails={
             "full rank": (
                 lambda values: slopes(values, "isotropic"),
-                "at full rank the steps grow about like d",
+                "at full rank the steps grow roughly like d",
             )
         },
         statistic="mean",
     ),
     declare.fact(
         "F10a",
-        "In linear regression the excess risk of the forward gradient exceeds that of stochastic "
-        "gradient descent by a factor that grows like d log(d).",
+        "In linear regression, the excess risk of forward gradients exceeds that of SGD by a "
+        "factor that grows like d log(d).",
         shares,
         quantity="share of the logarithm in the growth of the excess-risk factor with d (0: the "
-        "factor grows like d; 1: like d log d), both methods at their own best steps",
+        "factor grows like d; 1: like d log d), both methods at their own best step sizes",
         region=(0.5, 1.5),
-        reason="nearer to d log(d) than to d, and as near from above",
+        reason="closer to d log(d) than to d, with the same margin above",
         passes={
             "quadratic from afar": (
                 functools.partial(quadratic_share, afar=True),
-                "on the isotropic quadratic, steps to lose a factor of d in the loss grow like "
-                "d log(d)",
+                "on the isotropic quadratic, the steps to 1/d of the loss grow like d log(d)",
             )
         },
         fails={
             "quadratic": (
                 functools.partial(quadratic_share, afar=False),
-                "on the isotropic quadratic, steps to lose a factor of a thousand grow like d",
+                "on the isotropic quadratic, the steps to 1/1000 of the loss grow like d",
             )
         },
         source="critic",
@@ -490,14 +489,14 @@ CLAIMS = (
     ),
     declare.fact(
         "F10b",
-        "In linear regression at the best steps the excess-risk factor between forward gradient "
-        "and stochastic gradient descent is that of the exact recursion, which tends to d + 2.",
+        "In linear regression at the best step sizes, the excess-risk factor between forward "
+        "gradients and SGD matches the exact recursion, which tends to d + 2.",
         over_recursion,
-        quantity="excess-risk factor, over the exact recursion's, at the most samples from the "
-        "nearer start",
+        quantity="excess-risk factor / the exact recursion's, at the most samples from the nearer "
+        "start",
         statistic="paired ratio",
         region=(0.8, 1.25),
-        reason="a quarter either way, where a logarithm would be a factor of 2 to 4",
+        reason="within a factor of 1.25, where a logarithm would be a factor of 2 to 4",
         fails={},
     ),
 )
@@ -507,7 +506,7 @@ CLAIMS = (
 
 
 def steps_figure(found: Values, scaling: Scaling) -> Figure:
-    """Steps to the target against d, for every number of tangents and at the fixed rank."""
+    """Steps to the target against d for every number of tangents, and at fixed rank."""
     families = {
         f"k = {k}": [cell for cell in found["isotropic"].values() if cell["tangents"] == k]
         for k in scaling.tangents
@@ -520,8 +519,8 @@ def steps_figure(found: Values, scaling: Scaling) -> Figure:
     return Figure(
         "steps_against_dimension",
         "Forward gradients slow down with the rank, not with the number of parameters",
-        "Steps to a thousandth of the first loss at the best step size, with 95% intervals (mostly "
-        "within the markers); dashed, the exact law. Backpropagation needs one step everywhere.",
+        "Steps to a thousandth of the initial loss at the best step size, with 95% intervals "
+        "(mostly within the markers). Dashed: the exact rate. Backprop always needs one step.",
         [Panel("Quadratics", "parameters d", "steps to 1e-3", series, "log", "log")],
     )
 
@@ -542,14 +541,14 @@ def steps_table(found: Values, scaling: Scaling) -> Table:
         for cell in found[family].values()
     ]
     note = (
-        "± is half a 95% interval. The typical descent is the median first passage, in steps; "
-        "jvps are measured steps times k."
+        "± is half a 95% interval. The typical descent is the median number of steps to the "
+        "target. jvps are measured steps times k."
     )
-    return charts.table("steps", "Steps to a thousandth of the first loss", rows, note)
+    return charts.table("steps", "Steps to a thousandth of the initial loss", rows, note)
 
 
 def factor_figure(found: Values) -> Figure:
-    """The excess-risk factor against d, from every start and after every number of samples."""
+    """The excess-risk factor against d for every start and number of samples."""
     dimensions, panels = [int(name) for name in found], []
     for start, names in next(iter(found.values())).items():
         series: list[Series] = []
@@ -562,9 +561,9 @@ def factor_figure(found: Values) -> Figure:
         panels.append(Panel(title, "parameters d", "excess-risk factor", series, "log", "log"))
     return Figure(
         "regression_factor",
-        "What the forward gradient loses to backpropagation in linear regression",
-        "Excess risk of the forward gradient over that of backpropagation on the same n samples, "
-        "each at its own best steps; through the points the exact recursion, beside them d log d.",
+        "What forward gradients lose to backprop in linear regression",
+        "Excess risk of the forward gradient over that of backprop on the same n samples, each at "
+        "its own best step sizes. Lines: the exact recursion, and d log d for comparison.",
         panels,
     )
 
@@ -586,4 +585,4 @@ def factor_table(found: Values) -> Table:
         for name, reading in readings.items()
         for measured, exact in [factor(reading)]
     ]
-    return charts.table("regression", "Excess risk, forward gradient over backpropagation", rows)
+    return charts.table("regression", "Excess risk, forward gradient over backprop", rows)

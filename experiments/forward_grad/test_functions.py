@@ -1,18 +1,18 @@
 """Beale and Rosenbrock, at the settings of the paper's Figure 2 (claim F3).
 
-Two classic functions of two variables are minimised by plain gradient descent, with backpropagated
-gradients and with forward gradients (one tangent a step), at the paper's learning rates and
-iterations, from the starts read off its plots, in float64. Gaussian tangents are the paper's;
-rademacher ones stand beside. Backpropagation has no randomness; forward gradients are run with
-many seeds, whose median, spread and share of diverged runs are reported. A run has diverged if its
-loss is not finite, or above where it started.
+Two classic functions of two variables are minimised by plain gradient descent in float64, with
+backprop and with forward gradients (one tangent per step), at the paper's learning rates and
+iterations and from the starts read off its plots. Gaussian tangents are the paper's; Rademacher
+tangents are added for comparison. Backprop has no randomness. Forward gradients are run with many
+seeds, and we report the median, the spread and the share of diverged runs. A run has diverged if
+its loss is not finite or is above its initial value.
 
-Time is taken of the same compiled descent with either gradient, one run at a time, interleaved:
-what is compared is a loop of the same number of steps, draws of tangents included.
+For timing, the same compiled descent runs with either gradient, one run at a time, interleaved.
+Each is a loop with the same number of steps, and the draws of the tangents are included.
 
-How this could be rigged: by a start or a rate other than the paper's (that backpropagation ends
-where a separate calculation with these settings ended is a claim of its own), by few seeds, or by
-leaving diverged runs out.
+How this could be rigged: by another start or learning rate than the paper's (a separate claim
+checks that backprop ends where an independent calculation does), by few seeds, or by leaving
+diverged runs out.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ POINTS = 250  # of every curve
 class TestFunction:
     """A function of two variables, with the paper's settings for it.
 
-    ``backprop_final`` is the loss at which backpropagation ends with these settings in a separate
-    float64 calculation.
+    ``backprop_final`` is backprop's final loss at these settings in a separate float64 calculation.
     """
 
     loss: Callable[[jax.Array], jax.Array]
@@ -89,7 +88,7 @@ FULL = TestFunctions(seeds=400, repetitions=51)
 def _fixed_direction(
     loss: Callable[[jax.Array], jax.Array], point: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """A forward gradient without its random numbers: what is left of the time is the jvp's."""
+    """A forward gradient with a fixed tangent, to time the jvp without the random numbers."""
     tangent = jnp.asarray([1.0, -1.0], point.dtype)
     value, slope = jax.jvp(loss, (point,), (tangent,))
     return value, slope * tangent
@@ -102,10 +101,10 @@ TIMED = {**METHODS, "nothing drawn": _fixed_direction}
 def descend(
     keys: jax.Array, learning_rate: jax.Array, *, function: str, method: str
 ) -> tuple[jax.Array, jax.Array]:
-    """Minimise a test function by plain gradient descent, a lane a key.
+    """Minimise a test function by plain gradient descent, one lane per key.
 
-    Returns, after every ``iterations / POINTS`` steps, where the lanes are, (POINTS, lanes, 2),
-    and their losses, (POINTS, lanes); both float64, so 64-bit types must be enabled.
+    Returns the positions (POINTS, lanes, 2) and losses (POINTS, lanes) of the lanes after every
+    ``iterations / POINTS`` steps; both float64, so 64-bit types must be enabled.
     """
     settings, gradient = FUNCTIONS[function], TIMED[method]
 
@@ -128,14 +127,14 @@ def descend(
 
 
 def diverged(finals: np.ndarray, first: float) -> np.ndarray:
-    """Which of the final losses are not finite, or above the first one; zeros and ones."""
+    """Which final losses are not finite or above the initial one, as zeros and ones."""
     return (~(finals <= first)).astype(int)
 
 
 def minimise(
     key: jax.Array, name: str, seeds: int, *, controls: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Run every method on one function, with the controls or without: (values, arrays to draw)."""
+    """Run every method on one function, with or without the controls: (values, arrays to draw)."""
     function, keys = FUNCTIONS[name], jax.random.split(key, seeds)
     first = float(function.loss(np.asarray(function.start)))
     arms = {method: (method, keys, 1.0) for method in METHODS}
@@ -156,7 +155,7 @@ def minimise(
 
 
 def descents_of(key: jax.Array, name: str) -> dict[str, timing.Timed]:
-    """Whole descents on a function, one run of each method, to be timed."""
+    """Complete descents on a function to be timed, one run of each method."""
     given = jax.random.split(key, 1), jnp.float64(FUNCTIONS[name].learning_rate)
     return {
         method: timing.calls(functools.partial(descend, function=name, method=method), *given)
@@ -200,13 +199,13 @@ Values = Mapping[str, Any]
 
 
 def over_backprop(found: Values, arm: str = "gaussian") -> tuple[list[float], list[float]]:
-    """Final losses of an arm beside backpropagation's one."""
+    """Final losses of an arm, and backprop's."""
     ends = found[arm]["finals"]
     return ends, found["backprop"]["finals"] * len(ends)
 
 
 def control(values: Values, arm: str) -> Values:
-    """The function on which a control was run."""
+    """The function that a control was run on."""
     (found,) = (found for found in values.values() if arm in found)
     return found
 
@@ -214,31 +213,31 @@ def control(values: Values, arm: str) -> Values:
 CLAIMS = (
     declare.fact(
         "F3a",
-        "The starts read off the paper's plots, with its rates and iterations, give final losses "
-        "of 5.560e-5 (Beale) and 5.322e-6 (Rosenbrock) by backpropagation.",
+        "At the paper's settings, with starts read off its plots, backprop ends at a loss of "
+        "5.560e-5 on Beale and 5.322e-6 on Rosenbrock.",
         lambda values: {
             name: found["backprop"]["finals"][0] / FUNCTIONS[name].backprop_final
             for name, found in values.items()
         },
-        quantity="final loss of backpropagation, over that of a separate float64 calculation",
+        quantity="final loss of backprop / that of a separate float64 calculation",
         statistic="exact",
         region=(0.99, 1.01),
-        reason="the same deterministic descent: rounding moves it by far less than 1%, another "
-        "start or rate by far more",
+        reason="the descent is deterministic: rounding moves it by far less than 1%, another start "
+        "or rate by far more",
         fails={},
     ),
     declare.fact(
         "F3b",
-        "On Beale and Rosenbrock forward gradients match backpropagation per iteration.",
+        "On Beale and Rosenbrock, forward gradients match backprop per iteration.",
         lambda values: {name: over_backprop(found) for name, found in values.items()},
-        quantity="final loss of the forward gradient, over backpropagation's",
+        quantity="final loss of the forward gradient / backprop's",
         statistic="median ratio",
         region=(0.5, 2.0),
-        reason="as near as a logarithmic axis over six decades can be read",
+        reason="about as precise as reading the paper's log axis, which spans six decades",
         fails={
             "half as long": (
                 lambda values: over_backprop(control(values, "half as long"), "half as long"),
-                "forward gradients of half the length end far above backpropagation",
+                "forward gradients scaled by half end far above backprop",
             )
         },
         reported="final f about 5e-5 on Beale and about 5e-6 on Rosenbrock",
@@ -248,7 +247,7 @@ CLAIMS = (
     ),
     declare.fact(
         "F3c",
-        "At the paper's rates forward gradients do not diverge on Beale and Rosenbrock.",
+        "At the paper's learning rates, forward gradients do not diverge on Beale and Rosenbrock.",
         lambda values: {name: found["gaussian"]["diverged"] for name, found in values.items()},
         quantity="share of diverged runs",
         statistic="proportion",
@@ -257,16 +256,16 @@ CLAIMS = (
         fails={
             "rate x 10": (
                 lambda values: control(values, "rate x 10")["rate x 10"]["diverged"],
-                "at ten times the paper's rate runs must diverge",
+                "at ten times the paper's learning rate, runs must diverge",
             )
         },
     ),
     declare.fact(
         "F3d",
-        "On Beale and Rosenbrock forward gradients take a little less time than backpropagation "
-        "for the same iterations.",
+        "On Beale and Rosenbrock, forward gradients take slightly less time than backprop for the "
+        "same iterations.",
         lambda times: {name: (of["gaussian"], of["backprop"]) for name, of in times.items()},
-        quantity="seconds of a descent with forward gradients, over backpropagation's",
+        quantity="time of a descent with forward gradients / with backprop",
         statistic="median ratio",
         region=(0.0, 1.0),
         reason="less time is a ratio below one",
@@ -284,7 +283,7 @@ CLAIMS = (
 
 
 def descents(arrays: Mapping[str, Any]) -> list[Figure]:
-    """Losses against iterations, and ways to the optimum, in `POINTS` points of every run."""
+    """Losses against iterations, and trajectories, at `POINTS` points of every run."""
     losses, paths = [], []
     for name, arms in arrays.items():
         function = FUNCTIONS[name]
@@ -303,23 +302,23 @@ def descents(arrays: Mapping[str, Any]) -> list[Figure]:
     return [
         Figure(
             "test_functions",
-            "Forward gradients keep up with backpropagation in two dimensions, per iteration",
+            "In two dimensions, forward gradients keep up with backprop per iteration",
             f"Loss against iteration at the paper's settings, runs: {charts.SPREAD}; "
-            "backpropagation has no randomness.",
+            "backprop has no randomness.",
             losses,
         ),
         Figure(
             "trajectories",
-            "Ways to the optimum",
-            "The first three forward-gradient runs, and backpropagation, from the paper's starts; "
-            f"{POINTS} points of each, evenly spaced over the iterations.",
+            "Trajectories to the optimum",
+            "The first three forward-gradient runs and backprop, from the paper's starts; "
+            f"{POINTS} evenly spaced iterations of each.",
             paths,
         ),
     ]
 
 
 def finals(values: Values) -> Table:
-    """Final losses of every method on every function: median, spread and share of backprop's."""
+    """Final losses of every method on every function: median, spread and ratio to backprop's."""
     rows = []
     for name, found in values.items():
         for method in METHODS:
@@ -342,7 +341,7 @@ def finals(values: Values) -> Table:
 
 
 def time_table(seconds: Values) -> Table:
-    """Seconds of a whole descent, median over the repetitions."""
+    """Seconds of a complete descent, median over the repetitions."""
     middles = {
         name: {method: float(np.median(taken)) for method, taken in of.items()}
         for name, of in seconds.items()
@@ -353,8 +352,8 @@ def time_table(seconds: Values) -> Table:
         for m, middle in of.items()
     ]
     note = (
-        "Median of the repetitions: one run, all its iterations, compiled. With nothing drawn the "
-        "tangent is always the same: the rest of a forward gradient's time, at two parameters "
-        "nearly all, is for its random numbers."
+        "Median over repetitions of one compiled run with all its iterations. “Nothing drawn” uses "
+        "a fixed tangent: the rest of a forward gradient's time goes into random numbers, and at "
+        "two parameters that is nearly all of it."
     )
-    return charts.table("times", "Time of a whole descent", rows, note)
+    return charts.table("times", "Time of a complete descent", rows, note)

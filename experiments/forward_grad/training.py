@@ -1,17 +1,18 @@
 """Training: forward gradients against backprop, at shared and at tuned learning rates.
 
 Every method trains the same networks from the same initialisations on the same batches, by plain
-SGD whose rate decays as exp(-1e-4 t). Two comparisons are made, because they answer two questions:
+SGD with a learning rate that decays as exp(-1e-4 t). There are two comparisons, because they answer
+two questions:
 
-* *shared rates*, as in the paper's Figure 4: one rate for all methods, not tuned for any;
-* *tuned rates*, as the paper's critics asked: each method at the rate of a common grid that gave
-  the lowest validation loss on tuning seeds, then trained anew on the reporting seeds.
+* *shared rates*, as in the paper's Figure 4: one learning rate for all methods, tuned for none;
+* *tuned rates*, as the paper's critics asked: each method uses the rate of a common grid with the
+  lowest validation loss on tuning seeds, and is then retrained on the reporting seeds.
 
-The loss compared is the mean training cross-entropy over the last tenth of the steps; validation
-data chooses, and test data is looked at once, after training. A lane that diverged counts as
-infinitely bad. A ladder of widths at tuned rates asks whether the gap grows with the network.
+We compare the mean training cross-entropy over the last tenth of the steps. Rates are chosen on
+validation data, and test data is used once, after training. A diverged lane counts as infinitely
+bad. A ladder of widths at tuned rates shows whether the gap grows with the network.
 
-A network's arms are its methods in each comparison: ``shared 0.0002/gaussian``, ``tuned/backprop``.
+Arms are methods within a comparison: ``shared 0.0002/gaussian``, ``tuned/backprop``.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "gaussian-16": partial(estimate, law="gaussian", tangents=16),
     "rademacher-16": partial(estimate, law="rademacher", tangents=16),
     "central": partial(estimate, law="gaussian", mode="central_difference"),
-    # Biased: the directional derivative is cut to [-1, 1], as some public ports do.
+    # Biased: the directional derivative is clipped to [-1, 1], as in some public ports.
     "clipped": partial(estimate, law="gaussian", clip=1.0),
 }
 SMALLEST, LARGEST = "smallest shared rate", "largest shared rate"  # values of a network
@@ -60,30 +61,30 @@ class Task(Schedule):
     """One network on one data set."""
 
     hidden: Annotated[tuple[int, ...], Gt(0)] = (64,)
-    """Widths of the hidden layers; none make a linear model (logistic regression)."""
+    """Widths of the hidden layers; empty for a linear model (logistic regression)."""
     channels: NonNegativeInt = 0
-    """Channels of the CNN's four convolutions; 0 for a network without."""
+    """Channels of the CNN's four convolutions; 0 for an MLP."""
     dataset: Name[DATASET] = ""
-    """Data set of this task; that of --dataset if empty."""
+    """Data set of this task; --dataset if empty."""
     methods: Names[METHODS] = ("backprop", "gaussian")
     """Methods to train."""
     shared_rates: Rates = (2e-4, 2e-3)
-    """Learning rates that all methods share. The defaults times the steps are about those of the
-    paper's Figure 4, whose 20,000 decaying steps come to 8,600 whole ones."""
+    """Learning rates shared by all methods. Rate x steps is about that of the paper's Figure 4,
+    whose 20,000 decaying steps equal 8,600 steps at the full rate."""
     grid: Rates = (1e-4, 3.2e-4, 1e-3, 3.2e-3, 1e-2, 3.2e-2, 0.1, 0.32, 1.0, 3.2)
-    """Learning rates that each method is tuned over; none leave the tuned comparison out."""
+    """Learning rates to tune each method over; empty to skip the tuned comparison."""
     extensions: NonNegativeInt = 0
-    """How often a choice on the edge of the grid extends it, by its own ratio."""
+    """How often the grid is extended, by its own ratio, when its edge is chosen."""
     seeds: NonNegativeInt = 0
-    """Reporting seeds of this task; those of --seeds if 0."""
+    """Reporting seeds of this task; --seeds if 0."""
 
     @property
     def schedule(self) -> Schedule:
-        """How its arms are tuned and trained: a task says that itself."""
+        """How its arms are tuned and trained: a task is its own schedule."""
         return self
 
     def check(self, flag: str) -> None:
-        """Refuse rates that would have one name, and a CNN without its end.
+        """Refuse rates whose names collide, and a CNN without a dense layer.
 
         Raises:
             Problem: names the flags.
@@ -92,38 +93,38 @@ class Task(Schedule):
         if len({f"{rate:g}" for rate in self.shared_rates}) < len(self.shared_rates):
             raise Problem(f"--{flag}.shared-rates must differ in their first six digits.")
         if self.channels and not self.hidden:
-            raise Problem(f"--{flag}.hidden must name the width of the CNN's dense layer.")
+            raise Problem(f"--{flag}.hidden must give the width of the CNN's dense layer.")
 
 
 @dataclass(frozen=True)
 class Training:
-    """Which networks are trained, and how."""
+    """Which networks to train, and how."""
 
     tasks: Names[TASKS] = ("logistic", "mlp")
     """Tasks to run: logistic, mlp, cnn, figure4."""
     batch_size: PositiveInt = 64
-    """Examples in a step."""
+    """Examples per step."""
     decay: float = 1e-4
-    """The learning rate at step t is its start times exp(-decay t)."""
+    """The learning rate at step t is the initial one times exp(-decay t)."""
     timing_rounds: PositiveInt = 7
-    """Rounds of the step timing, methods interleaved."""
+    """Rounds of step timing, with methods interleaved."""
     logistic: Task = field(default_factory=lambda: Task(hidden=()))
     """Logistic regression."""
     mlp: Task = field(default_factory=Task)
     """A small MLP."""
     cnn: Task = field(default_factory=lambda: Task(channels=8, hidden=(64,), dataset="digits"))
-    """A small CNN: four 3x3 convolutions, pooling after the second and fourth, two dense layers; on
-    8x8 digits, since a step on 28x28 images takes twelve times as long."""
+    """A small CNN: four 3x3 convolutions, pooling after the second and fourth, two dense layers. It
+    runs on 8x8 digits; a step on 28x28 images takes twelve times as long."""
     figure4: Task = field(default_factory=lambda: Task(hidden=(1024, 1024), dataset="mnist"))
-    """The MLP of the paper's Figure 4 on the whole of MNIST."""
+    """The MLP of the paper's Figure 4 on all of MNIST."""
     ladder: Task = field(default_factory=Task)
-    """What every rung of the ladder of widths trains; its hidden widths come from --widths."""
+    """Settings of every rung of the ladder of widths; the widths themselves are in `widths`."""
     widths: Annotated[tuple[int, ...], Gt(0)] = (4, 16, 64, 256)
-    """Hidden widths of the ladder's MLPs; none leave the ladder out."""
+    """Hidden widths of the ladder's MLPs; empty to skip the ladder."""
 
     @property
     def networks(self) -> dict[str, Task]:
-        """All that is trained by its name: the tasks, and the rungs at tuned rates alone."""
+        """All networks by name: the tasks, and the rungs of the ladder (tuned rates only)."""
         rung = replace(self.ladder, shared_rates=())
         return {
             **{name: getattr(self, name) for name in self.tasks},
@@ -142,12 +143,12 @@ def make_model(task: Task, inputs: np.ndarray, classes: int) -> models.Model:
 
 
 def parameters(model: models.Model) -> int:
-    """How many the network has."""
+    """Number of parameters of the network."""
     return models.count_parameters(jax.eval_shape(model.init, jax.random.key(0)))
 
 
 def initial_loss(model: models.Model, data: Mapping[str, Any], seeds: Iterable[int]) -> list[float]:
-    """Cross-entropy of at most 5,000 training examples before any step, seed by seed."""
+    """Cross-entropy on at most 5,000 training examples before training, seed by seed."""
 
     @jax.jit
     def at(seed: jax.Array, inputs: jax.Array, labels: jax.Array) -> jax.Array:
@@ -159,7 +160,7 @@ def initial_loss(model: models.Model, data: Mapping[str, Any], seeds: Iterable[i
 
 
 def to_backprop(network: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Steps that each arm takes to the lowest validation loss of backprop in its comparison."""
+    """Steps of each arm to backprop's lowest validation loss in the same comparison."""
     found = {}
     for arm in network["arms"]:
         reference = curves.get(f"{arm.partition('/')[0]}/backprop/validation_loss")
@@ -172,11 +173,11 @@ def to_backprop(network: Mapping[str, Any], curves: Mapping[str, np.ndarray]) ->
 
 @dataclass(frozen=True)
 class Trained:
-    """A network that was trained.
+    """A trained network.
 
     values:  for claims.
     curves:  ``comparison/method/metric`` -> (seeds, points).
-    seconds: method -> of a step, a sample a round; nothing for a rung of the ladder.
+    seconds: method -> seconds per step, a sample per round; empty for a rung of the ladder.
     """
 
     values: Mapping[str, Any]
@@ -185,7 +186,7 @@ class Trained:
 
 
 def train_network(name: str, task: Task, config: Any, run: Run) -> Trained:
-    """Train a network with every method, at the shared rates and at the method's tuned one."""
+    """Train a network with every method, at the shared rates and at each method's tuned rate."""
     dataset = run.dataset(task.dataset or config.dataset)
     splits = ("train", "validation", "test")
     data = {s: (getattr(dataset, s).inputs, getattr(dataset, s).labels) for s in splits}
@@ -243,7 +244,7 @@ def train_network(name: str, task: Task, config: Any, run: Run) -> Trained:
 
 
 def comparisons(trained: Mapping[str, Trained]) -> dict[str, dict[str, Any]]:
-    """Every comparison as a task of its own, ``mlp/tuned``, of arms that are methods."""
+    """Every comparison as its own task, ``mlp/tuned``, with methods as arms."""
     found: dict[str, dict[str, Any]] = {}
     for name, network in trained.items():
         for arm, values in network.values["arms"].items():
@@ -261,7 +262,7 @@ def of(shown: charts.Shown, name: str) -> charts.Shown:
 
 
 def run(config: Any, run: Run) -> StudyResult:
-    """Train all tasks and the ladder; time a step of each method of each task."""
+    """Train all tasks and the ladder, and time a step of each method on each task."""
     networks = config.training.networks
     trained = {name: train_network(name, task, config, run) for name, task in networks.items()}
     curves = {
@@ -307,23 +308,23 @@ PAPER_TASKS, OWN_TASKS = ("mlp", "figure4"), ("logistic", "cnn")
 
 
 def loss(task: TaskView, method: str, rate: str = TUNED) -> np.ndarray:
-    """A method's final training loss at the `SMALLEST` or `LARGEST` shared rate, or at its own."""
+    """A method's final training loss at the `SMALLEST`, `LARGEST` or `TUNED` rate."""
     kind = rate if rate == TUNED else task.of(rate)
     return task[f"{kind}/{method}"]["training_loss"]
 
 
 def start(task: TaskView) -> np.ndarray:
-    """The loss of a net that learned nothing."""
+    """The loss of an untrained network."""
     return np.asarray(task.of("initial_loss"), np.float64)
 
 
 def pair(rate: str) -> Quantity:
-    """The forward gradient's final loss beside backprop's."""
+    """The final losses of the forward gradient and of backprop."""
     return lambda task: (loss(task, "gaussian", rate), loss(task, "backprop", rate))
 
 
 def gap(task: TaskView, forward: np.ndarray) -> np.ndarray:
-    """How far a loss is behind backprop's, in units of backprop's own progress."""
+    """How far a loss is behind backprop's, in units of backprop's progress."""
     base = loss(task, "backprop", SMALLEST)
     return (forward - base) / (start(task) - base)
 
@@ -332,7 +333,7 @@ def slopes(ladder: LadderView) -> np.ndarray:
     """Per seed, the slope of log(loss ratio) against log(parameters)."""
     rungs = [rung for rung in ladder.rungs if {"tuned/gaussian", "tuned/backprop"} <= {*rung}]
     if len(rungs) < 3:
-        raise KeyError("ladder of at least three widths")
+        raise KeyError("a ladder of at least three widths")
     ratios = [np.log(np.divide(*pair(TUNED)(rung))) for rung in rungs]
     return declare.slope_of([rung.size for rung in rungs], ratios, per=math.e)
 
@@ -345,19 +346,19 @@ def _keeps_up(id: str, statement: str, tasks: tuple[str, ...], **declared: Any) 
         quantity="(forward gradient's loss - backprop's loss) / (initial loss - backprop's loss), "
         "smallest shared rate",
         region=(-0.1, 0.1),
-        reason="a tenth of backprop's own progress: an untrained net scores 1",
+        reason="a tenth of backprop's progress; an untrained network scores 1",
         fails={"untrained net": (lambda task: gap(task, start(task)), _UNTRAINED)},
         tasks=tasks,
         **declared,
     )
 
 
-_UNTRAINED = "a net that learned nothing must not pass for one that kept up"
+_UNTRAINED = "an untrained network must fail this test"
 CLAIMS = (
     _keeps_up(
         "F4a",
-        "At a small learning rate shared by both, forward gradients lower the training loss per "
-        "iteration as backprop does.",
+        "At a small shared learning rate, forward gradients lower the training loss as fast per "
+        "iteration as backprop.",
         PAPER_TASKS,
         reported="final validation loss about 2.21 for both, at learning rate 2e-5",
         where="Figure 4, upper row",
@@ -365,19 +366,19 @@ CLAIMS = (
     ),
     declare.derive(
         "F4b",
-        "At that shared rate backprop does learn, so that keeping up with it means something.",
+        "At the small shared learning rate backprop does learn, so keeping up with it means "
+        "something.",
         lambda task: start(task) - loss(task, "backprop", SMALLEST),
         quantity="initial loss - backprop's final training loss (nats), smallest shared rate",
         region=(0.05, math.inf),
-        reason="0.05 nats is a fiftieth of the loss of a uniform guess over ten classes",
+        reason="0.05 nats is about 2% of the loss of a uniform guess over ten classes",
         fails={"untrained net": (lambda task: start(task) - start(task), _UNTRAINED)},
         tasks=(*PAPER_TASKS, *OWN_TASKS),
         source="derived",
     ),
     declare.derive(
         "F4c",
-        "At a larger learning rate shared by both, forward gradients are ahead of backprop per "
-        "iteration.",
+        "At a larger shared learning rate, forward gradients are ahead of backprop per iteration.",
         pair(LARGEST),
         quantity="forward gradient's training loss / backprop's, largest shared rate",
         statistic="paired ratio",
@@ -397,17 +398,17 @@ CLAIMS = (
     ),
     declare.derive(
         "F5c",
-        "At a shared learning rate, forward gradients reach backprop's lowest validation loss in "
-        "less time than backprop.",
+        "At a shared learning rate, forward gradients reach backprop's lowest validation loss "
+        "sooner than backprop does.",
         lambda task: tuple(
             task[method]["steps_to_backprop"] * task[method]["seconds"]
             for method in ("gaussian", "backprop")
         ),
-        quantity="time of the forward gradient / time of backprop to that loss, as steps times the "
-        "median time of a step; never reached counts as infinite",
+        quantity="time to that loss, forward gradient / backprop: steps times the median time of a "
+        "step; never reached counts as infinite",
         statistic="paired ratio",
         region=(-math.inf, 1.0),
-        reason="1 is no difference",
+        reason="a ratio of 1 is no difference",
         fails={},
         tasks=PAPER_TASKS,
         reported="T_f / T_b = 0.567 at rate 2e-5 and 0.229 at rate 2e-4",
@@ -423,11 +424,11 @@ CLAIMS = (
         quantity="forward gradient's final training loss / backprop's, tuned rates",
         statistic="paired ratio",
         region=(4.0, math.inf),
-        reason="a factor of four is far beyond what a seed or a step of the grid changes",
+        reason="a factor of four is far more than a seed or one grid step changes",
         fails={
             SMALLEST: (
                 pair(SMALLEST),
-                "at an untuned rate the two are close: the gap must come from tuning",
+                "at an untuned rate the two are close, so the gap must come from tuning",
             )
         },
         tasks=PAPER_TASKS,
@@ -445,7 +446,7 @@ CLAIMS = (
         quantity="slope of log(loss ratio) against log(parameters) over the ladder of widths, "
         "per seed",
         region=(0.0, math.inf),
-        reason="0 is a gap that does not depend on size",
+        reason="a slope of 0 is a gap that does not depend on size",
         fails={
             "the same slopes, centred": (
                 lambda ladder: slopes(ladder) - slopes(ladder).mean(),
@@ -457,13 +458,15 @@ CLAIMS = (
     ),
     _keeps_up(
         "F11a",
-        "Logistic regression, too, descends at a small shared learning rate as under backprop.",
+        "On logistic regression, too, forward gradients learn as fast per iteration as backprop at "
+        "a small shared learning rate.",
         ("logistic",),
         source="derived",
     ),
     _keeps_up(
         "F11b",
-        "A small CNN, too, descends at a small shared learning rate as under backprop.",
+        "On a small CNN, too, forward gradients learn as fast per iteration as backprop at a small "
+        "shared learning rate.",
         ("cnn",),
         source="derived",
     ),

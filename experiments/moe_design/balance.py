@@ -1,8 +1,8 @@
-"""What is the load balanced for, and over what? (X1)
+"""Over which tokens should the load be balanced? (X1)
 
-The same network without the load-balancing loss, with it over all tokens of the batch, and with it
-over each routing group by itself. Groups, and so the places in them, are the same in all arms. Qwen
-(2025) reports that a balance over all tokens lets experts specialise; ST-MoE, that it makes balance
+The same network without the load-balancing loss, with the loss over all tokens of the batch, and
+with the loss over each routing group. Groups and capacities are the same in all arms. Qwen (2025)
+reports that balancing over all tokens lets experts specialise; ST-MoE reports that it makes balance
 and quality worse.
 """
 
@@ -24,7 +24,7 @@ from jaxtrends.declare import ABOVE_ZERO, Quantity, TaskView
 from jaxtrends.errors import Problem
 from jaxtrends.train import RAW, Trainer
 
-ARMS = {  # arm -> what of the network's coefficient of balance goes to which loss
+ARMS = {  # arm -> share of the balance coefficient for each loss
     "off": {"balance": 0.0},
     "global": {"balance": 1.0},
     "group": {"balance": 0.0, "group_balance": 1.0},
@@ -34,15 +34,15 @@ AT_THE_END = ("busiest", "dropped", "router_entropy")
 
 @dataclass(frozen=True)
 class Balance(language.OneNetwork):
-    """What is trained."""
+    """What to train."""
 
     network: Network = field(
         default_factory=lambda: Network(clusters=4, batch=64, group=64, held_out=128, log_every=20)
     )
-    """What is trained. Its group, some of the batch's tokens, is what one arm balances over."""
+    """The network; one arm balances over each of its groups, which must be smaller than a batch."""
 
     def check(self, flag: str) -> None:
-        """Refuse a network in which the arms are one, or whose clusters are not known.
+        """Refuse a network in which arms coincide, or whose clusters are unknown.
 
         Raises:
             Problem: names the flag.
@@ -50,8 +50,8 @@ class Balance(language.OneNetwork):
         network, tokens = self.network, self.network.batch * self.network.context
         if not 0 < network.group < tokens or not network.balance:
             raise Problem(
-                f"--{flag}.network needs a balance above zero, and a group of fewer tokens than "
-                f"the {tokens} of its batch."
+                f"--{flag}.network needs a balance above zero, and a group smaller than the "
+                f"{tokens} tokens of its batch."
             )
         if network.data != "lookup":
             raise Problem(f"--{flag}.network.data must be lookup, whose clusters are known.")
@@ -62,13 +62,13 @@ class Balance(language.OneNetwork):
 
 @cache
 def trainer(network: Network) -> Trainer:
-    """What trains all arms, which differ in coefficients alone."""
+    """The trainer of all arms, which differ only in coefficients."""
     trained = language.trainer(network.sizes(), network)
     return language.measuring(trained, information.counting(network))
 
 
 def made(name: str, setting: Setting) -> Arm:
-    """The network with one balance."""
+    """The network with one kind of balance."""
     network = setting.part.network
     shares = {loss: network.balance * share for loss, share in ARMS[name].items()}
     cost = transformer.cost(network.sizes(), network.batch)
@@ -76,7 +76,7 @@ def made(name: str, setting: Setting) -> Arm:
 
 
 def measured(task: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What the last mixture's choices tell of the cluster, and its balance at the end."""
+    """What the last mixture's choices tell about the cluster, and its balance after training."""
     found = {}
     for arm in task["arms"]:
         layers = [name for name in curves if name.startswith(f"{arm}/{RAW}")]
@@ -92,7 +92,7 @@ def measured(task: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> dict[
 
 TOLD = {"information": "information"}
 WORSE = {LOSS: "test loss", "busiest": "busiest expert"}
-UNITS = "test cross-entropy (nats), and the busiest expert's load over the fair one"
+UNITS = "test cross-entropy (nats), and the busiest expert's load over its fair share"
 
 
 def more(
@@ -103,7 +103,7 @@ def more(
     measures: Mapping[str, str],
     **declared: Any,
 ) -> Claim:
-    """One arm has more than another, a part a measure."""
+    """One arm has more than another; each measure is a part."""
 
     def both(task: TaskView) -> dict[str, Any]:
         return {
@@ -118,7 +118,7 @@ def more(
         value,
         statistic="paired difference",
         region=ABOVE_ZERO,
-        reason="0 is no difference",
+        reason="at 0 there is no difference",
         fails=exchanged(value, part=-1),
         **declared,
     )
@@ -127,50 +127,52 @@ def more(
 CLAIMS = (
     more(
         "X1a",
-        "Balance over all tokens of the batch lets experts specialise more than balance over each "
-        "group.",
+        "Experts specialise more when the load is balanced over all tokens of a batch than when it "
+        "is balanced over each group.",
         "global",
         "group",
         TOLD,
-        quantity="normalised mutual information of a token's first expert and its sequence's "
-        "cluster, global less per group",
+        quantity="normalised mutual information between a token's first expert and its sequence's "
+        "cluster, global - per group",
         source="critic",
         where="Qwen (2025), arXiv 2501.11873, abstract",
         known="abstract",
     ),
     more(
         "X1b",
-        "Balance over all tokens of the batch makes quality and balance worse than balance over "
-        "each group.",
+        "Balancing the load over all tokens of a batch makes quality and balance worse than "
+        "balancing over each group.",
         "global",
         "group",
         WORSE,
-        quantity=f"{UNITS}, global less per group",
+        quantity=f"{UNITS}, global - per group",
         where="section on specialisation",
     ),
     more(
         "X1c",
-        "Without the load-balancing loss quality and balance are worse.",
+        "Without the load-balancing loss, quality and balance are worse.",
         "off",
         "global",
         WORSE,
-        quantity=f"{UNITS}, without the loss less with it over all tokens",
+        quantity=f"{UNITS}, without the loss - with it over all tokens",
         source="derived",
     ),
 )
 
 STUDY = Comparison(
-    about="the load-balancing loss off, over all tokens, and over each group",
+    about="load-balancing loss off, over all tokens, and over each group",
     arms={name: partial(made, name) for name in ARMS},
     metric="cross_entropy",
-    unit="nats a token",
+    unit="nats per token",
     data=lambda setting, run: information.data(setting.part.network, run),
     also=measured,
     claims=CLAIMS,
     figures=(
-        charts.over(title="What the load is balanced over"),
-        charts.over(metric="validation_busiest", title="The busiest expert's load, of a fair one"),
-        charts.over(metric="validation_dropped", title="The dropped share of choices"),
+        charts.over(title="Loss by kind of load balancing"),
+        charts.over(
+            metric="validation_busiest", title="Load of the busiest expert over its fair share"
+        ),
+        charts.over(metric="validation_dropped", title="Share of dropped token choices"),
     ),
     more=(*AT_THE_END, "information"),
 )

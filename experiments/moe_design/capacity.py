@@ -1,9 +1,9 @@
-"""What does an expert's capacity buy? (S3, S4)
+"""What does expert capacity gain? (S3, S4)
 
-Top-1 and top-2 routing with capacity factors from a half to two, each trained at a rate of its own,
-and each evaluated with the capacity it was trained with and with others. The factor counts places
-per token whatever each token chooses, so that arms of one factor cost the same. A network that
-learned nothing is evaluated with all of these capacities too.
+Top-1 and top-2 routing with capacity factors from 0.5 to 2, each trained at its own learning rate
+and evaluated with the capacity it was trained with and with others. The factor counts slots per
+token regardless of top-k, so arms with the same factor cost the same. An untrained network is also
+evaluated with all of these capacities.
 """
 
 from __future__ import annotations
@@ -34,31 +34,31 @@ FEW_DROPPED = 0.01
 
 @dataclass(frozen=True)
 class Capacity(language.OneNetwork):
-    """Which capacities, in training and in evaluation."""
+    """Capacities in training and in evaluation."""
 
     tops: Sizes = (1, 2)
-    """Experts that each token chooses, a network each."""
+    """Experts per token (top-k), one network for each."""
     factors: Annotated[tuple[float, ...], Gt(0), Rising()] = (0.5, 1.0, 1.25, 2.0)
-    """Capacity factors in training, rising; a network each."""
+    """Capacity factors in training, rising; one network for each."""
     evaluated: Annotated[tuple[float, ...], Gt(0), Rising(2)] = (0.5, 2.0)
-    """Capacity factors in evaluation, beside that of training; two at least, for the control."""
+    """Further capacity factors in evaluation; at least two, for the control."""
     network: language.Network = field(
         default_factory=lambda: language.Network(clusters=4, batch=64, steps=300, log_every=20)
     )
-    """What is trained. Its own top and capacity factor are not read."""
+    """The network to train; its own top and capacity_factor are ignored."""
 
     def check(self, flag: str) -> None:
         """Refuse what cannot be routed.
 
         Raises:
-            Problem: names what is at fault.
+            Problem: says what does not fit.
         """
         for sizes in (sizes_of(self, top, factor) for top in self.tops for factor in self.factors):
             transformer.check(sizes, self.network.batch)
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """A ladder of capacity factors each."""
+        """One ladder of capacity factors for each top-k."""
         return tuple(f"top-{top}" for top in self.tops)
 
 
@@ -66,23 +66,23 @@ class Capacity(language.OneNetwork):
 
 
 def sizes_of(part: Capacity, top: int, factor: float) -> Transformer:
-    """The network with one routing and one capacity factor."""
+    """The network with one top-k and one capacity factor."""
     return part.network.sizes(top=top, capacity_factor=factor)
 
 
 def evaluations(part: Capacity, factor: float) -> tuple[float, ...]:
-    """The capacity factors that a network is evaluated at, its own first."""
+    """The capacity factors that a network is evaluated with, its own first."""
     return tuple(dict.fromkeys((factor, *part.evaluated)))
 
 
 def at(factor: float, what: str = "cross_entropy") -> str:
-    """The name of a metric on test data with one capacity factor."""
+    """The name of a test metric with one capacity factor."""
     return f"test_{what}_at_{factor:g}"
 
 
 @cache
 def trainer(part: Capacity, top: int, factor: float) -> Trainer:
-    """One routing with one capacity factor in training, evaluated with several."""
+    """One top-k and capacity factor in training, evaluated with several factors."""
     dropped = transformer.router_metrics()["dropped"]
 
     def measure(params: Any, data: Mapping[str, Any]) -> dict[str, jax.Array]:
@@ -99,7 +99,7 @@ def trainer(part: Capacity, top: int, factor: float) -> Trainer:
 
 
 def mixture(setting: Setting) -> Arm:
-    """The routing of a ladder with the capacity of its rung."""
+    """The top-k of a ladder with the capacity of its rung."""
     part, factor, top = setting.part, setting.size, int(setting.task.removeprefix("top-"))
     return Arm(
         trainer(part, top, factor),
@@ -112,7 +112,7 @@ def mixture(setting: Setting) -> Arm:
 
 
 def untrained(setting: Setting) -> Arm | None:
-    """The control, on the last rung of all."""
+    """The control, on the last rung of the last ladder."""
     part = setting.part
     if (setting.task, setting.size) != (part.tasks[-1], part.factors[-1]):
         return None
@@ -120,7 +120,7 @@ def untrained(setting: Setting) -> Arm | None:
 
 
 def drops(task: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The share of choices that is dropped at the end of training."""
+    """The share of choices dropped at the end of training."""
     dropped = curves[f"{MIXTURE}/validation_dropped"]
     return {"arms": {MIXTURE: {"dropped_in_training": tuning.final(dropped)}}}
 
@@ -129,18 +129,18 @@ def drops(task: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> dict[str
 
 
 def rungs(task: TaskView) -> list[TaskView]:
-    """All capacities of a task's routing, from the smallest up."""
+    """All capacities of a task's top-k, rising."""
     mine = [name for name, found in task.tasks.items() if found["task"] == task.values["task"]]
     return sorted((task.beside(name) for name in mine), key=lambda rung: rung.size)
 
 
 def rung(task: TaskView, factor: float, top: str = "") -> TaskView:
-    """The same routing, or another, with another capacity factor."""
+    """The same top-k, or another, with another capacity factor."""
     return task.beside(f"{top or task.values['task']}, {factor:g}")
 
 
 def own(task: TaskView) -> np.ndarray:
-    """The loss, evaluated with the capacity of training."""
+    """The loss when evaluated with the capacity of training."""
     return task[MIXTURE][at(task.size)]
 
 
@@ -148,38 +148,38 @@ def against_smaller(task: TaskView) -> tuple[np.ndarray, np.ndarray]:
     """A capacity and the next smaller one."""
     smaller = [other for other in rungs(task) if other.size < task.size]
     if not smaller:
-        raise KeyError("smaller capacity factor")
+        raise KeyError("a smaller capacity factor")
     return own(task), own(smaller[-1])
 
 
 def widened(task: TaskView) -> tuple[np.ndarray, np.ndarray]:
-    """Evaluated with a capacity factor of two, and with that of training."""
+    """The loss with a capacity factor of 2 in evaluation, and with that of training."""
     if task.size >= WIDE:
-        raise KeyError("capacity factor below 2 in training")
+        raise KeyError("a capacity factor below 2 in training")
     return task[MIXTURE][at(WIDE)], own(task)
 
 
 def of_untrained(task: TaskView) -> tuple[np.ndarray, np.ndarray]:
-    """The widest and the narrowest capacity for a network that learned nothing."""
+    """The largest and the smallest capacity for an untrained network."""
     arm = task.beside(list(task.tasks)[-1])["untrained"]
     return arm[at(max(arm["evaluated"]))], arm[at(min(arm["evaluated"]))]
 
 
 def gains(first: Callable[[TaskView], np.ndarray]) -> Quantity:
-    """By how much a change lowers the loss, and capacity from 1.25 to 2 with two experts."""
+    """How much a change lowers the loss, and how much capacity 2 over 1.25 does with top-2."""
     return lambda two: (first(two), own(two) - own(rung(two, WIDE)))
 
 
-UNTRAINED = {"untrained net": (of_untrained, "capacity cannot help experts that know nothing")}
-THE_SIGN = "the sign: how much is gained depends on the task"
+UNTRAINED = {"untrained net": (of_untrained, "capacity cannot help untrained experts")}
+THE_SIGN = "only the sign: how much is gained depends on the task"
 
 CLAIMS = (
     declare.derive(
         "S3a",
-        "Every larger capacity factor gives a lower loss.",
+        "Every increase of the capacity factor lowers the loss.",
         against_smaller,
-        quantity="test cross-entropy of a capacity factor less that of the next smaller one "
-        "(nats), each evaluated as it was trained",
+        quantity="test cross-entropy, capacity factor - next smaller one (nats), each evaluated as "
+        "trained",
         statistic="paired difference",
         region=BELOW_ZERO,
         reason=THE_SIGN,
@@ -191,10 +191,10 @@ CLAIMS = (
     ),
     declare.derive(
         "S3b",
-        "More capacity in evaluation than in training lowers the loss.",
+        "A larger capacity factor in evaluation than in training lowers the loss.",
         widened,
-        quantity="test cross-entropy evaluated with a capacity factor of 2.0 less that with the "
-        "factor of training (nats)",
+        quantity="test cross-entropy, evaluated with capacity factor 2.0 - with that of training "
+        "(nats)",
         statistic="paired difference",
         region=BELOW_ZERO,
         reason=THE_SIGN,
@@ -204,16 +204,16 @@ CLAIMS = (
     ),
     declare.derive(
         "S3c",
-        "At a capacity factor of 1.25 with the load-balancing loss, hardly any token is dropped "
+        "At a capacity factor of 1.25 with the load-balancing loss, almost no tokens are dropped "
         "at the end of training.",
         lambda task: task[MIXTURE]["dropped_in_training"],
-        quantity="share of choices dropped, top-1, mean over the last tenth of the evaluations",
+        quantity="share of token choices dropped, top-1, mean over the last tenth of evaluations",
         region=(-math.inf, FEW_DROPPED),
-        reason="the figure as printed",
+        reason="the figure as reported",
         fails={
             "least capacity": (
                 lambda task: rungs(task)[0][MIXTURE]["dropped_in_training"],
-                "with few places many choices must be dropped",
+                "with little capacity many choices must be dropped",
             )
         },
         tasks=(f"top-1, {MIDDLE:g}",),
@@ -223,42 +223,42 @@ CLAIMS = (
     ),
     declare.derive(
         "S4",
-        "At one capacity a second expert for each token gains less than capacity does.",
+        "At equal capacity, a second expert per token gains less than more capacity does.",
         gains(lambda two: own(rung(two, MIDDLE, "top-1")) - own(two)),
-        quantity="gain of top-2 over top-1 at 1.25 less the gain of 2.0 over 1.25 with top-2, "
-        "test cross-entropy (nats)",
+        quantity="gain of top-2 over top-1 at 1.25 - gain of 2.0 over 1.25 with top-2, test "
+        "cross-entropy (nats)",
         statistic="paired difference",
         region=BELOW_ZERO,
-        reason="0 is an equal gain",
+        reason="at 0 both gain equally",
         fails={
             "all the capacity there is": (
                 gains(lambda two: own(rungs(two)[0]) - own(rung(two, WIDE))),
-                "a gain known to be larger is not smaller",
+                "a larger gain must not pass for a smaller one",
             )
         },
         tasks=(f"top-2, {MIDDLE:g}",),
-        reported="+0.004 for a second expert at 1.25; +0.009 for a capacity of 2.0 with two",
+        reported="+0.004 for a second expert at 1.25; +0.009 for a capacity of 2.0 with top-2",
         where="Table 8",
     ),
     declare.untestable(
         "S10",
         "A layer should have at most one expert per core, and gains fade above 256 experts.",
-        "it is about the traffic between hundreds of accelerator cores, each of which holds an "
-        "expert; here all experts share one device",
-        quantity="time of a training step, and loss, over the experts of a layer",
+        "It is about traffic between hundreds of accelerator cores with one expert each; here all "
+        "experts share one device.",
+        quantity="time of a training step, and loss, against experts per layer",
         statistic="paired ratio",
         region=(-math.inf, 1.0),
-        reason="1 is no difference",
+        reason="a ratio of 1 is no difference",
         where="section 5",
     ),
     declare.untestable(
         "S11",
-        "A sparse network of 269 thousand million parameters, with the arithmetic of a dense one "
-        "of 32, does well on SuperGLUE.",
-        "pretraining on 1.5 million million tokens is out of reach of one machine",
+        "A sparse network of 269B parameters, with the compute of a dense 32B network, scores 91.2 "
+        "on SuperGLUE.",
+        "Pretraining on 1.5T tokens is out of reach of one machine.",
         quantity="score on SuperGLUE",
         region=(91.2, math.inf),
-        reason="the score as printed",
+        reason="the paper's score",
         reported="91.2 on SuperGLUE",
         where="in the text",
     ),
@@ -269,7 +269,7 @@ CLAIMS = (
 
 
 def evaluated(shown: charts.Shown) -> Table:
-    """One row a network and capacity factor of evaluation."""
+    """One row per network and capacity factor in evaluation."""
     rows = [
         {
             "routing": task["task"],
@@ -287,12 +287,12 @@ def evaluated(shown: charts.Shown) -> Table:
         "capacity-evaluated",
         "Capacity in training and in evaluation",
         rows,
-        "Losses are medians over seeds, dropped shares means, both of test data.",
+        "On test data. Losses are medians over seeds, dropped shares are means.",
     )
 
 
 def bought(shown: charts.Shown) -> Figure:
-    """Loss, dropped share and loss against cost, over the capacity factor."""
+    """Loss and dropped share against the capacity factor, and loss against cost."""
     loss, dropped, cost = [], [], []
     for top in dict.fromkeys(task["task"] for task in shown.tasks.values()):
         found = [(t["size"], t["arms"][MIXTURE]) for t in shown.tasks.values() if t["task"] == top]
@@ -313,21 +313,21 @@ def bought(shown: charts.Shown) -> Figure:
     seeds = len(next(iter(shown.tasks.values()))["seeds"])
     return Figure(
         "capacity",
-        "What capacity buys",
-        f"Test loss and dropped choices over {seeds} seeds: {charts.RANGE}.",
+        "What expert capacity gains",
+        f"Test loss and dropped token choices over {seeds} seeds: {charts.RANGE}.",
         [
             Panel("loss", "capacity factor in training", "test loss (nats)", loss),
             Panel("dropped", "capacity factor in training", "dropped choices (%)", dropped),
-            Panel("cost", "training FLOPs a step, places counted", "test loss (nats)", cost),
+            Panel("cost", "training FLOPs per step, with padding", "test loss (nats)", cost),
         ],
     )
 
 
 STUDY = Comparison(
-    about="loss, drops and cost over the capacity factor, in training and in evaluation",
+    about="loss, dropped tokens and cost against the capacity factor",
     arms={MIXTURE: mixture, "untrained": untrained},
     metric="cross_entropy",
-    unit="nats a token",
+    unit="nats per token",
     data=lambda setting, run: language.splits(setting.part.network, run),
     ladder="factors",
     size="capacity factor in training",

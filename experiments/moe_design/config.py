@@ -1,4 +1,4 @@
-"""The settings of every study, and the presets that fill them in."""
+"""The settings of every study, and the presets."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ STUDIES = ("z_loss", "capacity", "specialisation", "balance", "finetuning")
 
 @dataclass(frozen=True)
 class Config(Settings):
-    """What is run; everything that a result depends on."""
+    """What to run; everything that a result depends on."""
 
     z_loss: ZLoss = field(default_factory=ZLoss)
-    """Stability and the router's z-loss."""
+    """Training stability and the router z-loss."""
     capacity: Capacity = field(default_factory=Capacity)
-    """Places of an expert."""
+    """Expert capacity."""
     specialisation: Specialisation = field(default_factory=Specialisation)
-    """What experts are sent."""
+    """Whether experts specialise."""
     balance: Balance = field(default_factory=Balance)
     """The load-balancing loss."""
     finetuning: Finetuning = field(default_factory=Finetuning)
-    """Sparse and dense networks on a new cluster."""
+    """Fine-tuning sparse and dense networks on a new cluster."""
 
 
 def networks(config: Config) -> dict[str, tuple[Network, ...]]:
@@ -55,7 +55,7 @@ def _sources(config: Config) -> dict[str, Network]:
 
 
 def datasets(config: Config) -> tuple[str, ...]:
-    """The names of the data that the chosen studies read."""
+    """The data sets of the chosen studies, by name."""
     return tuple(_sources(config))
 
 
@@ -63,13 +63,13 @@ def load(config: Config, name: str, folder: Path | None) -> Sequences:
     """Make the lookup task, or read the English text.
 
     Raises:
-        Problem: the text is not there, or too short.
+        Problem: the text is missing or too short.
     """
     return language.load(_sources(config)[name], config.seed)
 
 
 def spread(config: Config, data: int, expert: int) -> None:
-    """Refuse a mesh that the networks of the chosen studies cannot be spread over.
+    """Refuse a mesh that does not fit the networks of the chosen studies.
 
     Raises:
         Problem: names the study and what does not divide.
@@ -92,8 +92,9 @@ def scale(config: Config, data: Mapping[str, Any]) -> str:
     parameters = powers([transformer.parameter_count(found) for found in sizes])
     experts = span([max(found.experts) for found in sizes if any(found.experts)])
     return (
-        f"Decoders of {layers} layer{'s' * (layers != '1')} with about {parameters} parameters and "
-        f"{experts} experts, against encoder-decoders of up to 269B parameters with up to 64."
+        f"Decoders with {layers} layer{'s' * (layers != '1')}, about {parameters} parameters and "
+        f"{experts} experts; the paper has encoder-decoders of up to 269B parameters and 64 "
+        "experts."
     )
 
 
@@ -113,8 +114,8 @@ FULL = Config(
     balance=balance.FULL,
     finetuning=finetuning.FULL,
 )
-# A network for one GPU with 80 GB: 1.8e9 parameters, which with their gradients and Adam's two
-# memories take 29 GB in float32. A batch has eight groups, for a --mesh of up to eight.
+# For one 80 GB GPU: 1.8B parameters, which with gradients and Adam's two moments take 29 GB in
+# float32. A batch has eight groups, for a --mesh of up to eight devices.
 LARGE_NETWORK = Network(
     clusters=64,
     context=512,

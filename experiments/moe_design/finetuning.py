@@ -1,10 +1,10 @@
 """Fine-tuning a sparse and a dense network on a cluster that neither has seen. (S5, S6, S7)
 
-Both are pretrained on the other clusters of the lookup task, each at its best rate, and stopped at
-the same loss: that of whichever ends higher, seed by seed. So what differs afterwards is not how
-good the start was. Then both are fine-tuned on 64 to 4,096 sequences of a new cluster, with Adam's
-memory reset, at rates tuned for each network and size; with fewer and with more places for the
-experts; and over a grid of batch sizes and rates.
+Both are pretrained on the other clusters of the lookup task, each at its best learning rate, and
+stopped at the same loss: the final loss of the worse network, seed by seed. Later differences are
+therefore not due to the starting point. Both are then fine-tuned on 64 to 4,096 sequences of a new
+cluster, with Adam's state reset, at rates tuned for each network and size; with less and with more
+expert capacity; and over a grid of batch sizes and learning rates.
 """
 
 from __future__ import annotations
@@ -25,48 +25,48 @@ from jaxtrends import charts, declare, sequences, train, transformer, tuning
 from jaxtrends.claims import Claim
 from jaxtrends.comparison import Arm, Comparison, Setting
 from jaxtrends.declare import ABOVE_ZERO, BELOW_ZERO, LadderView, TaskView
+from jaxtrends.design import Study
 from jaxtrends.errors import Problem
-from jaxtrends.experiment import Study
 from jaxtrends.settings import Grid, PositiveInt, Rising, Schedule, Sizes
 from jaxtrends.study import Figure, Panel, Run, StudyResult, Table
 
 MODELS = ("sparse", "dense")
-FEW_PLACES, MANY_PLACES = 0.9, 2.0  # top-1 with 0.9 places a token drops a tenth at least
-DROPPED = (0.1, 0.2)  # what passes for the paper's 10 to 15%
+FEW_PLACES, MANY_PLACES = 0.9, 2.0  # top-1 with capacity 0.9 drops at least 10% of tokens
+DROPPED = (0.1, 0.2)  # accepted as the paper's 10 to 15%
 MARGIN = 0.02  # nats
 
 
 @dataclass(frozen=True)
 class Finetuning:
-    """The two networks, and how they are pretrained and fine-tuned."""
+    """The two networks, their pretraining and their fine-tuning."""
 
     network: Network = field(
         default_factory=lambda: Network(clusters=9, training=60_000, batch=64, steps=600)
     )
-    """The sparse network and its pretraining; the last of its clusters is the new one."""
+    """The sparse network and its pretraining; its last cluster is the new one."""
     dense_hidden: PositiveInt = 256
-    """Hidden width of the dense network, which is the same for the rest."""
+    """Hidden width of the dense network; all else is as in the sparse network."""
     examples: Sizes = (64, 256, 4096)
-    """Sequences of the new cluster to fine-tune on, rising; each divides the last."""
+    """Fine-tuning sequences of the new cluster, rising; each must divide the last."""
     batches: Annotated[tuple[int, ...], Gt(0), Rising(2)] = (16, 32, 64)
-    """Sequences of a fine-tuning step, rising; the sizes are compared at the second."""
+    """Batch sizes of fine-tuning, rising; numbers of examples are compared at the second."""
     rates: Grid = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
     """Learning rates of fine-tuning."""
     grid_examples: PositiveInt = 256
-    """Sequences to fine-tune on where batch sizes and rates are compared; one of --examples."""
+    """Fine-tuning sequences for the grid of batch sizes and rates; one of --examples."""
     capacity_factors: Annotated[tuple[float, ...], Gt(0)] = (FEW_PLACES, MANY_PLACES)
-    """Capacity factors of the sparse network's fine-tuning that are compared."""
+    """Capacity factors to compare when fine-tuning the sparse network."""
     steps: PositiveInt = 200
     """Steps of fine-tuning."""
 
     def check(self, flag: str) -> None:
-        """Refuse sets of examples that do not fit together, and networks that cannot be.
+        """Refuse numbers of examples that do not fit together, and invalid networks.
 
         Raises:
             Problem: names the flag at fault.
         """
         if self.network.data != "lookup" or self.network.clusters < 2:
-            raise Problem(f"--{flag}.network needs the lookup task with two clusters or more.")
+            raise Problem(f"--{flag}.network needs the lookup task with at least two clusters.")
         if any(self.examples[-1] % count for count in self.examples):
             raise Problem(f"--{flag}.examples must all divide the last.")
         if self.grid_examples not in self.examples:
@@ -77,14 +77,14 @@ class Finetuning:
                 self.tuned("sparse", batch, factor).check(flag)
 
     def pretrained(self, model: str) -> Network:
-        """The network of a model."""
+        """The network of a model, as pretrained."""
         if model == "sparse":
             return self.network
         layers = (0,) * len(self.network.layers)
         return replace(self.network, layers=layers, hidden=self.dense_hidden)
 
     def tuned(self, model: str, batch: int = 0, factor: float = 0.0) -> Network:
-        """The network as it is fine-tuned, with the second of the batches unless one is named."""
+        """The network as fine-tuned, with the second of the batch sizes unless one is given."""
         network = self.pretrained(model)
         return replace(
             network,
@@ -97,13 +97,13 @@ class Finetuning:
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        """All that are trained."""
+        """All networks trained."""
         sparse = (self.tuned("sparse", batch) for batch in self.batches)
         return (*map(self.pretrained, MODELS), *sparse)
 
     @property
     def source(self) -> Network:
-        """The data: as many held-out sequences of each cluster as are looked at."""
+        """The data, with enough held-out sequences of each cluster."""
         count = 2 * self.network.held_out * self.network.clusters
         return replace(self.network, held_out=count)
 
@@ -114,7 +114,7 @@ class Finetuning:
 
     @property
     def seeds(self) -> int:
-        """How many are reported; 0 for as many as everywhere."""
+        """Reporting seeds; 0 for --seeds."""
         return self.network.seeds
 
 
@@ -122,7 +122,7 @@ class Finetuning:
 
 
 def limited(trainer: train.Trainer) -> train.Trainer:
-    """The trainer whose state stays as it is from step ``limit`` of the lane on."""
+    """The trainer, whose state is frozen from the lane's step ``limit`` on."""
 
     def step(lane: PyTree, state: PyTree, data: PyTree) -> tuple[PyTree, train.Metrics]:
         stepped, metrics = trainer.step(lane, state, data)
@@ -135,9 +135,8 @@ def limited(trainer: train.Trainer) -> train.Trainer:
 def stops(curves: Mapping[str, np.ndarray], log_every: int) -> dict[str, np.ndarray]:
     """The step at which each network is stopped, seed by seed: model -> (seeds,) int32.
 
-    It is the first evaluation at which its validation loss is no higher than that with which the
-    worse of the networks ends: (seeds, points) each. Where a loss is no number, training goes on to
-    its end.
+    This is the first evaluation at which its validation loss is at most the final loss of the worse
+    network; curves are (seeds, points). Where a loss is NaN, training runs to the end.
     """
     target = np.max([curve[:, -1] for curve in curves.values()], axis=0)
     return {
@@ -151,7 +150,7 @@ def stops(curves: Mapping[str, np.ndarray], log_every: int) -> dict[str, np.ndar
 def of_clusters(
     data: sequences.Sequences, new: int, count: int, examples: int = 0
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The splits of the old clusters, or with ``examples`` of the new one, ``count`` held out.
+    """The splits of the old clusters or, with ``examples``, of the new one; ``count`` held out.
 
     Raises:
         Problem: there are too few sequences.
@@ -163,8 +162,8 @@ def of_clusters(
         rows = np.flatnonzero(mine)
         if rows.size < max(wanted, 1):
             raise Problem(
-                f"The new cluster has {rows.size} sequences in the {name} split, and {wanted} are "
-                "needed: raise --finetuning.network.training or held-out."
+                f"The new cluster has {rows.size} sequences in the {name} split, but {wanted} are "
+                "needed: raise --finetuning.network.training or --finetuning.network.held-out."
             )
         rows = rows[:wanted] if wanted else rows
         splits[name] = (windows.inputs[rows], windows.labels[rows])
@@ -173,14 +172,14 @@ def of_clusters(
 
 @dataclass(frozen=True)
 class Start:
-    """A pretrained model: what is recorded of it, and its parameters, seed by seed."""
+    """A pretrained model: the values to record, and its parameters, seed by seed."""
 
     values: Mapping[str, Any]
     params: Mapping[int, PyTree]
 
 
 def pretrain(setting: Setting, run: Run, data: Any) -> dict[str, Start]:
-    """Pretrain both networks to one loss, on the reporting and on the tuning seeds."""
+    """Pretrain both networks to equal loss, on the reporting and the tuning seeds."""
     part: Finetuning = setting.part
     every = [*setting.seeds, *setting.tuning_seeds]
     networks = {model: part.pretrained(model) for model in MODELS}
@@ -213,7 +212,7 @@ def pretrain(setting: Setting, run: Run, data: Any) -> dict[str, Start]:
 
 @cache
 def pretrainer(network: Network) -> train.Trainer:
-    """Training that stops at a step of the lane's, and gives its parameters."""
+    """Training that stops at the lane's limit and returns the parameters."""
     return train.keeping(limited(language.trainer(network.sizes(), network)))
 
 
@@ -222,12 +221,12 @@ def pretrainer(network: Network) -> train.Trainer:
 
 @cache
 def trainer(network: Network) -> train.Trainer:
-    """The plain one: parameters to start from are a lane's."""
+    """The plain trainer; the lane has the parameters to start from."""
     return language.trainer(network.sizes(), network)
 
 
 def finetuned(network: Network, start: Start) -> Arm:
-    """A network that goes on from its pretraining."""
+    """A network that starts from its pretraining."""
     return Arm(
         trainer(network),
         language.coefficients(network),
@@ -237,7 +236,7 @@ def finetuned(network: Network, start: Start) -> Arm:
 
 
 def with_places(factor: float, started: Mapping[str, Start], setting: Setting) -> Arm | None:
-    """The sparse network with other places for its experts, on the most examples."""
+    """The sparse network with another capacity, on the most examples."""
     part: Finetuning = setting.part
     if setting.size != part.examples[-1]:
         return None
@@ -245,15 +244,15 @@ def with_places(factor: float, started: Mapping[str, Start], setting: Setting) -
 
 
 def comparison(part: Finetuning, started: Mapping[str, Start], fresh: Any) -> Comparison:
-    """Both networks on ever more examples, and the sparse one with other places on the most."""
+    """Both networks on more and more examples, and the sparse one with other capacities."""
 
     def examples(setting: Setting, run: Run) -> dict[str, Any]:
-        """The first so many sequences, again and again up to the most: one shape, one program."""
+        """The first sequences, repeated up to the largest size: one shape, one program."""
         rows = np.arange(part.examples[-1]) % int(setting.size)
         return {**fresh, "train": tuple(tokens[rows] for tokens in fresh["train"])}
 
     return Comparison(
-        about="sparse and dense networks on more and more examples of a new cluster",
+        about="sparse and dense networks, fine-tuned on more and more examples of a new cluster",
         arms={
             **{
                 model: lambda setting, model=model: finetuned(part.tuned(model), started[model])
@@ -265,7 +264,7 @@ def comparison(part: Finetuning, started: Mapping[str, Start], fresh: Any) -> Co
             },
         },
         metric="cross_entropy",
-        unit="nats a token",
+        unit="nats per token",
         data=examples,
         ladder="examples",
         size="examples",
@@ -282,7 +281,7 @@ def places(factor: float) -> str:
 def grid_of(
     model: str, start: Start, setting: Setting, run: Run, data: Any
 ) -> dict[str, dict[str, np.ndarray]]:
-    """The test loss at every batch size and rate: batch -> rate -> (seeds,)."""
+    """The test loss at every batch size and learning rate: batch -> rate -> (seeds,)."""
     part: Finetuning = setting.part
     found = {}
     for batch in part.batches:
@@ -305,7 +304,7 @@ def grid_of(
 
 
 def run(config: Any, run: Run) -> StudyResult:
-    """Pretrain both to one loss; fine-tune over sizes, capacities, batch sizes and rates."""
+    """Pretrain both to equal loss; fine-tune over sizes, capacities, batch sizes and rates."""
     part: Finetuning = config.finetuning
     setting, source = Setting(config, part), run.dataset(part.source.dataset)
     new, held_out = part.network.clusters - 1, part.network.held_out
@@ -328,9 +327,9 @@ def run(config: Any, run: Run) -> StudyResult:
 
 
 def flip(ladder: LadderView) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Who is worse on the fewest and on the most examples."""
+    """Sparse against dense on the fewest examples, dense against sparse on the most."""
     if len(ladder) < 2:
-        raise KeyError("second number of examples")
+        raise KeyError("a second number of examples")
     few, many = ladder.rungs[0], ladder.rungs[-1]
     return {
         f"sparse worse on {few.size:g}": (few["sparse"][LOSS], few["dense"][LOSS]),
@@ -339,7 +338,7 @@ def flip(ladder: LadderView) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def slopes(grid: Mapping[str, Mapping[str, Any]], along: str) -> np.ndarray:
-    """Per seed, the slope of the test loss against the doublings of the rate or of the batch.
+    """Per seed, the slope of the test loss per doubling of the learning rate or batch size.
 
     Args:
         grid:  batch -> rate -> loss per seed.
@@ -354,7 +353,7 @@ def slopes(grid: Mapping[str, Mapping[str, Any]], along: str) -> np.ndarray:
 
 
 def wants(id: str, statement: str, along: str, quantity: str, **declared: Any) -> Claim:
-    """S6: the sparse network's slope and the dense one's."""
+    """S6: the sparse network's slope against the dense network's."""
 
     def both(values: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         sparse, dense = (slopes(values["grid"][model], along) for model in MODELS)
@@ -366,7 +365,7 @@ def wants(id: str, statement: str, along: str, quantity: str, **declared: Any) -
         both,
         quantity=quantity,
         statistic="paired difference",
-        reason=f"0 is no interaction of {along} and network",
+        reason=f"at 0, {along} and network do not interact",
         fails=exchanged(both),
         source="paper",
         known="derived",
@@ -376,18 +375,18 @@ def wants(id: str, statement: str, along: str, quantity: str, **declared: Any) -
 
 
 def few_against_many_places(task: TaskView) -> tuple[np.ndarray, np.ndarray]:
-    """With places for nine tenths of the tokens, and for twice as many."""
+    """The loss with a capacity factor of 0.9, and with 2.0."""
     return task[places(FEW_PLACES)][LOSS], task[places(MANY_PLACES)][LOSS]
 
 
 def few_examples(task: TaskView) -> tuple[np.ndarray, np.ndarray]:
-    """On the fewest examples, and on the most with many places."""
+    """The loss on the fewest examples, and on the most with a large capacity."""
     fewest = task.beside(min(task.tasks, key=lambda name: task.tasks[name]["size"]))
     return fewest["sparse"][LOSS], task[places(MANY_PLACES)][LOSS]
 
 
 def other_drops(task: TaskView) -> str:
-    """What keeps S7 from deciding: more or fewer tokens dropped than in the paper."""
+    """Why S7 cannot be judged: more or fewer tokens were dropped than in the paper."""
     share = float(np.mean(task[places(FEW_PLACES)]["test_dropped"]))
     low, high = DROPPED
     return "" if low <= share <= high else f"{share:.0%} of the tokens were dropped"
@@ -396,13 +395,13 @@ def other_drops(task: TaskView) -> str:
 CLAIMS = (
     declare.across(
         "S5",
-        "From equal pretraining a sparse network is worse than a dense one after fine-tuning on "
-        "few examples, and better on many.",
+        "From equal pretraining loss, a sparse network is worse than a dense one after fine-tuning "
+        "on few examples, and better on many.",
         flip,
-        quantity="test cross-entropy on the new cluster, the network named less the other (nats)",
+        quantity="test cross-entropy on the new cluster, network named - the other one (nats)",
         statistic="paired difference",
         region=ABOVE_ZERO,
-        reason="the sign is to flip between the fewest and the most examples",
+        reason="the sign must flip between the fewest and the most examples",
         fails=exchanged(flip),
         reported="dense / sparse: 100 / 98.2 on CB (250 examples), 95.2 / 93.3 on WSC (259), "
         "85.1 / 87.4 on SuperGLUE",
@@ -410,31 +409,31 @@ CLAIMS = (
     ),
     wants(
         "S6a",
-        "A sparse network wants a higher learning rate in fine-tuning than a dense one.",
+        "Fine-tuning a sparse network works better with a higher learning rate than a dense one.",
         "rate",
-        "slope of the test cross-entropy against doublings of the rate (nats), sparse less dense",
+        "slope of the test cross-entropy per doubling of the learning rate (nats), sparse - dense",
         region=BELOW_ZERO,
         reported="sparse 85.92 / 85.25 / 84.88 at 1e-3 / 5e-4 / 1e-4, dense 83.98 / 84.40 / 84.73 "
-        "(means over batch sizes, taken by us)",
+        "(our means over batch sizes)",
     ),
     wants(
         "S6b",
-        "A sparse network wants a smaller batch in fine-tuning than a dense one.",
+        "Fine-tuning a sparse network works better with a smaller batch than a dense one.",
         "batch",
-        "slope of the test cross-entropy against doublings of the batch (nats), sparse less dense",
+        "slope of the test cross-entropy per doubling of the batch (nats), sparse - dense",
         region=ABOVE_ZERO,
         reported="sparse 85.17 / 85.38 / 85.50 at 1M / 262k / 65k tokens, dense 84.48 / 84.60 / "
-        "84.03 (means over rates, taken by us)",
+        "84.03 (our means over rates)",
     ),
     declare.derive(
         "S7",
-        "Dropping 10 to 15% of the tokens in fine-tuning does no harm.",
+        "Dropping 10 to 15% of the tokens during fine-tuning does no harm.",
         few_against_many_places,
-        quantity="test cross-entropy after fine-tuning with a capacity factor of 0.9, with which a "
-        "tenth of the tokens at least find no place, less that with 2.0 (nats), most examples",
+        quantity="test cross-entropy after fine-tuning with a capacity factor of 0.9, which drops "
+        "at least 10% of tokens, - that with 2.0 (nats), most examples",
         statistic="paired difference",
         region=(-MARGIN, MARGIN),
-        reason="the margin of the z-loss's cost, 0.02 nats",
+        reason="the same margin as for the cost of the z-loss, 0.02 nats",
         fails={"fewest examples": (few_examples, "far fewer examples do harm")},
         doubt=other_drops,
         top=True,
@@ -449,7 +448,7 @@ CLAIMS = (
 
 
 def starts(pretraining: Mapping[str, Any]) -> Table:
-    """One row a network."""
+    """One row per network."""
     rows = [
         {
             "network": model,
@@ -463,12 +462,12 @@ def starts(pretraining: Mapping[str, Any]) -> Table:
         "finetuning-pretraining",
         "Where fine-tuning starts",
         rows,
-        "Medians over seeds. Pretraining stops at a loss that both networks reach, seed by seed.",
+        "Medians over seeds. Pretraining stops at a loss that both networks reach on each seed.",
     )
 
 
 def losses_of(grid: Mapping[str, Any]) -> Table:
-    """One row a network, batch size and rate."""
+    """One row per network, batch size and learning rate."""
     rows = [
         {
             "network": model,
@@ -485,7 +484,7 @@ def losses_of(grid: Mapping[str, Any]) -> Table:
 
 
 def over_grid(grid: Mapping[str, Any], seeds: int) -> Figure:
-    """Test loss against the rate, for every batch size."""
+    """Test loss against the learning rate for every batch size."""
     series = [
         replace(
             charts.points(
@@ -498,14 +497,14 @@ def over_grid(grid: Mapping[str, Any], seeds: int) -> Figure:
     ]
     return Figure(
         "finetuning-grid",
-        "Sparse and dense networks, fine-tuned at several rates",
+        "Sparse and dense networks, fine-tuned at several learning rates",
         f"Test loss on a new cluster over {seeds} seeds: {charts.RANGE}.",
         [Panel("rate and batch", "learning rate", "test loss (nats)", series, x_scale="log")],
     )
 
 
 STUDY = Study(
-    "sparse against dense on a new cluster, from equal pretraining (preset full)",
+    "fine-tuning sparse against dense on a new cluster, from equal pretraining loss (preset full)",
     run,
     CLAIMS,
     {"smoke": 200, "default": 738, "full": 764, "large": 764},

@@ -1,4 +1,4 @@
-"""How much the choice of an expert tells of what a token is: mutual information and its null."""
+"""How much the choice of expert tells about a token: mutual information and its null."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ SHUFFLE_SEED = 20220217
 BYTE_CLASSES = ("lower case", "upper case", "digit", "space", "punctuation", "not ASCII")
 
 
-# --- what a token is -----------------------------------------------------------------------------
+# --- kinds of tokens -----------------------------------------------------------------------------
 
 
 def classes(network: Network) -> int:
-    """How many kinds of tokens there are: clusters, or classes of bytes."""
+    """The number of kinds of tokens: clusters, or byte classes."""
     return len(BYTE_CLASSES) if network.data == "english" else network.clusters
 
 
 def byte_class(tokens: np.ndarray) -> np.ndarray:
-    """The class of each byte, a number into `BYTE_CLASSES`: int array -> int array."""
+    """The class of each byte, an index into `BYTE_CLASSES`: int array -> int array."""
     kinds = np.full(256, BYTE_CLASSES.index("punctuation"))
     for code in range(256):
         letter = chr(code)
@@ -44,9 +44,9 @@ def byte_class(tokens: np.ndarray) -> np.ndarray:
 
 
 def kinds_of_test(network: Network, run: Run) -> np.ndarray:
-    """What each token of the test data is: its sequence's cluster, or its byte's class.
+    """The kind of each test token: its sequence's cluster, or its byte's class.
 
-    The token that names the cluster is left out, which tells of it by itself. Shape (held_out,
+    The token that names the cluster is left out, since it gives the cluster away. Shape (held_out,
     context or one less) int32.
     """
     test = run.dataset(network.dataset).test
@@ -59,8 +59,8 @@ def kinds_of_test(network: Network, run: Run) -> np.ndarray:
 def data(network: Network, run: Run, shuffles: int = 0) -> dict[str, Any]:
     """The splits, the ``kinds`` of test tokens, and ``orders`` of their sequences.
 
-    The first order is as they are, the others exchange whole sequences, so that what neighbouring
-    tokens have in common stays: (1 + shuffles, held_out) int32.
+    The first order is the original one. The others permute whole sequences, which preserves the
+    correlation between neighbouring tokens: (1 + shuffles, held_out) int32.
     """
     kinds = kinds_of_test(network, run)
     generator, count = np.random.default_rng(SHUFFLE_SEED), len(kinds)
@@ -72,18 +72,18 @@ def data(network: Network, run: Run, shuffles: int = 0) -> dict[str, Any]:
     }
 
 
-# --- what a choice tells of it -------------------------------------------------------------------
+# --- the information in a choice -----------------------------------------------------------------
 
 
 def joint_counts(kinds: Any, experts: Any, classes: int, count: int) -> jax.Array:
-    """How often each kind meets each expert: two int arrays of one shape -> (classes, count)."""
+    """Counts of each kind and expert together: two int arrays of one shape -> (classes, count)."""
     return jnp.zeros((classes, count), jnp.int32).at[kinds, experts].add(1)
 
 
 def counting(network: Network) -> language.Measure:
     """Each mixture's joint counts of kinds and first choices, in every order of the kinds.
 
-    ``layer 2`` of the mixture in the second layer: (orders, classes, experts).
+    Named ``layer 2`` for the mixture in the second layer: (orders, classes, experts).
     """
     model, kinds = transformer.transformer(network.sizes()), classes(network)
 
@@ -105,14 +105,14 @@ def counting(network: Network) -> language.Measure:
 
 
 def mixtures(network: Network) -> dict[str, int]:
-    """The layers that are mixtures, and how many experts they have."""
+    """The mixture layers and their number of experts."""
     return {f"layer {n}": count for n, count in enumerate(network.layers, start=1) if count}
 
 
 def normalised_information(joint: np.ndarray) -> float:
-    """2 I(X; Y) / (H(X) + H(Y)) of counts (classes, experts): 0 for independence, 1 for identity.
+    """2 I(X; Y) / (H(X) + H(Y)) of counts (classes, experts): 0 if independent, 1 if identical.
 
-    0 where both are constant.
+    0 if both are constant.
     """
     counts = np.asarray(joint, np.float64)
     share = counts / counts.sum()

@@ -1,7 +1,7 @@
-"""What every study trains: a small transformer with experts on sequences, a lane at a time.
+"""What every study trains: a small mixture-of-experts transformer on sequences.
 
-The coefficients of the losses are numbers of a lane, like its learning rate, so that arms which
-differ in nothing else share one compiled program.
+Loss coefficients belong to a lane, like its learning rate, so arms that differ only in these share
+one compiled program.
 """
 
 from __future__ import annotations
@@ -38,72 +38,72 @@ LOSS = "test_cross_entropy"
 
 @dataclass(frozen=True)
 class Network:
-    """A network, its data and how long it is trained."""
+    """A network, its data and its training."""
 
     data: Name[DATA] = "lookup"
-    """lookup (a made-up task of several clusters) or english (Wikipedia as bytes)."""
+    """lookup (a synthetic task with several clusters) or english (Wikipedia as bytes)."""
     clusters: PositiveInt = 8
     """Clusters of the lookup task."""
     context: PositiveInt = 16
-    """Tokens of a sequence."""
+    """Tokens per sequence."""
     training: PositiveInt = 20_000
     """Training sequences of the lookup task."""
     held_out: PositiveInt = 64
-    """Sequences that a validation, and the test, looks at."""
+    """Validation sequences per evaluation, and test sequences."""
     width: PositiveInt = 32
-    """Width of the network."""
+    """Width of the residual stream."""
     heads: PositiveInt = 2
-    """Heads of the attention; they divide the width."""
+    """Attention heads; must divide the width."""
     hidden: PositiveInt = 64
-    """Hidden width of a dense layer, and of each expert."""
+    """Hidden width of a dense layer and of each expert."""
     layers: Annotated[tuple[int, ...], Ge(0)] = (0, 8)
-    """For every layer the number of its experts, or 0 where it is dense."""
+    """Number of experts in each layer; 0 for a dense layer."""
     top: PositiveInt = 1
-    """Experts that each token chooses."""
+    """Experts per token (top-k)."""
     capacity_factor: PositiveFloat = 1.25
-    """Places of an expert as a multiple of its fair share of tokens, however many each chooses."""
+    """Capacity factor: slots per expert as a multiple of tokens / experts, for any top-k."""
     group: NonNegativeInt = 0
-    """Tokens that are routed together, in training and in evaluation; 0 for those of a batch."""
+    """Tokens routed together, in training and in evaluation; 0 for a whole batch."""
     batch: PositiveInt = 32
-    """Sequences of a step."""
+    """Sequences per step."""
     balance: NonNegativeFloat = 1e-2
-    """Coefficient of the load-balancing loss (ST-MoE's)."""
+    """Coefficient of the load-balancing loss; the default is ST-MoE's."""
     z: NonNegativeFloat = 0.0
-    """Coefficient of the router's z-loss (ST-MoE's is 0.001)."""
+    """Coefficient of the router z-loss; ST-MoE's is 0.001."""
     steps: PositiveInt = 300
     """Training steps."""
     log_every: PositiveInt = 10
-    """Steps between two evaluations; divides --steps."""
+    """Steps between evaluations; must divide --steps."""
     warm_up: NonNegativeInt = 20
-    """Steps in which Adam's rate rises to what it stays at."""
+    """Steps of linear learning-rate warm-up; the rate is constant afterwards."""
     rates: Grid = (3e-3, 1e-2, 3e-2, 0.1)
-    """Learning rates that each arm is tuned over, from the smallest up."""
+    """Learning rates to tune each arm over, rising."""
     tuning_seeds: PositiveInt = 2
-    """Seeds of each tuning point."""
+    """Seeds per tuning point."""
     seeds: NonNegativeInt = 0
-    """Reporting seeds; those of --seeds if 0."""
+    """Reporting seeds; --seeds if 0."""
 
     def check(self, flag: str) -> None:
         """Refuse a network that cannot be trained.
 
         Raises:
-            Problem: names what is at fault.
+            Problem: names the flag.
         """
         self.schedule.check(flag)
         if not any(self.layers):
-            raise Problem(f"--{flag}.layers needs a layer with experts.")
+            raise Problem(f"--{flag}.layers must have at least one layer with experts.")
         if self.data == "lookup" and self.context < 4:
             raise Problem(f"--{flag}.context must be at least 4 on the lookup task.")
         transformer.check(self.sizes(), self.batch)
         if self.held_out * self.context % self.sizes().group:
             raise Problem(
-                f"--{flag}.held-out {self.held_out} sequences of {self.context} tokens are no "
-                f"whole number of routing groups of {self.sizes().group}."
+                f"--{flag}.held-out: {self.held_out} sequences of {self.context} tokens do not "
+                f"divide into routing groups of {self.sizes().group} tokens."
             )
 
     @property
     def schedule(self) -> Schedule:
-        """How an arm is tuned and trained: on the rates as they are."""
+        """How an arm is tuned and trained; the grid of rates is never extended."""
         return Schedule(
             steps=self.steps,
             log_every=self.log_every,
@@ -114,14 +114,14 @@ class Network:
 
     @property
     def dataset(self) -> str:
-        """What its data are called in a record."""
+        """The name of its data in a record."""
         if self.data == "english":
             return f"english/{self.context}"
         counts = (self.clusters, self.context, self.training, self.held_out)
         return "lookup/" + "-".join(map(str, counts))
 
     def sizes(self, **mixture: Any) -> Transformer:
-        """The transformer; ``mixture`` names settings of `jaxtrends.moe.Mixture` to change."""
+        """The transformer; ``mixture`` are settings of `jaxtrends.moe.Mixture` to change."""
         routed = moe.Mixture(top=self.top, capacity_factor=self.capacity_factor)
         english = self.data == "english"
         return Transformer(
@@ -137,13 +137,13 @@ class Network:
 
 
 class OneNetwork:
-    """A part of the config whose arms all train its ``network``, as that says."""
+    """A part of the config whose arms all train its ``network``."""
 
     network: Network
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        """All that are trained."""
+        """All networks trained."""
         return (self.network,)
 
     @property
@@ -153,11 +153,11 @@ class OneNetwork:
 
     @property
     def seeds(self) -> int:
-        """How many are reported; 0 for as many as everywhere."""
+        """Reporting seeds; 0 for --seeds."""
         return self.network.seeds
 
 
-# What every study's smoke trains: one program serves them all where nothing else differs.
+# What every smoke study trains, so that they share compiled programs.
 SMOKE = Network(
     clusters=2,
     training=200,
@@ -183,7 +183,7 @@ def load(network: Network, seed: int) -> sequences.Sequences:
     """Make or read the network's data.
 
     Raises:
-        Problem: the text is not there, or too short for its context.
+        Problem: the text is missing or too short for its context.
     """
     if network.data == "english":
         return sequences.english(network.context, network.held_out)
@@ -197,7 +197,7 @@ def load(network: Network, seed: int) -> sequences.Sequences:
 
 
 def splits(network: Network, run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The three splits as the trainer takes them; of held-out data as many as are looked at."""
+    """The three splits as the trainer takes them; held-out data is thinned to ``held_out``."""
     found = run.dataset(network.dataset)
     parts = {"train": (found.train.inputs, found.train.labels)}
     for name in ("validation", "test"):
@@ -208,7 +208,7 @@ def splits(network: Network, run: Run) -> dict[str, tuple[np.ndarray, np.ndarray
 
 
 def held_out_rows(available: int, wanted: int) -> np.ndarray:
-    """Rows spread evenly over a split: (wanted,) int64."""
+    """Evenly spaced rows of a split: (wanted,) int64."""
     return np.arange(wanted, dtype=np.int64) * available // wanted
 
 
@@ -222,13 +222,13 @@ def trainer(
     optimizer: Callable[[int], Callable[[PyTree], Any]] = optimizers.adam,
     begin: Callable[[PyTree], PyTree] = lambda params: params,
 ) -> train.Trainer:
-    """Cross-entropy and the routers' losses, of which a lane has the coefficients beside its rate.
+    """Trains on cross-entropy and the router losses, whose coefficients belong to the lane.
 
     Args:
         sizes:     of the transformer.
         network:   for the batch and the warm-up.
-        optimizer: steps of warm-up -> lane -> what descends.
-        begin:     the first parameters -> those that training begins with.
+        optimizer: steps of warm-up -> lane -> optimizer.
+        begin:     initial parameters -> those that training starts from.
     """
     plain = transformer.transformer(sizes)
     watched = transformer.watched(sizes)
@@ -251,11 +251,11 @@ def trainer(
 
 
 Measure = Callable[[PyTree, Mapping[str, Any]], Mapping[str, jax.Array]]
-"""(params, data) -> metrics of the end."""
+"""(params, data) -> metrics after training."""
 
 
 def measuring(trained: train.Trainer, measure: Measure) -> train.Trainer:
-    """The trainer, whose test measures more."""
+    """The trainer with further test metrics."""
 
     def test(lane: PyTree, state: PyTree, data: PyTree) -> Mapping[str, jax.Array]:
         return {**trained.test(lane, state, data), **measure(state["params"], data)}
@@ -264,12 +264,12 @@ def measuring(trained: train.Trainer, measure: Measure) -> train.Trainer:
 
 
 def coefficients(network: Network, **changes: float) -> dict[str, float]:
-    """What the routers' losses are multiplied by: the numbers of a lane."""
+    """The coefficients of the router losses: numbers of a lane."""
     return {"balance": network.balance, "z": network.z, "group_balance": 0.0, **changes}
 
 
 def still(arm: Arm, network: Network) -> Arm:
-    """The arm's own program on networks that learn nothing: at a rate of zero."""
+    """The arm's program on untrained networks: at a learning rate of zero."""
     return replace(arm, rate=0.0, steps=network.log_every)
 
 
@@ -307,12 +307,12 @@ def tuned(
     seeds: Sequence[int],
     score: Callable[[np.ndarray], np.ndarray] = tuning.final,
 ) -> Arm:
-    """The arm at its best rate, with the grid that it was chosen from.
+    """The arm at its best rate, with the grid it was chosen from.
 
     Args:
-        run, label, arm, network, data, seeds: as `train_at` takes them.
-        score: validation curves (rates, seeds, points) -> (rates, seeds), infinite where a run is
-               not to be chosen.
+        run, label, arm, network, data, seeds: as in `train_at`.
+        score: validation curves (rates, seeds, points) -> (rates, seeds), infinite where a run must
+               not be chosen.
     """
     found = train_at(run, label, arm, network, data, network.rates, seeds, test=False)
     scores = score(found["validation_cross_entropy"])
@@ -321,15 +321,15 @@ def tuned(
     return replace(arm, rate=network.rates[best], grid=grid)
 
 
-# --- a control that claims of two arms share -----------------------------------------------------
+# --- a control shared by claims about two arms ---------------------------------------------------
 
 EXCHANGED = "names exchanged"
 
 
 def exchanged(value: Quantity, part: int = 0) -> dict[str, tuple[Quantity, str]]:
-    """The control of a claim on pairs: the same numbers, their names exchanged on odd seeds.
+    """The control of a paired claim: the same numbers, with the arms swapped on odd seeds.
 
-    Of a claim in several parts one is so exchanged, the first unless another is named.
+    Where the claim has several parts, one of them is used: the first unless ``part`` names another.
     """
 
     def control(view: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -339,5 +339,5 @@ def exchanged(value: Quantity, part: int = 0) -> dict[str, tuple[Quantity, str]]
         odd = np.arange(one.size) % 2 == 1
         return np.where(odd, other, one), np.where(odd, one, other)
 
-    why = "on every second seed one arm stands for the other: what is left is what chance does"
+    why = "with the two arms swapped on every second seed, only chance is left"
     return {EXCHANGED: (control, why)}

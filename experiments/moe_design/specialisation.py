@@ -1,9 +1,9 @@
 """Do experts specialise? (S8)
 
-After training, the normalised mutual information of the expert that a token chooses first and of
-what the token is: the cluster of its sequence on the lookup task, the class of its byte on English.
-Beside it stand a null, in which sequences have the labels of others, and the router before
-training: a random router tells something of a token, too, since equal tokens go equal ways.
+After training, we measure the normalised mutual information between a token's first expert and
+its kind: the cluster of its sequence on the lookup task, the class of its byte on English. It is
+compared with a null, in which sequences have each other's labels, and with the untrained router: a
+random router also tells something about a token, since equal tokens are routed alike.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ LITTLE = 0.1
 
 @dataclass(frozen=True)
 class Specialisation:
-    """On which tasks, and how many shuffles make the null."""
+    """The tasks, and the number of shuffles for the null."""
 
     tasks: Names[TASKS] = ("lookup",)
-    """Tasks: lookup, english (which needs the package gensim)."""
+    """Tasks: lookup, english (needs the package gensim)."""
     shuffles: PositiveInt = 200
-    """Shuffles of the null."""
+    """Shuffles for the null."""
     lookup: Network = field(
         default_factory=lambda: Network(clusters=4, batch=64, held_out=128, log_every=20)
     )
-    """What is trained on the lookup task."""
+    """The network for the lookup task."""
     english: Network = field(
         default_factory=lambda: Network(
             data="english", context=32, held_out=128, log_every=20, rates=(1e-3, 3e-3, 1e-2, 3e-2)
         )
     )
-    """What is trained on English."""
+    """The network for English text."""
 
     def check(self, flag: str) -> None:
-        """Refuse a network of another task's data.
+        """Refuse a network with another task's data.
 
         Raises:
             Problem: names the flag.
@@ -64,7 +64,7 @@ class Specialisation:
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        """Those of the chosen tasks."""
+        """The networks of the chosen tasks."""
         return tuple(getattr(self, name) for name in self.tasks)
 
 
@@ -73,7 +73,7 @@ class Specialisation:
 
 @cache
 def trainer(network: Network) -> Trainer:
-    """The network, its test counting each token's choice."""
+    """Training, with a test that counts the tokens' choices."""
     trained = language.trainer(network.sizes(), network)
     return language.measuring(trained, information.counting(network))
 
@@ -86,17 +86,17 @@ def trained(setting: Setting) -> Arm:
 
 
 def untrained(setting: Setting) -> Arm:
-    """The same before training."""
+    """The same network before training."""
     return language.still(trained(setting), setting.part)
 
 
 def data(setting: Setting, run: Run) -> dict[str, Any]:
-    """The task's data, with one shuffle to be judged by the others."""
+    """The task's data, with one extra shuffle as a control."""
     return information.data(setting.part, run, setting.config.specialisation.shuffles + 1)
 
 
 def facts(setting: Setting, run: Run) -> dict[str, Any]:
-    """What experts would tell if each class had one of its own, layer by layer."""
+    """The information if each class had its own expert, layer by layer."""
     network, kinds = setting.part, information.kinds_of_test(setting.part, run)
     told = {}
     for layer, count in information.mixtures(network).items():
@@ -107,9 +107,9 @@ def facts(setting: Setting, run: Run) -> dict[str, Any]:
 
 
 def told(task: Mapping[str, Any], raw: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The information of every mixture's choices, and its null; who goes where in the first seed.
+    """The information in every mixture's choices, its null, and the first seed's routing.
 
-    Of each layer the ``information``, the upper end of the null's middle 95% (``chance``) and one
+    For each layer: the ``information``, the upper end of the null's middle 95% (``chance``) and one
     shuffle.
     """
     metrics: dict[str, dict[str, Any]] = {arm: {} for arm in task["arms"]}
@@ -130,7 +130,7 @@ def told(task: Mapping[str, Any], raw: Mapping[str, np.ndarray]) -> dict[str, An
 
 
 def each_layer(*measures: tuple[str, str]) -> Quantity:
-    """An arm's measure, or a pair of such, a part a mixture."""
+    """An arm's measure, or a pair of measures; each mixture layer is a part."""
 
     def found(task: TaskView) -> dict[str, Any]:
         return {
@@ -142,7 +142,7 @@ def each_layer(*measures: tuple[str, str]) -> Quantity:
 
 
 def above_chance(what: str) -> Quantity:
-    """By how much a measure lies above the null's upper end."""
+    """How far a measure is above the upper end of the null."""
 
     def found(task: TaskView) -> dict[str, np.ndarray]:
         pairs = each_layer(("trained", what), ("trained", "chance"))(task)
@@ -152,57 +152,57 @@ def above_chance(what: str) -> Quantity:
 
 
 def as_they_are(task: TaskView) -> dict[str, np.ndarray]:
-    """What the trained router tells."""
+    """The information in the trained router's choices."""
     return {layer: one for layer, (one,) in each_layer(("trained", "information"))(task).items()}
 
 
 def one_each(task: TaskView) -> dict[str, np.ndarray]:
-    """What experts tell if each class has one."""
+    """The information if each class has its own expert."""
     return {layer: np.full(len(task.of("seeds")), v) for layer, v in task.of("one_each").items()}
 
 
 BEFORE = ("untrained", "information")
 QUANTITY = (
-    "normalised mutual information of a token's first expert and its sequence's cluster or its "
-    "byte's class"
+    "normalised mutual information between a token's first expert and its sequence's cluster or "
+    "its byte's class"
 )
 
 CLAIMS = (
     declare.derive(
         "S8a",
-        "The expert that a token chooses tells more of what the token is than chance allows.",
+        "A token's expert tells more about the kind of token than chance would.",
         above_chance("information"),
-        quantity=f"{QUANTITY}, less the upper end of the middle 95% of shuffles",
+        quantity=f"{QUANTITY} - upper end of the middle 95% of shuffles",
         region=ABOVE_ZERO,
-        reason="0 is the end of the null's band",
-        fails={"a shuffle": (above_chance("shuffle"), "labels of other sequences tell nothing")},
+        reason="0 is the upper end of the null",
+        fails={"a shuffle": (above_chance("shuffle"), "other sequences' labels tell nothing")},
         source="derived",
     ),
     declare.derive(
         "S8b",
-        "A decoder's experts do not specialise (this network is a decoder).",
+        "The experts of a decoder do not specialise.",
         as_they_are,
         quantity=QUANTITY,
         region=(-math.inf, LITTLE),
-        reason="a tenth lies between the paper's decoder, whose entropy is 2% below the largest, "
-        "and its encoder, where it is 37% to 66% below",
-        fails={"an expert a class": (one_each, "which is what specialised means")},
+        reason="0.1 lies between the paper's decoder, whose entropy is 2% below its maximum, and "
+        "its encoder, where it is 37% to 66% below",
+        fails={"an expert a class": (one_each, "one expert per class is full specialisation")},
         reported="entropy of where sentinel tokens go: 3.4 of at most 3.5 in all six decoder "
         "layers, 1.2 to 2.2 in the encoder's",
         where="Table 14",
     ),
     declare.derive(
         "S8c",
-        "It is training that makes experts differ in what they are sent.",
+        "Training makes experts specialise more than an untrained router does.",
         each_layer(("trained", "information"), BEFORE),
-        quantity=f"{QUANTITY}, after training less before",
+        quantity=f"{QUANTITY}, after training - before",
         statistic="paired difference",
         region=ABOVE_ZERO,
-        reason="a random router tells something of a token as well; 0 is nothing learned",
+        reason="a random router also tells something about a token; at 0 nothing was learned",
         fails={
             "a shuffle": (
                 each_layer(("trained", "shuffle"), BEFORE),
-                "a trained router tells nothing of other sequences",
+                "a trained router tells nothing about other sequences",
             )
         },
         source="derived",
@@ -214,7 +214,7 @@ CLAIMS = (
 
 
 def tells(shown: charts.Shown) -> Table:
-    """One row a mixture."""
+    """One row per mixture layer."""
     rows = []
     for name, task in shown.tasks.items():
         after, before = (task["arms"][arm]["metrics"] for arm in ("trained", "untrained"))
@@ -232,16 +232,16 @@ def tells(shown: charts.Shown) -> Table:
         ]
     return charts.table(
         "specialisation",
-        "What the choice of an expert tells",
+        "What the choice of expert tells about a token",
         rows,
-        "Normalised mutual information of a token's first expert and its cluster (lookup) or its "
-        "byte's class (English); medians over seeds. Chance is the upper end of the middle 95% of "
-        "shuffles. On the lookup task the token that names the cluster is left out.",
+        "Normalised mutual information between a token's first expert and its cluster (lookup) or "
+        "byte class (English); medians over seeds. Chance is the upper end of the middle 95% of "
+        "shuffles. On the lookup task, the token that names the cluster is left out.",
     )
 
 
 def who_goes_where(name: str, shown: charts.Shown) -> Figure:
-    """The share of each class's tokens that choose each expert, one seed; a figure a task."""
+    """The share of each class's tokens that choose each expert on one seed; a figure per task."""
     task = shown.tasks.get(name, {"who_goes_where": {}, "seeds": [0]})
     english = name == "english"
     panels = [
@@ -263,17 +263,17 @@ def who_goes_where(name: str, shown: charts.Shown) -> Figure:
     rows = f" Byte classes: {', '.join(named)}." if english else ""
     return Figure(
         f"specialisation-{name}",
-        f"Who goes where: {name}",
-        f"First choices on test data, seed {task['seeds'][0]}; a row adds up to one.{rows}",
+        f"Which tokens go to which expert: {name}",
+        f"First choices on test data, seed {task['seeds'][0]}; rows sum to one.{rows}",
         panels,
     )
 
 
 STUDY = Comparison(
-    about="what the choice of an expert tells of a token's cluster or of its byte",
+    about="what the choice of expert tells about a token's cluster or byte",
     arms={"trained": trained, "untrained": untrained},
     metric="cross_entropy",
-    unit="nats a token",
+    unit="nats per token",
     data=data,
     facts=facts,
     also=told,
@@ -303,7 +303,7 @@ FULL = Specialisation(
         batch=16,
         steps=600,
         log_every=50,
-        # Of smaller rates the largest, 0.01, was the best.
+        # Of a grid of smaller rates, the largest, 0.01, was the best.
         rates=(1e-3, 3e-3, 1e-2, 3e-2),
         held_out=256,
     ),

@@ -1,14 +1,14 @@
-"""Does the router's z-loss keep training stable, and at what cost? (S1, S2, S9)
+"""Does the router z-loss keep training stable, and at what cost? (S1, S2, S9)
 
-At one learning rate the baseline, a router in bfloat16 without z-loss, fails in about a third of
-runs; that rate is chosen on tuning seeds of its own. At that rate every arm is trained on the same
-reporting seeds, and what counts as a failure was fixed before (`reasons`). What the z-loss costs
-is asked apart, at the rate that is best for each arm, where nothing fails.
+At the stress rate, the baseline (a bfloat16 router without z-loss) fails in about a third of runs;
+this learning rate is chosen on separate tuning seeds. Every arm is then trained at it on the same
+reporting seeds, and what counts as a failure was fixed beforehand (`reasons`). The cost of the
+z-loss is measured separately, at each arm's best rate, where nothing fails.
 
-Beside them stands a placebo: the baseline with a z-loss of a thousandth of the coefficient, which
-sends an unstable run another way and must cure nothing.
+There is a placebo: the baseline with a thousandth of the z-loss coefficient. It changes the course
+of an unstable run through rounding, and must cure nothing.
 
-Other rates are shown as strata beside that one, and no test pools them.
+Other learning rates are reported as separate strata, and no test pools them.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from jaxtrends import charts, declare, moe, optimizers, stats, transformer, tuni
 from jaxtrends.claims import CONFIDENCE, Claim
 from jaxtrends.comparison import Arm, Comparison, Setting
 from jaxtrends.declare import ABOVE_ZERO, Quantity, TaskView
+from jaxtrends.design import Study
 from jaxtrends.errors import Problem
-from jaxtrends.experiment import Study
 from jaxtrends.settings import Names, PositiveFloat, PositiveInt
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
 BASELINE = "bf16"
-PLACEBO = 1e-3  # of the z-loss's coefficient: rounding differs, and so the run; nothing is cured
-STRESSED, CALM = "stressed", "calm"  # the rate that fails a third of runs; each arm's best one
+PLACEBO = 1e-3  # of the z-loss coefficient: changes the run through rounding, cures nothing
+STRESSED, CALM = "stressed", "calm"  # the rate at which a third of runs fail; each arm's best rate
 CURVES = ("validation_cross_entropy", "validation_largest_logit")
 
 
@@ -49,7 +49,7 @@ def _ends_in(path: tuple[Any, ...], name: str) -> bool:
 
 
 def clipped(warm_up: int) -> Callable[[PyTree], Any]:
-    """Adam whose update of each array, before the rate, has a root mean square of at most 0.1."""
+    """Adam with the update of each array clipped to a root mean square of 0.1, before the rate."""
 
     def optimizer(lane: PyTree) -> Any:
         import optax
@@ -64,7 +64,7 @@ def clipped(warm_up: int) -> Callable[[PyTree], Any]:
 
 
 def without_scales(warm_up: int) -> Callable[[PyTree], Any]:
-    """Adam that leaves the scales of the norms at one."""
+    """Adam that keeps the scales of the norms at one."""
 
     def scales(params: PyTree) -> PyTree:
         return jax.tree_util.tree_map_with_path(lambda path, _: _ends_in(path, "scale"), params)
@@ -81,7 +81,7 @@ def without_scales(warm_up: int) -> Callable[[PyTree], Any]:
 
 @dataclass(frozen=True)
 class Treatment:
-    """What an arm does about the router: its precision, whether it has z-loss, what else."""
+    """How an arm treats the router: its precision, z-loss or not, and the optimizer."""
 
     router_dtype: str
     z: bool = False
@@ -102,7 +102,7 @@ OTHERS = ("clipped updates", "no learned scales")
 
 @dataclass(frozen=True)
 class ZLoss(language.OneNetwork):
-    """Which arms, how large and how hard pressed."""
+    """Which arms, on which network, at which stress."""
 
     arms: Names[TREATMENTS] = (BASELINE, "bf16 + z")
     """Arms: bf16 and f32 (the router's precision), each with + z; bf16, clipped updates; bf16, no
@@ -119,17 +119,17 @@ class ZLoss(language.OneNetwork):
             seeds=30,
         )
     )
-    """What is trained. Its rates are those that the stressful and the best are chosen from."""
+    """The network to train; the stress rate and the best rates are chosen from its rates."""
     router_scale: PositiveFloat = 1.0
-    """Stress: the router's first weights are multiplied by this."""
+    """Stress: factor on the router's initial weights."""
     evaluations: PositiveInt = 3
-    """Evaluations in a row that must lie 0.5 nats above the lowest loss for a jump."""
+    """Consecutive evaluations more than 0.5 nats above the lowest loss that count as a jump."""
     strata: Annotated[tuple[float, ...], Gt(0)] = ()
-    """Further rates at which all arms are trained on the reporting seeds, as multiples of the
-    stressful one; each is a stratum of its own."""
+    """Further learning rates for all arms on the reporting seeds, as multiples of the stress rate;
+    each is a separate stratum."""
 
     def check(self, flag: str) -> None:
-        """Refuse arms without the one that sets the rate, or named twice.
+        """Refuse arms without the one that sets the rate, and repeated arms.
 
         Raises:
             Problem: names the flag.
@@ -138,24 +138,25 @@ class ZLoss(language.OneNetwork):
             raise Problem(f"--{flag}.arms must begin with {BASELINE} and name each arm once.")
 
 
-# --- when a run counts as unstable: three rules, fixed before any run ----------------------------
+# --- when a run counts as unstable: three rules, fixed beforehand --------------------------------
 
 JUMP = 0.5  # nats above the lowest loss so far
-STUCK = 0.95  # of the loss of a guess
-TARGET_SHARE = 1 / 3  # of baseline runs that should fail, for a cure to have room
+STUCK = 0.95  # of the loss of the best constant guess
+TARGET_SHARE = 1 / 3  # of baseline runs that should fail, to leave room for a cure
 SHARES_IN_REACH = (1 / 6, 1 / 2)
 
 
 def reasons(curves: np.ndarray, chance: float, evaluations: int) -> list[str]:
-    """Why each run is unstable; "" for one that is stable.
+    """Why each run is unstable; "" for a stable one.
 
-    A run is unstable if a loss is not finite; else if its loss lies more than 0.5 nats above the
-    lowest so far at so many evaluations in a row; else if it ends above 0.95 of what a guess costs.
+    A run is unstable if a loss is not finite; or if its loss is more than 0.5 nats above the lowest
+    so far at ``evaluations`` consecutive evaluations; or if it ends above 0.95 of the loss of a
+    constant guess.
 
     Args:
         curves:      (lanes, points) validation cross-entropy, nats.
-        chance:      cross-entropy of the best guess that looks at nothing, nats.
-        evaluations: how many in a row make a jump.
+        chance:      cross-entropy of the best guess that ignores the input, nats.
+        evaluations: consecutive evaluations that count as a jump.
     """
     found = []
     for curve in np.asarray(curves, np.float64):
@@ -179,15 +180,14 @@ def _longest_run(flags: np.ndarray) -> int:
 
 
 def failed(why: Sequence[str]) -> np.ndarray:
-    """1 for an unstable run and 0 for a stable one, as counts are tested."""
+    """1 for an unstable run and 0 for a stable one, float64."""
     return np.asarray([float(bool(reason)) for reason in why])
 
 
 def stress_rate(rates: Sequence[float], failures: np.ndarray) -> tuple[int, bool]:
-    """The rate at which the share of failures is nearest to a third: (rates, seeds) -> its index.
+    """The rate whose share of failures is closest to a third: (rates, seeds) -> its index.
 
-    Of two as near the lower is taken. Also says whether that share is one that a study can use: a
-    sixth to a half.
+    The lower rate wins a tie. Also says whether that share is usable: between a sixth and a half.
     """
     shares = np.asarray(failures, np.float64).mean(axis=1)
     order = np.lexsort((np.asarray(rates), np.abs(shares - TARGET_SHARE).round(9)))
@@ -197,7 +197,7 @@ def stress_rate(rates: Sequence[float], failures: np.ndarray) -> tuple[int, bool
 
 
 def chance(labels: np.ndarray, vocabulary: int) -> float:
-    """Cross-entropy, in nats, of a guess that knows how often each token comes and no more."""
+    """Cross-entropy, in nats, of a guess from token frequencies alone."""
     counts = np.bincount(labels.ravel(), minlength=vocabulary)
     share = counts[counts > 0] / counts.sum()
     return float(-(share * np.log(share)).sum())
@@ -207,7 +207,7 @@ def chance(labels: np.ndarray, vocabulary: int) -> float:
 
 
 def arms(part: ZLoss) -> dict[str, Arm]:
-    """The arms; those that differ in their z-loss alone share a trainer."""
+    """The arms; those that differ only in z-loss share a trainer."""
     network, trainers, made = part.network, {}, {}
     for name in part.arms:
         treatment = TREATMENTS[name]
@@ -227,17 +227,17 @@ def arms(part: ZLoss) -> dict[str, Arm]:
 
 
 def scaled(params: PyTree, scale: float) -> PyTree:
-    """Parameters whose routers are multiplied by a factor."""
+    """Parameters with the router weights multiplied by a factor."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: leaf * scale if _ends_in(path, "router") and scale != 1 else leaf, params
     )
 
 
 def rerouted(network: language.Network) -> language.Measure:
-    """Share of tokens that the first mixture sends elsewhere when its router is rounded to bf16.
+    """Share of tokens that the first mixture routes differently with a bfloat16 router.
 
-    Measured on the parameters of the end and test data. What reaches the first mixture is the same
-    in both precisions.
+    Measured on the final parameters and test data. The first mixture's input is the same in both
+    precisions.
     """
 
     def measure(params: PyTree, data: Mapping[str, Any]) -> dict[str, jax.Array]:
@@ -251,9 +251,9 @@ def rerouted(network: language.Network) -> language.Measure:
 
 
 def round_off(largest: float) -> dict[str, float]:
-    """The largest gate of eleven logits, the rest 128, through a router of each precision.
+    """The largest gate of eleven logits, ten of them 128, with a router of each precision.
 
-    128.5 is the paper's example, which bfloat16 rounds away (ST-MoE, Figure 2 and its footnote).
+    The paper's example has 128.5, which bfloat16 rounds away (ST-MoE, Figure 2 and its footnote).
     """
     router = jnp.asarray([[largest, *[128.0] * 10]], jnp.float32)
     experts = jnp.zeros((11, 1, 1), jnp.float32)
@@ -272,7 +272,7 @@ def round_off(largest: float) -> dict[str, float]:
 
 
 def run(config: Any, run: Run) -> StudyResult:
-    """Tune, choose the stressful rate, and train every arm at it and at its best rate."""
+    """Tune, choose the stress rate, and train every arm at it and at its own best rate."""
     part: ZLoss = config.z_loss
     network, setting = part.network, Setting(config, part)
     data, source = language.splits(network, run), run.dataset(network.dataset)
@@ -280,7 +280,7 @@ def run(config: Any, run: Run) -> StudyResult:
     why = partial(reasons, chance=guess, evaluations=part.evaluations)
 
     def score(losses: np.ndarray) -> np.ndarray:
-        """A rate at which a run failed is no rate to compare quality at."""
+        """Final losses; infinite where a run failed, so quality is not compared at that rate."""
         fails = np.asarray([failed(why(at)) for at in losses]) > 0
         return np.where(fails, np.inf, tuning.final(losses))
 
@@ -298,7 +298,7 @@ def run(config: Any, run: Run) -> StudyResult:
     rates = {STRESSED: stress, **{f"{f:g} of it": stress * f for f in part.strata}, CALM: None}
 
     def at(setting: Setting, name: str) -> Arm | None:
-        """An arm at the rate of a task, or at its best; the placebo where it is a control."""
+        """An arm at the rate of a task, or at its best; the placebo only at the stress rate."""
         if name == "placebo" and setting.task != STRESSED:
             return None
         if setting.task == CALM:
@@ -306,7 +306,7 @@ def run(config: Any, run: Run) -> StudyResult:
         return replace(made[name], rate=setting.size, grid={})
 
     def outcome(task: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Which runs failed and why, and the largest that a run's logits ever were."""
+        """Which runs failed and why, and each run's largest logit."""
 
         def largest(name: str, metric: str) -> np.ndarray:
             curve = curves[f"{name}/validation_{metric}"]
@@ -324,10 +324,10 @@ def run(config: Any, run: Run) -> StudyResult:
         return {"why": found, "arms": metrics}
 
     compared = Comparison(
-        about="every arm at the stressful rate, and at its best",
+        about="every arm at the stress rate and at its best rate",
         arms={name: partial(at, name=name) for name in made},
         metric="cross_entropy",
-        unit="nats a token",
+        unit="nats per token",
         data=lambda setting, run: data,
         facts=lambda setting, run: {"chance": guess, "in_reach": in_reach},
         size="learning rate",
@@ -337,7 +337,10 @@ def run(config: Any, run: Run) -> StudyResult:
     )
     tasks = {place: Setting(config, network, place, rate) for place, rate in rates.items()}
     found = compared.run(config, run, tasks)
-    gates = {"round_off": round_off(128.5), "no_round_off": round_off(129.0)}  # bfloat16 has 129
+    gates = {
+        "round_off": round_off(128.5),
+        "no_round_off": round_off(129.0),
+    }  # 129 is exact in bf16
     return replace(found, values={**found.values, **gates})
 
 
@@ -347,14 +350,14 @@ MARGIN = 0.02  # nats
 
 
 def out_of_reach(task: TaskView) -> str:
-    """What keeps failures from being compared: a rate that is not the one sought."""
+    """Why failures cannot be compared: no rate of the grid is stressful enough but not too much."""
     if task.of("in_reach"):
         return ""
-    return "at no rate of the grid did a sixth to a half of the baseline's tuning runs fail"
+    return "at no rate of the grid did between 1/6 and 1/2 of the baseline's tuning runs fail"
 
 
 def with_and_without(metric: str) -> Quantity:
-    """Arms with z-loss and without, a part a precision of the router."""
+    """Arms with and without z-loss; each router precision is a part."""
 
     def pairs(task: TaskView) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         found = {
@@ -363,37 +366,37 @@ def with_and_without(metric: str) -> Quantity:
             if without in task and with_z in task
         }
         if not found:
-            raise KeyError("arm with z-loss")
+            raise KeyError("an arm with z-loss")
         return found
 
     return pairs
 
 
 def against_baseline(arm: str, metric: str = "failed") -> Quantity:
-    """An arm and the baseline at one rate."""
+    """An arm and the baseline at the same rate."""
     return lambda task: (task[arm][metric], task[BASELINE][metric])
 
 
 def at_its_best(task: TaskView) -> tuple[np.ndarray, np.ndarray]:
-    """Failures of the baseline at its best and at the stressful rate."""
+    """Failures of the baseline at its best rate and at the stress rate."""
     return task.beside(CALM)[BASELINE]["failed"], task[BASELINE]["failed"]
 
 
 def a_guess(task: TaskView) -> tuple[np.ndarray, np.ndarray]:
-    """The loss of a guess and that of the baseline."""
+    """The loss of a constant guess and of the baseline."""
     loss = task[BASELINE][LOSS]
     return np.full(loss.size, task.of("chance")), loss
 
 
 def others(task: TaskView) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Other ways to be stable, and the z-loss."""
+    """Other stabilisers against the z-loss."""
     found = {
         name: (task[f"bf16, {name}"][LOSS], task["bf16 + z"][LOSS])
         for name in OTHERS
         if f"bf16, {name}" in task
     }
     if not found:
-        raise KeyError("arm of another stabiliser")
+        raise KeyError("an arm with another stabiliser")
     return found
 
 
@@ -403,15 +406,13 @@ def lost(of: str) -> Callable[[Mapping[str, Any]], float]:
 
 
 def placebo(metric: str = "failed") -> dict[str, tuple[Quantity, str]]:
-    """The control of what is claimed at the stressful rate."""
-    why = (
-        "a z-loss of a thousandth of the coefficient sends a run another way and does nothing else"
-    )
+    """The control of claims at the stress rate."""
+    why = "a thousandth of the z-loss changes a run only through rounding, and must cure nothing"
     return {"placebo": (against_baseline("placebo", metric), why)}
 
 
 def fewer(id: str, statement: str, value: Quantity, quantity: str, **declared: Any) -> Claim:
-    """Fewer runs are unstable, seed by seed, at the stressful rate."""
+    """Fewer runs are unstable, seed by seed, at the stress rate."""
     return declare.derive(
         id,
         statement,
@@ -419,7 +420,7 @@ def fewer(id: str, statement: str, value: Quantity, quantity: str, **declared: A
         quantity=quantity,
         statistic="discordant share",
         region=(-1.0, 0.5),
-        reason="one half is no difference (McNemar)",
+        reason="a share of one half is no difference (McNemar)",
         fails=placebo(),
         doubt=out_of_reach,
         tasks=(STRESSED,),
@@ -430,34 +431,33 @@ def fewer(id: str, statement: str, value: Quantity, quantity: str, **declared: A
 CLAIMS = (
     fewer(
         "S1a",
-        "The router's z-loss makes fewer runs unstable.",
+        "The router z-loss makes fewer runs unstable.",
         with_and_without("failed"),
-        "of the seeds on which one arm fails and the other does not, the share on which the one "
-        "with z-loss fails",
+        "among seeds on which exactly one of the two arms fails, the share on which the arm with "
+        "z-loss fails",
         reported="4 of 6 runs stable without it, 3 of 3 with it",
         where="Table 4",
         headline=True,
     ),
     fewer(
         "S1b",
-        "These runs can be cured, and the study can see it: the baseline's best rate makes fewer "
-        "of them unstable.",
+        "At the baseline's best learning rate fewer of these runs are unstable, so the study can "
+        "detect a cure.",
         at_its_best,
-        "of the seeds on which the baseline fails at one rate and not at the other, the share on "
-        "which it fails at its best rate",
+        "among seeds on which the baseline fails at exactly one of two rates, the share on which "
+        "it fails at its best rate",
         source="derived",
     ),
     declare.derive(
         "S1c",
-        "The z-loss costs no quality where training is stable.",
+        "Where training is stable, the router z-loss costs no quality.",
         with_and_without(LOSS),
-        quantity="test cross-entropy with z-loss less that without it (nats), each at its best "
-        "rate",
+        quantity="test cross-entropy, with z-loss - without (nats), each at its best rate",
         statistic="paired difference",
         region=(-MARGIN, MARGIN),
-        reason="0.02 nats are less than a quarter of the 0.09 that a dense model gains from three "
-        "times the size in the paper's Table 8",
-        fails={"a guess": (a_guess, "a net that learned nothing has lost its quality")},
+        reason="0.02 nats is less than a quarter of the 0.09 that tripling a dense model's size "
+        "gains in the paper's Table 8",
+        fails={"a guess": (a_guess, "a network that learned nothing has lost quality")},
         tasks=(CALM,),
         reported="negative log-perplexity -1.741 with it, -1.755 without it",
         where="Table 4",
@@ -467,34 +467,33 @@ CLAIMS = (
         "S1d",
         "The z-loss keeps the router's logits smaller.",
         with_and_without("largest_logit"),
-        quantity="the largest logit of a run with z-loss over that of one without, at the "
-        "stressful rate",
+        quantity="largest router logit of a run, with z-loss / without, at the stress rate",
         statistic="paired ratio",
         region=(-math.inf, 1.0),
-        reason="1 is no difference",
+        reason="a ratio of 1 is no difference",
         fails=placebo("largest_logit"),
         tasks=(STRESSED,),
         source="derived",
     ),
     fewer(
         "S1e",
-        "A router in float32 makes fewer runs unstable than one in bfloat16.",
+        "A float32 router makes fewer runs unstable than a bfloat16 one.",
         against_baseline("f32"),
-        "of the seeds on which one arm fails and the other does not, the share on which the "
-        "float32 router fails",
+        "among seeds on which exactly one of the two arms fails, the share on which the float32 "
+        "router fails",
         source="derived",
     ),
     declare.fact(
         "S2",
-        "Rounding logits of 128 to bfloat16 takes 36% from the largest gate.",
+        "Rounding logits around 128 to bfloat16 reduces the largest gate by 36%.",
         lost("round_off"),
         quantity="share of the largest gate that is lost, logits 128.5 and ten times 128",
         region=(0.355, 0.365),
-        reason="what rounds to the printed 36%",
+        reason="values that round to the paper's 36%",
         fails={
             "a logit of 129": (
                 lost("no_round_off"),
-                "a number that bfloat16 has loses next to nothing",
+                "a number that is exact in bfloat16 loses almost nothing",
             )
         },
         source="paper",
@@ -503,13 +502,12 @@ CLAIMS = (
     ),
     declare.derive(
         "S9",
-        "Other ways to make training stable cost quality that the z-loss does not.",
+        "Other ways to stabilise training cost quality compared with the z-loss.",
         others,
-        quantity="test cross-entropy of the other way less that of the z-loss (nats), each at its "
-        "best rate",
+        quantity="test cross-entropy, other stabiliser - z-loss (nats), each at its best rate",
         statistic="paired difference",
         region=ABOVE_ZERO,
-        reason="the order of the two, which is all that a small network can show",
+        reason="only the order of the two: a small network can show no more",
         fails=exchanged(others),
         tasks=(CALM,),
         reported="negative log-perplexity -1.741 with z-loss, -4.206 with clipped updates, -2.020 "
@@ -523,12 +521,12 @@ CLAIMS = (
 
 
 def wilson(failures: Sequence[float]) -> stats.Interval:
-    """The share of ones with its 95% interval."""
+    """The share of ones, with its 95% interval."""
     return stats.proportion({"values": list(failures)}, CONFIDENCE)
 
 
 def failures(shown: charts.Shown) -> Table:
-    """One row a rate and arm: failures of the reporting seeds, each rate a stratum."""
+    """One row per rate and arm: failures on the reporting seeds; each rate is a stratum."""
     rows = []
     for place, task in shown.tasks.items():
         for name, arm in task["arms"].items():
@@ -553,9 +551,9 @@ def failures(shown: charts.Shown) -> Table:
         "z-loss-failures",
         "Unstable runs",
         rows,
-        "The stressful rate is chosen on other seeds; calm is each arm's best rate, at which no "
-        "tuning run was unstable. Every other rate is a stratum of its own, and no test pools "
-        "them. Wilson's 95% intervals; medians over seeds, of a run's largest logits and z-loss.",
+        "The stress rate is chosen on other seeds; calm is each arm's best rate, at which no "
+        "tuning run was unstable. Every other rate is a separate stratum, and no test pools them. "
+        "Wilson's 95% intervals. Logits and z-loss are medians over seeds of a run's largest.",
     )
 
 
@@ -579,9 +577,9 @@ def stability_map(shown: charts.Shown) -> Figure:
     return Figure(
         "z-loss-stability",
         "Where training becomes unstable",
-        "Share of unstable runs with Wilson's 95% intervals. The stressful rate is chosen on the "
+        "Share of unstable runs with Wilson's 95% intervals. The stress rate is chosen on "
         f"{len(stressed['tuning_seeds'])} tuning seeds; the {len(stressed['seeds'])} reporting "
-        "seeds are others.",
+        "seeds are separate.",
         [
             Panel(
                 title,
@@ -591,7 +589,7 @@ def stability_map(shown: charts.Shown) -> Figure:
                 x_scale="log",
                 threshold=TARGET_SHARE,
                 threshold_label="a third",
-                marks={"stressful rate": stressed["size"]},
+                marks={"stress rate": stressed["size"]},
             )
             for title, series in (("tuning seeds", tried), ("reporting seeds", reported))
         ],
@@ -599,13 +597,13 @@ def stability_map(shown: charts.Shown) -> Figure:
 
 
 def at_stress(metric: str, **scale: str) -> charts.Chart:
-    """Curves at the stressful rate alone."""
-    chart = charts.over(metric=metric, title="Training at the stressful rate", **scale)
+    """Curves at the stress rate only."""
+    chart = charts.over(metric=metric, title="Training at the stress rate", **scale)
     return lambda shown: chart(replace(shown, tasks={STRESSED: shown.tasks[STRESSED]}))
 
 
 STUDY = Study(
-    "stability with and without the router's z-loss, at a rate that fails a third of runs",
+    "stability with and without router z-loss, at a rate where a third of runs fail",
     run,
     CLAIMS,
     {"smoke": 25, "default": 97, "full": 338, "large": 3.68e7},

@@ -1,20 +1,18 @@
-"""How much training compute a dense model needs over that which a mixture needs for its loss.
+"""How much more training compute a dense network needs than a mixture of experts for equal loss.
 
-The target is the final validation loss of the larger dense arm, seed by seed. What an arm needs is
-the arithmetic up to the first point from which its curve stays at or below the target; of the
-dense arms the cheaper counts. Every arm trains until it has spent the larger dense arm's compute:
-only so does one that never reaches the target tell that it saves nothing. The mixtures do the
-arithmetic of the smaller dense arm for each token, so that they may differ from it in nothing but
-what they remember.
+The target is the final validation loss of the larger dense arm, seed by seed. An arm's cost is its
+compute up to the first point from which its curve stays at or below the target; the cheaper of the
+two dense arms is the reference. Every arm trains until it has spent the larger dense arm's compute,
+so that an arm that never reaches the target is known to save nothing. Per token, the mixtures use
+as much compute as the smaller dense arm, so they differ from it only in parameters.
 
-Experts to whom tokens go in turn, by their place in the sequence, are the control that must save
-nothing: as many parameters and as even a load, from an assignment that knows nothing of the token.
-Experts behind a router that never learned are more than that: it is a random function of the token,
-a hash, and experts that share tokens out by a hash may remember more for the same arithmetic. Its
-logits are evened out so that it loads them alike and drops next to nobody: what sets it apart from
-a learned one is the choice alone. A task with one table leaves experts nothing to divide by
-cluster; there, too, more parameters remember more, so that what is saved on it is measured rather
-than ruled out.
+Round-robin routing, by position in the sequence, is the control that must save nothing: it has as
+many parameters and as even a load, but ignores the token. An untrained router is not such a
+control: it is a random function of the token, a hash, and hashed experts may remember more for the
+same compute. Its logits are balanced so that it loads experts evenly and drops almost no token; it
+differs from a learned router only in the choice of expert. On a task with a single table, experts
+cannot specialise by table. More parameters still remember more there, so the saving on it is
+measured, not assumed to be zero.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ from jaxtrends.transformer import Transformer
 
 LARGER = "dense_4x"  # its final loss is the target
 DENSE = ("dense", LARGER)
-EXPERTS = {  # how many, and who says where a token goes
+EXPERTS = {  # their number and the kind of router
     "dense": (0, "learned"),
     "dense_4x": (0, "learned"),
     "moe_4": (4, "learned"),
@@ -49,7 +47,7 @@ EXPERTS = {  # how many, and who says where a token goes
     "fixed_router": (16, "fixed"),
     "by_position": (16, "position"),
 }
-FEWER = {  # the arms of tasks on which not all are trained
+FEWER = {  # tasks that train only some arms
     "one_cluster": ("dense", "dense_4x", "moe_16"),
     "english": ("dense", "dense_4x", "moe_16", "by_position"),
 }
@@ -57,25 +55,25 @@ FEWER = {  # the arms of tasks on which not all are trained
 
 @dataclass(frozen=True)
 class ComputeToQuality:
-    """Which arms are trained on what."""
+    """Which arms to train on which tasks."""
 
     tasks: Names[TASKS] = ("lookup", "one_cluster")
-    """Tasks: lookup, one_cluster (the control without clusters), english."""
+    """Tasks: lookup, one_cluster (the control with a single table), english."""
     arms: Names[EXPERTS] = ("dense", "dense_4x", "moe_16", "by_position")
     """Arms: dense, dense_4x, moe_4, moe_16, moe_64, fixed_router, by_position. dense_4x sets the
     target."""
     every: PositiveInt = 1
-    """Every so many-th layer of a mixture's network has experts, the last among them; 2 in the
+    """Every how many layers a mixture's network has experts, counted from the last; 2 in the
     paper."""
     timing_rounds: PositiveInt = 7
-    """Rounds of the step timing, arms interleaved."""
+    """Rounds of step timing, with arms interleaved."""
     network: Network = field(default_factory=Network)
-    """Sizes."""
+    """Sizes of the networks."""
     schedule: Schedule = field(default_factory=Schedule)
-    """Training."""
+    """Tuning and training."""
 
     def check(self, flag: str) -> None:
-        """Refuse arms without the one that sets the target.
+        """Refuse a choice of arms without the one that sets the target.
 
         Raises:
             Problem: names those chosen.
@@ -101,16 +99,16 @@ def network(setting: Setting, arm: str) -> Transformer | None:
 
 
 def equal_compute(schedule: Schedule, operations: float, larger: float) -> int:
-    """Steps in which an arm spends what the larger dense arm does in its own: whole log points.
+    """Steps at which an arm has spent the larger dense arm's compute, rounded up to a log point.
 
-    Operations are of one token.
+    Operations are per token.
     """
     each = schedule.log_every
     return each * math.ceil(schedule.steps * larger / operations / each)
 
 
 def made(arm: str, setting: Setting) -> Arm | None:
-    """An arm that spends the compute of the larger dense one."""
+    """An arm that trains for the compute of the larger dense one."""
     mine, larger = network(setting, arm), network(setting, LARGER)
     if mine is None:
         return None
@@ -121,7 +119,7 @@ def made(arm: str, setting: Setting) -> Arm | None:
 
 
 def reach(task: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The target, and the steps of each arm until its curve stays at it or below, seed by seed."""
+    """The target, and each arm's steps until its curve stays at or below it, seed by seed."""
     target = curves[f"{LARGER}/{LOSS}"][:, -1].astype(np.float64)
     steps = {
         arm: {
@@ -142,20 +140,20 @@ def reach(task: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> dict[str
 CHEAPER = "the cheaper dense arm"
 BLIND = "by_position"
 IN_TURN = (
-    "as many experts, to whom tokens go by their place in the sequence, must not do it: it would "
-    "then be a matter of parameters, and not of who goes where"
+    "as many experts with round-robin routing by position must fail: otherwise parameters alone "
+    "would explain the result, not the routing"
 )
 
 
 def needed(task: TaskView, arm: str, unit: str = "flops") -> np.ndarray:
-    """What an arm needs to reach the target, seed by seed: flops, flops_padded or seconds."""
+    """An arm's cost to reach the target, seed by seed, in flops, flops_padded or seconds."""
     if arm == CHEAPER:
         return np.minimum.reduce([needed(task, name, unit) for name in DENSE if name in task])
     return task[arm]["steps_to_target"] * task[arm][unit]
 
 
 def against(rival: str, unit: str = "flops") -> Callable[[str], Quantity]:
-    """Arm -> what a rival needs, and what the arm does."""
+    """Arm -> the costs of a rival and of the arm."""
     return lambda arm: lambda task: (needed(task, rival, unit), needed(task, arm, unit))
 
 
@@ -163,7 +161,7 @@ SAVED = against(CHEAPER)
 
 
 def by_clusters(arm: str) -> Quantity:
-    """Saved on many clusters, and on one: as products, so that never stays infinite."""
+    """Savings on several tables and on one, as products, so that "never" stays infinite."""
 
     def both(many: TaskView) -> tuple[np.ndarray, np.ndarray]:
         one = many.beside("one_cluster")
@@ -176,10 +174,10 @@ def by_clusters(arm: str) -> Quantity:
 
 
 def missed(task: TaskView) -> str:
-    """What keeps the price from counting: a mixture that never reaches the loss."""
+    """Why the price cannot be judged: some mixture never reaches the loss."""
     steps = task["moe_16"]["steps_to_target"]
     never = int((~np.isfinite(steps)).sum())
-    return f"{never} of {steps.size} mixtures never reach the loss" if never else ""
+    return f"{never} of {steps.size} mixtures never reached the loss" if never else ""
 
 
 def ratio(
@@ -188,15 +186,15 @@ def ratio(
     of: Callable[[str], Quantity] = SAVED,
     arm: str = "moe_16",
     *,
-    quantity: str = "training FLOPs of the cheaper dense network / those of 16 experts, to the "
-    "final validation loss of the dense network of 4x hidden width",
+    quantity: str = "training FLOPs to the final validation loss of the dense network of 4x hidden "
+    "width: cheaper dense network / 16 experts",
     least: float = 1.0,
-    reason: str = "1 is no saving",
+    reason: str = "a ratio of 1 is no saving",
     fails: Mapping[str, tuple[Quantity, str]] | None = None,
     tasks: tuple[str, ...] = ("lookup",),
     **declared: Any,
 ) -> Claim:
-    """An arm needs less than a rival, by a factor; experts in turn in its place must not."""
+    """An arm is cheaper than a rival by a factor; round-robin experts in its place must not be."""
     return declare.derive(
         id,
         statement,
@@ -215,22 +213,23 @@ TABLE_3 = {
     "reported": "372 against 70 samples/s (5.3x) on 128 A100, for 52B and 6.7B parameters",
     "where": "Table 3",
 }
-FIVE = {**TABLE_3, "least": 5.0, "reason": "the factor that the paper names"}
+FIVE = {**TABLE_3, "least": 5.0, "reason": "the paper's factor"}
 CLAIMS = (
     ratio(
         "D1a",
-        "A mixture of experts reaches the loss of a larger dense network with less training "
-        "compute, on the lookup task, which favours memory.",
+        "On a lookup task that favours memory, a mixture of experts reaches the loss of a larger "
+        "dense network with less training compute.",
         headline=True,
         **TABLE_3,
     ),
     ratio(
         "D1b",
-        "That saving is a factor of five or more, on the lookup task.",
+        "On the lookup task, a mixture of experts needs at least five times less training compute "
+        "than a dense network for the same loss.",
         fails={
             "one cluster": (
                 lambda task: SAVED("moe_16")(task.beside("one_cluster")),
-                "where there is one table and nothing to divide by cluster, experts must not save "
+                "with a single table, where experts cannot specialise by table, they must not save "
                 "as much",
             )
         },
@@ -239,77 +238,79 @@ CLAIMS = (
     ),
     ratio(
         "D1c",
-        "The saving remains when the places that no token fills are counted as compute, on the "
-        "lookup task.",
+        "On the lookup task, the mixture of experts still saves compute when its unused capacity "
+        "counts as compute.",
         against(CHEAPER, "flops_padded"),
-        quantity="training FLOPs of the cheaper dense network / those of 16 experts, to the final "
-        "validation loss of the dense network of 4x hidden width, padding counted",
+        quantity="training FLOPs to the final validation loss of the dense network of 4x hidden "
+        "width: cheaper dense network / 16 experts, unused capacity counted",
         source="derived",
     ),
     ratio(
         "D1d",
-        "A mixture of experts reaches the loss of a larger dense network with less training "
-        "compute, on English text as bytes.",
+        "On English text (bytes), a mixture of experts reaches the loss of a larger dense network "
+        "with less training compute.",
         tasks=("english",),
         headline=True,
         **TABLE_3,
     ),
     ratio(
         "D1e",
-        "That saving is a factor of five or more, on English text as bytes.",
+        "On English text (bytes), a mixture of experts needs at least five times less training "
+        "compute than a dense network for the same loss.",
         tasks=("english",),
         **FIVE,
     ),
     ratio(
         "D1f",
-        "Experts save more compute behind a learned router than behind a fixed random one that "
-        "loads them as evenly.",
+        "Experts save more compute with a learned router than with a fixed random one that is "
+        "equally balanced.",
         against("fixed_router"),
-        quantity="training FLOPs of 16 experts behind a fixed random router / those behind a "
-        "learned one, to the same loss",
-        reason="1 is a router that might as well not learn",
+        quantity="training FLOPs to the same loss with 16 experts: fixed random router / learned "
+        "router",
+        reason="at a ratio of 1, learning the router gains nothing",
         tasks=("lookup", "english"),
         source="derived",
     ),
     ratio(
         "D1g",
-        "More experts save more: 64 experts reach the loss of the larger dense network with less "
-        "compute than 4, on the lookup task.",
+        "On the lookup task, 64 experts reach the loss of the larger dense network with less "
+        "compute than 4 experts.",
         against("moe_4"),
         "moe_64",
-        quantity="training FLOPs of 4 experts / those of 64, to the same loss",
-        reason="1 is a number of experts that does not matter",
+        quantity="training FLOPs to the same loss: 4 experts / 64 experts",
+        reason="at a ratio of 1, the number of experts does not matter",
         source="derived",
     ),
     ratio(
         "D1h",
-        "The mixture also reaches that loss in less time on this machine, on the lookup task.",
+        "On the lookup task, the mixture of experts also reaches the dense network's loss in less "
+        "time on this machine.",
         against(CHEAPER, "seconds"),
-        quantity="seconds of the faster dense network / those of 16 experts, as steps needed times "
-        "the median time of a step",
+        quantity="time to that loss, faster dense network / 16 experts: steps needed times the "
+        "median time of a step",
         about="measurements",
         source="derived",
     ),
     ratio(
         "D1i",
-        "Experts save more where there are clusters to divide among them: more on the lookup task "
-        "with its several tables than with one.",
+        "Experts save more compute on lookups in several tables, among which they can specialise, "
+        "than in one.",
         by_clusters,
-        quantity="compute saved by 16 experts on several tables / that saved on one table",
-        reason="1 is a saving that has nothing to do with clusters",
+        quantity="compute saved by 16 experts: several tables / one table",
+        reason="at a ratio of 1, the saving has nothing to do with the tables",
         source="derived",
     ),
     declare.derive(
         "D2",
-        "The price is parameters: the mixture has more than the dense network whose loss it "
-        "reaches.",
+        "The price is parameters: the mixture of experts has more than the dense network whose "
+        "loss it reaches.",
         lambda task: task["moe_16"]["parameters"] / task[LARGER]["parameters"],
-        quantity="parameters of 16 experts / those of the dense network of 4x hidden width, which "
-        "the arms fix beforehand, where every seed of the mixture reaches its loss",
+        quantity="parameters, 16 experts / dense network of 4x hidden width; fixed by the choice "
+        "of arms, judged only where every seed of the mixture reaches the loss",
         statistic="exact",
         kind="exact",
         region=(1.0, math.inf),
-        reason="1 is no price",
+        reason="a ratio of 1 is no price",
         fails={
             "the dense network": (
                 lambda task: task["dense"]["parameters"] / task[LARGER]["parameters"],
@@ -328,13 +329,13 @@ CLAIMS = (
 
 
 def saved(task: TaskView, arm: str, unit: str) -> stats.Interval:
-    """How many times less compute an arm needs than the cheaper dense one, with its interval."""
+    """The factor of compute that an arm saves over the cheaper dense one, with its interval."""
     dense, mine = against(CHEAPER, unit)(arm)(task)
     return stats.paired_ratio({"treatment": dense, "reference": mine}, CONFIDENCE)
 
 
 def arrivals(values: Mapping[str, Any], unit: str) -> dict[str, float]:
-    """Marks where the arms reach the target, by their medians."""
+    """Marks at the median cost at which arms reach the target."""
     task = TaskView("", values)
     found = {"dense": charts.median(needed(task, CHEAPER, unit))}
     for arm in task:
@@ -352,7 +353,7 @@ def curves(unit: str, title: str) -> charts.Chart:
 
 
 def savings(shown: charts.Shown) -> Table:
-    """One row an arm and task: how often it never gets to the target, and what it saves."""
+    """One row per arm and task: how often it never reaches the target, and what it saves."""
     rows = [
         [
             *(task.name, arm.replace("_", " ")),
@@ -367,24 +368,24 @@ def savings(shown: charts.Shown) -> Table:
         "Compute saved",
         ["task", "arm", "never at target", "compute saved", "compute saved, padding counted"],
         rows,
-        "Saved is the compute of the cheaper dense arm over the arm's own, to the final loss of "
-        "the larger dense arm, with its 95 % interval; an arm that never gets there counts as "
-        "infinitely dear, and medians replace means.",
+        "Compute saved: compute of the cheaper dense arm over the arm's own, to the final loss of "
+        "the larger dense arm, with its 95% interval. An arm that never reaches it counts as "
+        "infinitely expensive, and medians replace means.",
     )
 
 
 STUDY = Comparison(
-    about="training compute that dense networks need over that of mixtures, for the same loss",
+    about="training compute of dense networks against mixtures of experts, for the same loss",
     arms={arm: partial(made, arm) for arm in EXPERTS},
     metric="cross_entropy",
-    unit="nats a token",
+    unit="nats per token",
     data=language.splits,
     facts=language.floor,
     also=reach,
     claims=CLAIMS,
     figures=(
         curves("flops", "Loss against training compute"),
-        curves("flops_padded", "Loss against training compute, padding counted"),
+        curves("flops_padded", "Loss against training compute, unused capacity counted"),
     ),
     tables=(savings,),
     more=(LOSS, "validation_dropped", "steps_to_target"),

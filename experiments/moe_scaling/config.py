@@ -1,4 +1,4 @@
-"""The settings of every study, and the presets that fill them in."""
+"""The settings of every study, and the presets."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ TRAINED = {  # the studies that train networks
 
 @dataclass(frozen=True)
 class Config(Settings):
-    """What is run; everything that a result depends on."""
+    """What to run; everything that a result depends on."""
 
     texts: Texts = field(default_factory=Texts)
-    """Sequences."""
+    """Training and held-out sequences."""
     compute_to_quality: ComputeToQuality = field(default_factory=ComputeToQuality)
-    """Compute that dense networks need over that of mixtures."""
+    """Training compute of dense networks against mixtures of experts at equal loss."""
     layout: Layout = field(default_factory=Layout)
-    """Where the experts stand."""
+    """Which layers have experts, and how many."""
     distillation: Distillation = field(default_factory=Distillation)
-    """Students of a mixture."""
+    """Distilling a mixture into a shallower one."""
     dispatch: Dispatch = field(default_factory=Dispatch)
-    """Time of moving tokens."""
+    """Time to dispatch tokens to experts."""
 
     def check(self, flag: str) -> None:
-        """Refuse networks that cannot be.
+        """Refuse networks that cannot be built.
 
         Raises:
             Problem: names the study, the task and the arm at fault.
@@ -54,7 +54,7 @@ class Config(Settings):
 
 
 def networks(config: Config, study: str) -> Iterator[tuple[str, Setting, Transformer]]:
-    """The network of every arm that a study trains: task and arm, what it is made for."""
+    """The network of every arm that a study trains, with its name and setting."""
     comparison = TRAINED[study].STUDY
     for task, setting in comparison.settings(config, study).items():
         for arm in comparison.arms:
@@ -64,12 +64,12 @@ def networks(config: Config, study: str) -> Iterator[tuple[str, Setting, Transfo
 
 
 def trained(config: Config) -> list[str]:
-    """The studies chosen that train networks."""
+    """The chosen studies that train networks."""
     return [study for study in TRAINED if not config.studies or study in config.studies]
 
 
 def spread(config: Config, data: int, expert: int) -> None:
-    """Refuse a mesh that the networks of the chosen studies cannot be spread over.
+    """Refuse a mesh that does not fit the networks of the chosen studies.
 
     Raises:
         Problem: names the study, the arm and what does not divide.
@@ -85,13 +85,13 @@ def spread(config: Config, data: int, expert: int) -> None:
 
 
 def datasets(config: Config) -> tuple[str, ...]:
-    """The tasks that the studies chosen read."""
+    """The tasks of the chosen studies."""
     tasks = [task for study in trained(config) for task in getattr(config, study).tasks]
     return tuple(dict.fromkeys(tasks))
 
 
-# Two layers, of which a mixture has the upper: so the second half of a layout is the mixture of
-# 16 experts, and one program trains both.
+# Two layers, with experts in the upper one: the layout second_half is then the same network as
+# moe_16, and one program trains both.
 TINY = Network(width=16, heads=2, hidden=16)
 BRIEF = Schedule(batch_size=8, steps=20, log_every=2, warm_up=4)
 SMOKE = Config(
@@ -126,14 +126,14 @@ FULL = Config(
     layout=Layout(
         tasks=("lookup", "two_names", "english"),
         arms=tuple(layout.LAYOUTS),
-        experts=4,  # 16 do better by some 0.17 nats in so many steps: a gap that can be closed
+        experts=4,  # 16 are about 0.17 nats better after these steps: a gap to close
         schedule=LONG,
     ),
     distillation=Distillation(teacher_steps=600, teacher_rate=1e-2, schedule=LONG),
     dispatch=Dispatch(experts=(4, 8, 16, 32, 64)),
 )
-# One GPU of 80 GB: 64 experts on every other layer are 1.8e9 parameters, which with gradients and
-# Adam's moments take 29 GB in float32. Eight groups, so that --mesh may spread it over up to eight.
+# For one 80 GB GPU: 64 experts on every other layer are 1.8B parameters, which with gradients and
+# Adam's moments take 29 GB in float32. Eight groups, so that --mesh can use up to eight devices.
 BROAD = Network(width=768, heads=12, hidden=3072, layers=12)
 PATIENT = Schedule(
     batch_size=16,

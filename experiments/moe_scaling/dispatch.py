@@ -1,8 +1,7 @@
-"""What it costs to move tokens to their experts: one-hot products against indices.
+"""The cost of dispatching tokens to experts: one-hot products against indexing.
 
-One layer, forward alone and forward with backward, of more and more experts. Both ways of moving
-give the same numbers, so that time is all there is to compare. The same layer stands beside itself
-as a control.
+One layer with a growing number of experts, forward only and forward plus backward. Both ways give
+the same numbers, so only time is compared. The same program timed twice is the control.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import numpy as np
 
 from jaxtrends import charts, declare, moe, stats, timing
 from jaxtrends.claims import CONFIDENCE, Claim
-from jaxtrends.experiment import Study
+from jaxtrends.design import Study
 from jaxtrends.moe import Mixture
 from jaxtrends.settings import PositiveInt, Sizes
 from jaxtrends.study import Figure, Panel, Run, StudyResult, Table
@@ -30,7 +29,7 @@ WAYS = {"one-hot": "one_hot", "index": "index", "index again": "index"}
 
 @dataclass(frozen=True)
 class Dispatch:
-    """The layer that is timed."""
+    """The layer to time."""
 
     tokens: PositiveInt = 2048
     """Tokens routed together."""
@@ -39,22 +38,22 @@ class Dispatch:
     hidden: PositiveInt = 512
     """Hidden width of an expert."""
     experts: Sizes = (8, 32)
-    """Experts, from few to many; claims are about the last."""
+    """Numbers of experts, rising; claims are about the last."""
     rounds: PositiveInt = 15
-    """Rounds of timing, programs interleaved."""
+    """Rounds of timing, with programs interleaved."""
 
     def check(self, flag: str) -> None:
         """Refuse more experts than tokens.
 
         Raises:
-            Problem: says how many of each there are.
+            Problem: gives both numbers.
         """
         for experts in self.experts:
             moe.check(Mixture(experts=experts), self.tokens)
 
 
 def programs(experts: int, config: Dispatch) -> dict[str, dict[str, timing.Timed]]:
-    """Pass -> way -> something to time."""
+    """Pass -> way -> program to time."""
     generator, width, hidden = np.random.default_rng(0), config.width, config.hidden
 
     def normal(scale: float, *shape: int) -> np.ndarray:
@@ -84,7 +83,7 @@ def _loss(forward: Callable[..., jax.Array], params: Any, inputs: jax.Array) -> 
 
 
 def run(config: Any, run: Run) -> StudyResult:
-    """Time every pass at every number of experts, the rungs of a ladder a pass."""
+    """Time every pass at every number of experts; each pass is a ladder."""
     chosen: Dispatch = config.dispatch
     tasks: dict[str, Any] = {}
     for experts in chosen.experts:
@@ -95,7 +94,7 @@ def run(config: Any, run: Run) -> StudyResult:
             tasks[f"{name}, {experts}"] = {"task": name, "size": experts, "arms": arms}
     places = {str(e): moe.places(chosen.tokens, Mixture(experts=e)) for e in chosen.experts}
     return StudyResult(
-        values={"places": places},  # of an expert, by which one-hot products multiply all tokens
+        values={"places": places},  # slots per expert, a dimension of the one-hot products
         measurements={"tasks": tasks},
         measured_tables=[times(tasks)],
         measured_figures=[ratios(tasks)],
@@ -106,7 +105,7 @@ def run(config: Any, run: Run) -> StudyResult:
 
 
 def slower(id: str, statement: str, of: str, factor: float, **declared: Any) -> Claim:
-    """One-hot products take so many times as long as indices, at the most experts timed."""
+    """One-hot products are slower than indexing by a factor, at the most experts timed."""
     return declare.compare(
         id,
         statement,
@@ -116,7 +115,7 @@ def slower(id: str, statement: str, of: str, factor: float, **declared: Any) -> 
         quantity=f"time of a whole layer, one-hot / by index, {of}, at the most experts timed",
         statistic="paired ratio",
         region=(factor, math.inf),
-        fails={"index again": "the same program timed twice is not so many times slower"},
+        fails={"index again": "the same program timed twice must not look slower"},
         tasks=(of,),
         top=True,
         about="measurements",
@@ -127,29 +126,30 @@ def slower(id: str, statement: str, of: str, factor: float, **declared: Any) -> 
 CLAIMS = (
     slower(
         "D7a",
-        "Moving tokens by index makes the forward pass of a mixture layer at least six times "
-        "faster than one-hot products do.",
+        "Dispatching tokens by index makes the forward pass of a mixture layer at least six times "
+        "faster than one-hot products.",
         "forward",
         6.0,
-        reason="the factor that the paper names",
+        reason="the paper's factor",
         reported="over 6x, for the kernels of the layer",
         where="Section 5.4",
     ),
     slower(
         "D7b",
-        "It also makes training at least three times faster, forward and backward.",
+        "Dispatching tokens by index makes the forward and backward pass together at least three "
+        "times faster.",
         "forward and backward",
         3.0,
-        reason="half the factor that the paper names for the forward pass: the backward pass adds "
-        "expert products that cost the same either way",
+        reason="half the paper's factor for the forward pass: the backward pass adds expert "
+        "products that cost the same either way",
         source="derived",
     ),
     declare.untestable(
         "D8",
-        "Inference is up to 7.3 times faster than that of other mixtures of experts, and 4.5 times "
-        "faster and 9 times cheaper than that of a dense model of the same quality.",
-        "It is measured on 8 to 256 GPUs, where experts lie on many devices and their "
-        "communication decides; one machine has nothing of that.",
+        "Inference is up to 7.3 times faster than with other mixture-of-experts systems, and 4.5 "
+        "times faster and 9 times cheaper than with a dense model of the same quality.",
+        "The paper measures it on 8 to 256 GPUs, where communication between experts on different "
+        "devices dominates; a single machine has none.",
         quantity="latency of inference",
         statistic="paired ratio",
         region=(7.3, math.inf),
@@ -167,7 +167,7 @@ def _over_index(task: Mapping[str, Any], way: str) -> tuple[Sequence[float], Seq
 
 
 def times(tasks: Mapping[str, Any]) -> Table:
-    """Milliseconds of a pass."""
+    """Milliseconds per pass."""
 
     def ratio(task: Mapping[str, Any], way: str) -> str:
         samples = dict(zip(("treatment", "reference"), _over_index(task, way), strict=True))
@@ -186,10 +186,10 @@ def times(tasks: Mapping[str, Any]) -> Table:
     ]
     return Table(
         "dispatch-times",
-        "Time of a mixture layer, by how tokens are moved",
+        "Time of a mixture layer, by dispatch method",
         ["pass", "experts", "one-hot (ms)", "by index (ms)", "one-hot / index", "index / itself"],
         rows,
-        "Medians over rounds; ratios are geometric means with their 95 % intervals.",
+        "Medians over rounds. Ratios are geometric means with 95% intervals.",
     )
 
 
@@ -202,9 +202,9 @@ def ratios(tasks: Mapping[str, Any]) -> Figure:
         series.append(charts.points(name, [rung["size"] for rung in rungs], found))
     return Figure(
         "dispatch-ratios",
-        "One-hot products against indices",
-        "Time of a layer that moves tokens by one-hot products over that of one that moves them by "
-        "index: median and range over rounds.",
+        "Dispatch by one-hot products against indexing",
+        "Time of a layer with one-hot dispatch over that with index dispatch: median and range "
+        "over rounds.",
         [
             Panel(
                 "one layer",
@@ -220,7 +220,7 @@ def ratios(tasks: Mapping[str, Any]) -> Figure:
 
 
 STUDY = Study(
-    "time of a layer that moves tokens by one-hot products, and by index",
+    "time of a mixture layer with one-hot and with index dispatch",
     run,
     CLAIMS,
     timed=True,

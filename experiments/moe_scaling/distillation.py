@@ -1,11 +1,11 @@
-"""A mixture of students: a shallower mixture that learns from a deeper one, for a while.
+"""Mixture of students: a shallower mixture of experts, distilled from a deeper one for a while.
 
-A teacher is trained first, at a rate of its own; then four students of one layer less, from one
-initialisation and on the same batches: without the teacher, with it to the end, with it up to a
-share of the steps (staged), and staged with a teacher that was never trained, as a control. The
-loss of a student is the cross-entropy of the next token plus alpha times the divergence of its
-predictions from its teacher's. One learning rate serves all four, chosen for the student without a
-teacher. Students differ in numbers alone, and so share one program.
+A teacher is trained first, at its own learning rate. Four students with one layer fewer then train
+from the same initialisation and on the same batches: without distillation, with it to the end, with
+it for part of the steps (staged), and staged with an untrained teacher as a control. A student's
+loss is next-token cross-entropy plus alpha times the KL divergence from its teacher's predictions.
+All four use the learning rate that was tuned for the student without a teacher. Students differ
+only in numbers, so they share one program.
 """
 
 from __future__ import annotations
@@ -41,32 +41,32 @@ class Distillation:
     """Teacher and students."""
 
     task: Name[READ] = "lookup"
-    """What is learned: lookup or english."""
+    """Task: lookup or english."""
     experts: PositiveInt = 8
-    """Experts of every layer."""
+    """Experts per layer."""
     teacher_steps: PositiveInt = 1000
-    """Steps of the teacher, a multiple of --log-every."""
+    """Training steps of the teacher, a multiple of --log-every."""
     teacher_rate: PositiveFloat = 3e-3
     """Learning rate of the teacher."""
     alpha: PositiveFloat = 1.0
-    """Weight of the divergence from the teacher."""
+    """Weight of the KL divergence from the teacher."""
     until: Annotated[float, Gt(0), Lt(1)] = 0.6
-    """Share of the students' steps after which the staged ones leave their teacher."""
+    """Share of the students' steps after which staged distillation stops."""
     network: Network = field(default_factory=Network)
-    """Sizes of the teacher; students have one layer less."""
+    """Sizes of the teacher; students have one layer fewer."""
     schedule: Schedule = field(default_factory=Schedule)
-    """Training of the students; the grid is that of the student without a teacher."""
+    """Training of the students; the learning rate is tuned for the one without a teacher."""
 
     def check(self, flag: str) -> None:
-        """Refuse a teacher that no student can be shallower than, and steps between log points.
+        """Refuse a teacher of one layer, and teacher steps that are not a log point.
 
         Raises:
             Problem: names the flags.
         """
         if self.network.layers < 2:
             raise Problem(
-                "A student has one layer less than its teacher, which therefore needs two: raise "
-                f"--{flag}.network.layers."
+                "A student has one layer fewer than its teacher, so the teacher needs at least "
+                f"two: raise --{flag}.network.layers."
             )
         if self.teacher_steps % self.schedule.log_every:
             raise Problem(
@@ -76,12 +76,12 @@ class Distillation:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The one task."""
+        """The task, as a tuple."""
         return (self.task,)
 
     @property
     def leaves(self) -> int:
-        """Steps of the students after which the staged ones leave their teacher."""
+        """Steps of the students after which staged distillation stops."""
         return round(self.until * self.schedule.steps)
 
 
@@ -95,9 +95,9 @@ def network(setting: Setting, arm: str) -> Transformer:
 
 
 def divergence(student: jax.Array, teacher: jax.Array) -> jax.Array:
-    """KL divergence of the student's predictions from the teacher's, in nats a token.
+    """KL divergence of the student's predictions from the teacher's, in nats per token.
 
-    Both are logits (..., vocabulary); the teacher's carry no gradient.
+    Both are logits (..., vocabulary); no gradient flows into the teacher's.
     """
     known = jax.nn.log_softmax(jax.lax.stop_gradient(teacher))
     return jnp.mean(jnp.sum(jnp.exp(known) * (known - jax.nn.log_softmax(student)), axis=-1))
@@ -109,8 +109,8 @@ def students(
 ) -> train.Trainer:
     """Students whose lane starts with their teacher's parameters.
 
-    A lane ``leaves`` its teacher after so many steps; where it is ``misled``, the teacher is one
-    that was never trained. Batches go on where those of the teacher's ``seen`` steps ended.
+    A lane's ``leaves`` is the step at which distillation stops; where ``misled`` is set, the
+    teacher is untrained. Batches continue after the teacher's ``seen`` steps.
     """
     teach, learn = transformer.transformer(teacher), transformer.transformer(student)
     own_loss = transformer.language_loss(schedule.balance, schedule.z)
@@ -172,13 +172,13 @@ def made(arm: str, setting: Setting) -> Arm:
 
 
 def facts(setting: Setting, run: Run) -> dict[str, Any]:
-    """What is known of the task, and the last log point before the staged students leave."""
+    """The task's known floor, and the last log point before staged distillation stops."""
     each = setting.part.schedule.log_every
     return {**language.floor(setting, run), "leave_step": setting.part.leaves // each * each}
 
 
 def at_leave(task: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The teacher's final loss, and every student's when the staged ones leave."""
+    """The teacher's final loss, and every student's loss when staged distillation stops."""
     point = max(task["leave_step"] // task["log_every"], 1) - 1
     return {
         "teacher": task["arms"]["teacher"]["metrics"][LOSS],
@@ -189,31 +189,31 @@ def at_leave(task: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> dict[
 CLAIMS = (
     declare.compare(
         "D6a",
-        "A student of one layer less ends at a lower loss if a teacher helps it for the first part "
-        "of its training.",
+        "A student with one layer fewer ends at a lower loss if it is distilled from a teacher in "
+        "the first part of training.",
         "staged",
         "none",
         on=LOSS,
-        quantity="final validation loss of staged distillation - that without a teacher (nats a "
-        "token)",
+        quantity="final validation loss, staged distillation - no teacher (nats per token)",
         region=BELOW_ZERO,
-        reason="0 is a teacher that does not matter",
-        fails={"untrained_teacher": "a teacher that knows nothing must not help its student"},
+        reason="at 0 the teacher makes no difference",
+        fails={"untrained_teacher": "an untrained teacher must not help its student"},
         where="Section 4.2, Figure 5",
     ),
     declare.derive(
         "D6b",
-        "A teacher that stays to the end harms: the student ends at a higher loss than one whose "
-        "teacher left.",
+        "Distilling to the end hurts: the student ends at a higher loss than with staged "
+        "distillation.",
         lambda task: (loss(task, "full"), loss(task, "staged")),
-        quantity="final validation loss of full distillation - that of staged (nats a token)",
+        quantity="final validation loss, full distillation - staged (nats per token)",
         statistic="paired difference",
         region=ABOVE_ZERO,
-        reason="0 is a teacher that may as well stay",
+        reason="at 0 the teacher might as well stay",
         fails={
             "a teacher that left": (
                 lambda task: (loss(task, "staged"), loss(task, "none")),
-                "one that leaves must not harm as well, or it is not the staying that does",
+                "staged distillation must not hurt too, or it is not distilling to the end that "
+                "hurts",
             )
         },
         reported="distillation hurts after about 400,000 steps",
@@ -223,22 +223,22 @@ CLAIMS = (
 
 
 def leaving(task: Mapping[str, Any]) -> dict[str, float]:
-    """A mark where the staged students leave."""
-    return {"staged ones leave": float(task["leave_step"])}
+    """A mark where staged distillation stops."""
+    return {"staged distillation stops": float(task["leave_step"])}
 
 
 STUDY = Comparison(
-    about="shallower students with a teacher, without, and with one that leaves",
+    about="shallower students with full, staged and no distillation",
     arms={arm: partial(made, arm) for arm in ("teacher", *STUDENTS)},
     metric="cross_entropy",
-    unit="nats a token",
+    unit="nats per token",
     data=language.splits,
     facts=facts,
     also=at_leave,
     claims=CLAIMS,
     figures=(
         charts.marked(
-            charts.over(arms=STUDENTS, rule="teacher", title="Students of a mixture"), leaving
+            charts.over(arms=STUDENTS, rule="teacher", title="Distilled students"), leaving
         ),
         charts.marked(charts.difference(STUDENTS[1:], "none"), leaving),
     ),

@@ -1,8 +1,8 @@
 """What the studies share: sequences, networks that differ in their feed-forward layers, training.
 
-Every arm of a study sees the same sequences in the same order, under Adam with a short warm-up and
-then a constant rate: a run of n steps is so the beginning of a longer one, and one curve tells the
-loss at every budget.
+Every arm of a study sees the same sequences in the same order. Adam has a short warm-up and then a
+constant learning rate, so a short run is the beginning of a longer one and a single curve gives
+the loss at every budget.
 """
 
 from __future__ import annotations
@@ -28,41 +28,41 @@ from jaxtrends.transformer import Transformer
 LOOKUP_SEED = 4  # of tables and sequences
 LOSS = "validation_cross_entropy"
 TASKS = {
-    "lookup": "lookups in tables that the first token names",
-    "one_cluster": "lookups in one table: nothing to divide by cluster",
-    "two_names": "lookups in tables that two tokens name together: their cluster comes first",
+    "lookup": "lookups in one of several tables, named by the first token",
+    "one_cluster": "lookups in a single table, so experts cannot specialise by table",
+    "two_names": "lookups in tables named by two tokens together, to be worked out first",
     "english": "bytes of English Wikipedia",
 }
 
 
 @dataclass(frozen=True)
 class Texts:
-    """What is read."""
+    """Training and held-out sequences."""
 
     context: Annotated[int, Ge(4)] = 32
-    """Tokens of a sequence."""
+    """Tokens per sequence."""
     clusters: PositiveInt = 4
-    """Tables of the lookup task, of 1,024 successors each."""
+    """Tables of the lookup task, with 1,024 entries each."""
     training: PositiveInt = 65536
     """Training sequences of the lookup task."""
     held_out: PositiveInt = 256
-    """Validation and test sequences, each; a multiple of every --batch-size."""
+    """Validation sequences, and as many test sequences; a multiple of every --batch-size."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """What all arms share."""
+    """Sizes that all arms share."""
 
     width: PositiveInt = 32
     """Width of the residual stream."""
     heads: PositiveInt = 2
-    """Heads of attention."""
+    """Attention heads."""
     hidden: PositiveInt = 64
-    """Hidden width of a dense layer, and of an expert."""
+    """Hidden width of a dense feed-forward layer and of an expert."""
     layers: Annotated[int, Gt(0), Le(1000)] = 2
-    """Blocks of attention and feed-forward layer."""
+    """Transformer blocks."""
     capacity_factor: PositiveFloat = 1.25
-    """Places of an expert as a multiple of its fair share of tokens."""
+    """Capacity factor: slots per expert as a multiple of its fair share of tokens."""
 
 
 @dataclass(frozen=True)
@@ -70,26 +70,26 @@ class Schedule(settings.Schedule):
     """How every arm is tuned and trained."""
 
     steps: PositiveInt = 700
-    """Training steps; where compute is compared, those of the larger dense network."""
+    """Training steps; where compute is matched, those of the larger dense network."""
     grid: Annotated[tuple[float, ...], Gt(0), Rising(3)] = (3e-3, 1e-2, 3e-2)
-    """Learning rates that each arm is tuned over. A choice on the edge extends the grid by its own
-    ratio, --extensions times at most."""
+    """Learning rates to tune each arm over. If the edge is chosen, the grid is extended by its own
+    ratio, at most --extensions times."""
     tuning_seeds: PositiveInt = 1
-    """Seeds of each tuning point."""
+    """Seeds per tuning point."""
     batch_size: PositiveInt = 32
-    """Sequences in a step."""
+    """Sequences per step."""
     groups: PositiveInt = 1
-    """Parts of a batch that are routed apart; 1 routes all its tokens together. Divides
-    --batch-size. Devices of a --mesh share them out."""
+    """Routing groups per batch; 1 routes all tokens of a batch together. Must divide
+    --batch-size. The devices of a --mesh share the groups."""
     warm_up: NonNegativeInt = 20
-    """Steps in which the learning rate rises to its value."""
+    """Steps of linear learning-rate warm-up."""
     balance: NonNegativeFloat = 0.01
-    """Coefficient of the load-balancing loss, the paper's."""
+    """Coefficient of the load-balancing loss; the default is the paper's."""
     z: NonNegativeFloat = 0.001
     """Coefficient of the router's z-loss."""
 
     def check(self, flag: str) -> None:
-        """Refuse groups that do not divide the batch, and what no schedule allows.
+        """Refuse groups that do not divide the batch, and invalid schedules.
 
         Raises:
             Problem: names the flags.
@@ -105,9 +105,9 @@ class Schedule(settings.Schedule):
 def network(
     setting: Setting, experts: tuple[int, ...], hidden: int = 0, **mixture: Any
 ) -> Transformer:
-    """A network of so many experts in each layer, 0 for a dense one.
+    """A network with the given number of experts in each layer, 0 for a dense layer.
 
-    The vocabulary of the task with one cluster has the names of all, for equal networks.
+    The task with one table keeps the names of all tables in its vocabulary, for equal networks.
     """
     texts, sizes, schedule = setting.config.texts, setting.part.network, setting.part.schedule
     return Transformer(
@@ -123,7 +123,7 @@ def network(
 
 
 def check(setting: Setting, found: Transformer) -> None:
-    """Refuse a network that does not fit its batches, or sequences that do not.
+    """Refuse a network or sequences that do not fit the batches.
 
     Raises:
         Problem: says what does not fit.
@@ -133,17 +133,17 @@ def check(setting: Setting, found: Transformer) -> None:
         raise Problem(f"--texts.context must be at least 5 tokens, not {texts.context}.")
     if texts.held_out % batch:
         raise Problem(
-            f"--texts.held-out {texts.held_out} is not a multiple of the batch size {batch}, so "
-            "that it cannot be routed in groups as in training."
+            f"--texts.held-out {texts.held_out} must be a multiple of the batch size {batch}, "
+            "since it is routed in groups as in training."
         )
     transformer.check(found, batch)
 
 
 @cache
 def trainer(found: Transformer, schedule: Schedule) -> train.Trainer:
-    """Adam on the cross-entropy of the next token and the routers' losses.
+    """Adam on next-token cross-entropy and the router losses.
 
-    Kept, so that tasks and studies with one network share what is compiled.
+    Cached, so that tasks and studies with the same network share a compiled program.
     """
     return train.supervised(
         transformer.transformer(found),
@@ -156,19 +156,19 @@ def trainer(found: Transformer, schedule: Schedule) -> train.Trainer:
 
 
 def arm(setting: Setting, found: Transformer, **more: Any) -> Arm:
-    """An arm that trains a network; ``more`` is as of `Arm`."""
+    """An arm that trains a network; ``more`` are further fields of `Arm`."""
     schedule = setting.part.schedule
     facts = transformer.cost(found, schedule.batch_size)
     return Arm(trainer(found, schedule), facts=facts, **more)
 
 
 def floor(setting: Setting, run: Run) -> Mapping[str, Any]:
-    """The least loss that any model can have on a task, where it is known."""
+    """The lowest loss that any model can reach on a task, where it is known."""
     return {"floor": run.dataset(setting.task).floor}
 
 
 def splits(setting: Setting, run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The three splits as the trainer takes them; of the two held out, evenly spread windows."""
+    """The three splits as the trainer takes them; held-out windows are evenly spaced."""
     found, parts = run.dataset(setting.task), {}
     for name in ("train", "validation", "test"):
         windows = getattr(found, name)
@@ -182,7 +182,7 @@ def load(config: Any, name: str, folder: Path | None) -> Sequences:
     """The sequences of a task.
 
     Raises:
-        Problem: the English text is missing, or too short for its windows.
+        Problem: the English text is missing or too short.
     """
     texts = config.texts
     if name != "english":
@@ -198,5 +198,5 @@ def load(config: Any, name: str, folder: Path | None) -> Sequences:
 
 
 def loss(task: declare.TaskView, name: str) -> np.ndarray:
-    """An arm's final validation loss, seed by seed, in nats a token."""
+    """An arm's final validation loss, seed by seed, in nats per token."""
     return task[name][LOSS]

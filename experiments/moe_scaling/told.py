@@ -1,4 +1,4 @@
-"""What a record says of its networks, which flags and presets change."""
+"""Scale and departures as a record reports them; they depend on flags and presets."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def _networks(config: Config) -> list[Transformer]:
 
 
 def scale(config: Config, data: Mapping[str, Any]) -> str:
-    """Parameters and lengths, ours and the paper's."""
+    """Parameters and sequence lengths, ours and the paper's."""
     found = _networks(config)
-    paper = "the paper trains 10^9 to 10^11 parameters on 3 x 10^11 tokens."
+    paper = "the paper trains 10^9 to 10^11 parameters on 300B tokens."
     if not found:
-        return f"No network is trained, single layers are timed; {paper}"
+        return f"No network is trained, only single layers are timed; {paper}"
     parameters = powers([transformer.parameter_count(network) for network in found])
     return (
         f"Transformers of about {parameters} parameters on sequences of {config.texts.context} "
@@ -30,44 +30,45 @@ def scale(config: Config, data: Mapping[str, Any]) -> str:
 
 
 def departures(config: Config, data: Mapping[str, Any]) -> tuple[str, ...]:
-    """Where the runs leave the paper's settings, as far as studies are chosen that do."""
+    """Where the chosen studies differ from the paper's settings."""
     found, studies = _networks(config), trained(config)
     parts = [getattr(config, study) for study in studies]
     if not found:
         return ()
     said = [
-        "The paper's quality is zero-shot accuracy and validation loss; here it is validation "
-        "loss alone."
+        "The paper measures zero-shot accuracy and validation loss; here it is validation loss "
+        "only."
     ]
     if "compute_to_quality" in studies and config.compute_to_quality.every == 1:
-        said.append("The paper puts experts on every other layer; small networks have them on all.")
+        said.append("The paper has experts in every other layer; these small networks in all.")
     experts = [max(network.experts) for network in found if any(network.experts)]
     if experts:
         said.append(
-            f"The paper has 128 experts; here are {span(experts)}, and claims are about 16."
+            f"The paper has 128 experts; here there are {span(experts)}, and claims are about 16."
         )
     factors = {part.network.capacity_factor for part in parts}
     if factors != {1.0}:
         said.append(
-            f"Capacity factor {span(factors)} instead of 1.0, which at few tokens a step drops too "
-            "many."
+            f"The capacity factor is {span(factors)} instead of 1.0, which would drop too many "
+            "tokens at these small batches."
         )
     said.append(
-        "Adam at a constant rate after a warm-up, so that one run tells the loss at every budget."
+        "Adam runs at a constant learning rate after warm-up, so that one run gives the loss at "
+        "every budget."
     )
     if "layout" in studies:
         if config.layout.network.layers == 2:
-            said.append("Layouts are of two layers, whose halves are a layer each.")
+            said.append("Layouts have two layers, so each half is one layer.")
         e = config.layout.experts
         said.append(
-            f"Layouts have E = {e} experts a layer, or 4E = {4 * e}; the paper's have 32 and 128."
+            f"Layouts have E = {e} experts per layer, or 4E = {4 * e}; the paper has 32 and 128."
         )
     if "distillation" in studies:
         said.append(
-            f"A student has 1 layer less of {config.distillation.network.layers}, where the paper "
-            "takes 3 of 24 away."
+            f"A student drops 1 of {config.distillation.network.layers} layers; the paper drops 3 "
+            "of 24."
         )
     coefficients = {part.schedule.z for part in parts} - {0.0}
     if coefficients:
-        said.append(f"A router's z-loss of {span(coefficients)}, which the paper does not have.")
+        said.append(f"There is a router z-loss of {span(coefficients)}; the paper has none.")
     return (*said, "Batches are drawn with replacement.")

@@ -1,11 +1,11 @@
-"""Digits: networks of dense layers and of convolutions against the number of inputs in a pass.
+"""Digits: MLPs and CNNs against the number of inputs per pass.
 
-Every step of an arm makes the same number of passes, so that N inputs a pass mean N images for one;
-an arm of equal images makes 1/N of the passes. The rival is a network of one input that sees the
-same images, as narrow as makes its inference MACs an image those of the multiplexed network. How
-narrow hangs on what is counted: with maps and demultiplexer, which at large N take most of a small
-network's MACs, or the backbone alone, which leaves a width of about d / sqrt(N). Both stand here.
-Training costs the multiplexed network more than the rival: its gradients run through maps too.
+Every step of an arm makes the same number of passes, so N inputs per pass see N times the images;
+an arm with equal images makes 1/N of the passes. The rival has one input per pass and sees the same
+images; its width is chosen for equal inference MACs per image. How narrow it is depends on what is
+counted: maps and demultiplexer too, which at large N take most of a small network's MACs, or only
+the backbone, which leaves a width of about d / sqrt(N). Both rivals are trained. Training costs the
+multiplexed network more than the rival, since its gradients also run through the maps.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BACKBONES = ("mlp", "cnn")
 
 ARMS: dict[str, dict[str, Any]] = {
     "orthogonal": {"kind": "orthogonal"},
-    "plain": {},  # one input, no map: the network as it is
+    "plain": {},  # one input, no map
     "equal_images": {"kind": "orthogonal"},
     "hadamard": {"kind": "hadamard"},
     "learned": {"kind": "orthogonal", "learned": True},
@@ -47,7 +47,7 @@ ARMS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Images:
-    """Digits, N in a pass."""
+    """Digits, N per pass."""
 
     tasks: Names[BACKBONES] = ("mlp",)
     """Backbones."""
@@ -61,15 +61,15 @@ class Images:
     )
     """Arms to train."""
     inputs: Sizes = (1, 2, 4, 16)
-    """Inputs in a pass, N; 1 is the baseline."""
+    """Inputs per pass, N; 1 is the baseline."""
     width: PositiveInt = 128
-    """Units of the two hidden layers of the mlp, and of the dense layer of the cnn."""
+    """Width of the mlp's two hidden layers and of the cnn's dense layer."""
     channels: PositiveInt = 8
-    """Channels of the two convolutions of the cnn."""
+    """Channels of the cnn's two convolutions."""
     slot: PositiveInt = 32
-    """Units of the demultiplexer's layer of every slot."""
+    """Width of the demultiplexer's layer for each slot."""
     groups: PositiveInt = 64
-    """Passes of a training step; an arm of equal images makes 1/N of them."""
+    """Passes per training step; an arm with equal images makes 1/N of them."""
     schedule: Schedule = field(
         default_factory=lambda: Schedule(
             steps=800, log_every=40, grid=(1e-3, 3e-3, 1e-2), tuning_steps=400, tuning_seeds=2
@@ -80,7 +80,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Sizing:
-    """Sizes of one network: a backbone, N, and the demultiplexer's layer."""
+    """Sizes of one network: backbone, N, and the demultiplexer's layer."""
 
     backbone: str
     inputs: int
@@ -89,9 +89,9 @@ class Sizing:
     slot: int
 
     def macs(self, mapping: str = "none") -> float:
-        """MACs of an image: its share of a pass forward, its map, its demultiplexing.
+        """MACs per image: its share of a forward pass, its map and its demultiplexing.
 
-        A mapping of ``backbone`` counts its share of the backbone alone.
+        A mapping of ``backbone`` counts only its share of the backbone.
         """
         if self.backbone == "mlp":
             shared = FEATURES * self.width + self.width**2
@@ -105,15 +105,15 @@ class Sizing:
 
     @property
     def parameters(self) -> int:
-        """Numbers that are learned, beside maps."""
+        """Learned parameters, without maps."""
         params = jax.eval_shape(network(self).init, jax.random.key(0))
         return models.count_parameters(params)
 
     def rival(self, costs: str) -> Sizing:
-        """The mlp of one input whose MACs an image are nearest to those of this network.
+        """The mlp with one input whose MACs per image are closest to this network's.
 
         Args:
-            costs: the kind of map that is counted, or ``backbone`` for no map and no demultiplexer
+            costs: the kind of map to count, or ``backbone`` to count neither map nor demultiplexer
                 on either side.
         """
         counted = "backbone" if costs == "backbone" else "none"
@@ -125,7 +125,7 @@ class Sizing:
 def network(sizing: Sizing, mapped: bool = True) -> method.Network:
     """Backbone, a dense layer and LayerNorm for every slot, and one output layer for all slots.
 
-    One that is not ``mapped`` takes its one input as it is.
+    If not ``mapped``, it takes its single input unmapped.
     """
     from flax import nnx
 
@@ -173,7 +173,7 @@ trainer = functools.cache(method.trainer)
 
 
 def arm(name: str) -> Callable[[Setting], Arm | None]:
-    """One arm of the study, or None at a number of inputs that it is not for."""
+    """One arm of the study; it is None for numbers of inputs that it does not cover."""
     about = ARMS[name]
 
     def make(setting: Setting) -> Arm | None:
@@ -206,7 +206,7 @@ def arm(name: str) -> Callable[[Setting], Arm | None]:
 
 
 def data(setting: Setting, run: Run) -> Mapping[str, Any]:
-    """The digits in their three splits, with the groups that they are tested in."""
+    """The digits in three splits, with the groups for testing."""
     found = run.dataset("digits")
     names = ("train", "validation", "test")
     splits = {name: (getattr(found, name).inputs, getattr(found, name).labels) for name in names}
@@ -217,23 +217,23 @@ def data(setting: Setting, run: Run) -> Mapping[str, Any]:
 
 
 def odds(arm: Any) -> np.ndarray:
-    """Log odds of the accuracy on test data, seed by seed."""
+    """Log-odds of the test accuracy, seed by seed."""
     return method.log_odds(arm["test_accuracy"], TESTED)
 
 
 def fall(to: int, name: str = "orthogonal") -> Callable[[LadderView], np.ndarray]:
-    """Points of accuracy that an arm at N lies below one input, through a map too."""
+    """Points of accuracy that an arm at N loses against one input through a map."""
     return lambda ladder: (
         100 * (ladder[1]["orthogonal"]["test_accuracy"] - ladder[to][name]["test_accuracy"])
     )
 
 
 def least_fall(backwards: bool = False) -> Callable[[LadderView], np.ndarray]:
-    """The smallest fall between neighbouring rungs, in points, seed by seed."""
+    """The smallest fall between neighbouring sizes, in points, seed by seed."""
 
     def value(ladder: LadderView) -> np.ndarray:
         if len(ladder) < 4:
-            raise KeyError("ladder of four rungs")
+            raise KeyError("a ladder of four sizes")
         found = np.stack([100 * ladder[n]["orthogonal"]["test_accuracy"] for n in ladder])
         return -np.diff(found[::-1] if backwards else found, axis=0).max(axis=0)
 
@@ -248,7 +248,7 @@ def from_plain(name: str, at: int) -> Callable[[LadderView], np.ndarray]:
 
 
 def above_bound(name: str) -> declare.Quantity:
-    """Points of accuracy above what a network can score that tells no slot from another."""
+    """Points of accuracy above the bound of a network that cannot tell slots apart."""
     return lambda task: 100 * (task[name]["test_accuracy"] - method.floor(int(task.size), CLASSES))
 
 
@@ -258,11 +258,11 @@ def gain(name: str, over: str) -> declare.Quantity:
 
 
 def lead(name: str, over: str) -> declare.Quantity:
-    """Difference of log odds."""
+    """Difference in log-odds."""
     return lambda task: odds(task[name]) - odds(task[over])
 
 
-NOTEBOOK = "98.58/97.38/94.67/83.65/53.30 % at N = 1/2/4/8/16 (CNN, cropped MNIST; our means)"
+NOTEBOOK = "98.58/97.38/94.67/83.65/53.30% at N = 1/2/4/8/16 (CNN, cropped MNIST; our means)"
 CODE = {
     "reported": NOTEBOOK,
     "where": "the authors' vision notebook",
@@ -272,19 +272,19 @@ ABSTRACT = {"where": "abstract", "known": "abstract"}
 
 
 def separable(id: str, name: str, statement: str) -> declare.Claim:
-    """M1, of one kind of maps."""
+    """M1, for one kind of map."""
     return declare.derive(
         id,
         statement,
         gain(name, "identity"),
-        quantity=f"accuracy of {name} - of identity maps (points)",
+        quantity=f"accuracy, {name} - identity maps (points)",
         region=(20.0, np.inf),
-        reason="half of what a pilot had at N = 2, 43 points",
+        reason="half of the 43 points of a pilot at N = 2",
         fails={
             "shuffled": (
                 gain("shuffled", "identity"),
-                "labels shuffled within groups: no slot can be told, whatever the maps; labels "
-                "that were not shuffled would pass",
+                "with labels shuffled within groups no slot can be told apart, whatever the maps; "
+                "labels left unshuffled by mistake would pass",
             )
         },
         tasks=tuple(f"{backbone}, {n}" for backbone in BACKBONES for n in (2, 4)),
@@ -293,18 +293,19 @@ def separable(id: str, name: str, statement: str) -> declare.Claim:
 
 
 def bounded(id: str, name: str, margin: float, reason: str, statement: str) -> declare.Claim:
-    """A network that tells no slot from another: at the bound, or not far below."""
+    """A network that cannot tell slots apart: at the bound, or not far below."""
     return declare.derive(
         id,
         statement,
         above_bound(name),
-        quantity=f"accuracy of {name} - the bound of a symmetric network (points)",
+        quantity=f"accuracy of {name} - bound of a symmetric network (points)",
         region=(-10.0, margin),
-        reason=f"{reason}; ten points below, the network has not learnt",
+        reason=f"{reason}; ten points below the bound, the network has not learned",
         fails={
             "orthogonal": (
                 above_bound("orthogonal"),
-                "slots told apart lie above: test groups that were not regrouped would not",
+                "a network that tells slots apart is above the bound, unless test groups were not "
+                "regrouped",
             )
         },
         tasks=tuple(f"{backbone}, {n}" for backbone in BACKBONES for n in (2, 4, 8)),
@@ -318,15 +319,16 @@ def worth(
     """M6, against one rival."""
     return declare.derive(
         id,
-        f"N inputs in a pass beat a narrow network of one, {words}.",
+        f"N inputs per pass beat a narrow network with one input, {words}.",
         lead(name, rival),
-        quantity=f"log odds of {name} - of the narrow network {counted}",
+        quantity=f"log-odds, {name} - narrow network {counted}",
         region=ABOVE_ZERO,
-        reason="the sign decides which of two networks of one cost to take",
+        reason="the sign says which of two networks of equal cost to choose",
         fails={
             "identity": (
                 lead("identity", rival),
-                "one map tells no slots apart: a leak would pass, or a rival that did not learn",
+                "a single map cannot tell slots apart; a leak, or a rival that did not learn, "
+                "would pass",
             )
         },
         source="derived",
@@ -335,38 +337,40 @@ def worth(
 
 
 def overhead(size: int) -> Callable[[Mapping[str, Any]], float]:
-    """Share of maps and demultiplexer in the MACs of an image."""
+    """Share of maps and demultiplexer in the MACs per image."""
     return lambda values: values["tasks"][f"mlp, {size}"]["arms"]["orthogonal"]["facts"]["overhead"]
 
 
 CLAIMS = (
-    separable("M1", "orthogonal", "Orthogonal maps make the inputs of a pass separable."),
-    separable("M1h", "hadamard", "Hadamard maps make the inputs of a pass separable."),
+    separable("M1", "orthogonal", "Orthogonal maps make the inputs of one pass separable."),
+    separable("M1h", "hadamard", "Hadamard maps make the inputs of one pass separable."),
     bounded(
         "B1",
         "identity",
         1.0,
-        "a point for the groupings of a finite test set; more is a leak",
-        "One map for all inputs stays within the bound of a slot.",
+        "one point for the groupings of a finite test set; more is a leak",
+        "With the same map for all inputs, accuracy stays within the bound for networks that "
+        "cannot tell slots apart.",
     ),
     bounded(
         "B2",
         "shuffled",
         2.0,
-        "two points, as the bound holds in the mean over seeds alone",
-        "Labels shuffled within groups stay within the bound of a slot.",
+        "two points, since the bound holds only in the mean over seeds",
+        "With labels shuffled within groups, accuracy stays within the bound for networks that "
+        "cannot tell slots apart.",
     ),
     declare.derive(
         "B3",
-        "Labels shuffled over all groups leave nothing to learn.",
+        "With labels shuffled over all groups, there is nothing to learn.",
         lambda task: 100 * (task["unlabelled"]["test_accuracy"] - 1 / CLASSES),
         quantity="accuracy - chance (points)",
         region=(-3.0, 3.0),
-        reason="three points: a third of chance",
+        reason="three points, a third of chance",
         fails={
             "shuffled": (
                 lambda task: 100 * (task["shuffled"]["test_accuracy"] - 1 / CLASSES),
-                "labels of the right group say something, unless groups were mixed up",
+                "labels from the right group carry information, unless groups were mixed up",
             )
         },
         tasks=tuple(f"{backbone}, {n}" for backbone in BACKBONES for n in (2, 4, 8)),
@@ -374,64 +378,64 @@ CLAIMS = (
     ),
     declare.across(
         "M0",
-        "One input through a map is as good as the plain network.",
+        "A network with one input through a map is as accurate as the plain network.",
         from_plain("orthogonal", 1),
-        quantity="accuracy of orthogonal at N = 1 - of the plain network (points)",
+        quantity="accuracy, orthogonal at N = 1 - plain network (points)",
         region=(-2.0, 2.0),
         reason="half of the loss that counts as small at N = 2",
         fails={
             "identity": (
                 from_plain("identity", 2),
-                "two inputs not told apart are far worse; a test that saw one alone would pass",
+                "two inputs that cannot be told apart are far worse; a test that saw only one "
+                "would pass",
             )
         },
-        tasks=("mlp",),  # a map of all pixels takes from convolutions what is near what
+        tasks=("mlp",),  # mixing all pixels destroys the locality that convolutions need
         source="derived",
     ),
     declare.across(
         "M2a",
-        "Two inputs in a pass cost at most 4 points, at equal passes.",
+        "Two images per pass cost at most 4 points of accuracy, at equal passes.",
         fall(2),
-        quantity="accuracy of orthogonal at N = 1 - at N = 2 (points)",
+        quantity="accuracy of orthogonal, N = 1 - N = 2 (points)",
         region=(-np.inf, 4.0),
         reason="the notebook loses 1.2 points, a pilot on digits 2.9",
-        fails={"identity": (fall(2, "identity"), "it tells no slots apart; a leak would pass")},
+        fails={"identity": (fall(2, "identity"), "it cannot tell slots apart; a leak would pass")},
         **CODE,
     ),
     declare.across(
         "M2b",
-        "Sixteen inputs in a pass cost at least 25 points, at equal passes.",
+        "Sixteen images per pass cost at least 25 points of accuracy, at equal passes.",
         fall(16),
-        quantity="accuracy of orthogonal at N = 1 - at N = 16 (points)",
+        quantity="accuracy of orthogonal, N = 1 - N = 16 (points)",
         region=(25.0, np.inf),
-        reason="the notebook loses 45 points; a network of dense layers in a pilot 36 at N = 8",
-        fails={
-            "two": (fall(2), "two must not cost as much, or one input was told from the others")
-        },
+        reason="the notebook loses 45 points, an MLP in a pilot 36 at N = 8",
+        fails={"two": (fall(2), "two inputs must not cost as much, or only one was learned")},
         **CODE,
     ),
     declare.across(
         "M2c",
-        "Accuracy falls with every rung of the ladder, at equal passes.",
+        "Accuracy falls with every increase of images per pass, at equal passes.",
         least_fall(),
-        quantity="smallest fall of orthogonal between neighbouring rungs (points)",
+        quantity="smallest fall of orthogonal between neighbouring N (points)",
         region=ABOVE_ZERO,
-        reason="monotone: every step of the ladder counts",
-        fails={"backwards": (least_fall(True), "rungs in the wrong order would pass")},
+        reason="monotone: every step of N counts",
+        fails={"backwards": (least_fall(True), "sizes in the wrong order would pass")},
         **CODE,
     ),
     declare.slope(
         "M2",
-        "An image network soon loses by multiplexing, at equal passes.",
+        "An image network quickly loses accuracy with more images per pass, at equal passes.",
         lambda task: odds(task["orthogonal"]),
-        quantity="log odds of the accuracy of orthogonal",
+        quantity="log-odds of the accuracy of orthogonal",
         region=(-np.inf, -0.5),
-        reason="half a unit a doubling takes 98 % to 87 % by N = 16; the bound of a slot flattens "
-        "the slope, which works against the claim",
+        reason="0.5 per doubling takes 98% to 87% by N = 16; the bound for networks that cannot "
+        "tell slots apart flattens the slope, which works against the claim",
         fails={
             "narrow": (
                 lambda task: odds(task["narrow" if "narrow" in task else "plain"]),
-                "one input and equal MACs: had it fallen as fast, the loss would be arithmetic's",
+                "one input at equal MACs: if it fell as fast, the loss would come from less "
+                "compute, not from multiplexing",
             )
         },
         tasks=("mlp",),
@@ -440,39 +444,40 @@ CLAIMS = (
     ),
     declare.untestable(
         "M2t",
-        "Networks of dense layers or convolutions lose sooner than Transformers.",
-        "Images and sequences are other tasks here as there: one slope against the other would "
-        "compare the tasks.",
-        quantity="slope of an image network - of a Transformer",
+        "MLPs and CNNs lose accuracy sooner than Transformers.",
+        "They are tested on images and Transformers on sequences, here as in the paper, so the "
+        "slopes would compare tasks.",
+        quantity="slope of an image network - slope of a Transformer",
         reported="to a much lesser extent",
         **ABSTRACT,
     ),
     declare.derive(
         "M2i",
-        "Equal passes flatter large N: at equal images a pass of N loses more.",
+        "At equal images, N inputs per pass lose more accuracy than at equal passes, which flatter "
+        "large N.",
         lead("equal_images", "orthogonal"),
-        quantity="log odds at equal images - at equal passes",
+        quantity="log-odds, equal images - equal passes",
         region=BELOW_ZERO,
-        reason="the sign tells whether N times the images helped",
+        reason="the sign says whether N times the images helped",
         fails={
             "identity": (
                 lambda task: -lead("identity", "orthogonal")(task),
-                "maps beat no maps: arms or signs mixed up would pass",
+                "maps beat no maps; swapped arms or signs would pass",
             )
         },
         source="derived",
     ),
     declare.derive(
         "M2l",
-        "Maps that are learned do better than fixed ones.",
+        "Learned maps do better than fixed ones.",
         lead("learned", "orthogonal"),
-        quantity="log odds of learned - of fixed orthogonal maps",
+        quantity="log-odds, learned - fixed orthogonal maps",
         region=ABOVE_ZERO,
-        reason="the notebook mixes by learned maps; the sign tells whether that matters",
+        reason="the notebook mixes by learned maps; the sign says whether that matters",
         fails={
             "identity": (
                 lead("identity", "orthogonal"),
-                "one map for all inputs must not do better: a leak would",
+                "a single map for all inputs must not do better; with a leak it would",
             )
         },
         source="derived",
@@ -481,46 +486,46 @@ CLAIMS = (
         "M6",
         "orthogonal",
         "narrow",
-        "at equal inference MACs an image",
-        "at equal MACs an image, maps and demultiplexer counted",
+        "at equal inference MACs per image",
+        "at equal MACs per image, maps and demultiplexer counted",
         headline=True,
     ),
     worth(
         "M6b",
         "orthogonal",
         "narrow_backbone",
-        "where maps and demultiplexer count as free",
-        "at equal MACs of the backbone alone",
+        "if maps and demultiplexer count as free",
+        "at equal MACs of the backbone only",
     ),
     worth(
         "M6h",
         "hadamard",
         "narrow_hadamard",
-        "with Hadamard maps at equal inference MACs an image",
-        "at equal MACs an image, Hadamard maps counted",
+        "with Hadamard maps at equal inference MACs per image",
+        "at equal MACs per image, Hadamard maps counted",
     ),
     declare.fact(
         "M6o",
-        "At N = 16 maps and demultiplexer take most of the MACs of an image.",
+        "At N = 16, maps and demultiplexer take most of the MACs per image.",
         overhead(16),
-        quantity="share of maps and demultiplexer in the MACs of an image",
+        quantity="share of maps and demultiplexer in the MACs per image",
         region=(0.5, 1.0),
-        reason="most: the rival that pays for them is then far wider than d / sqrt(N)",
-        fails={"two": (overhead(2), "at N = 2 the backbone takes most, or it was not counted")},
+        reason="more than half; the rival that pays for them is then far wider than d / sqrt(N)",
+        fails={"two": (overhead(2), "at N = 2 the backbone takes most, unless it was not counted")},
     ),
     declare.slope(
         "M6s",
-        "What multiplexing loses to the narrow network of equal inference MACs grows with N.",
+        "The gap between multiplexing and a narrow network of equal inference MACs grows with N.",
         lead("orthogonal", "narrow"),
-        quantity="log odds of orthogonal - of the narrow network",
+        quantity="log-odds, orthogonal - narrow network",
         region=BELOW_ZERO,
-        reason="the sign says whether the gap grows or fades; it differs from M2 by the rival's "
-        "own slope alone",
+        reason="the sign says whether the gap grows or fades; it differs from the loss by "
+        "multiplexing alone only by the rival's own slope",
         fails={
             "rivals": (
                 lead("narrow", "narrow_backbone"),
-                "the rival by its backbone alone narrows sooner, so its gap grows: rivals mixed up "
-                "would pass",
+                "the rival matched on the backbone gets narrow sooner, so its gap grows; swapped "
+                "rivals would pass",
             )
         },
         source="derived",
@@ -532,7 +537,7 @@ SHOWN = ("orthogonal", "equal_images", "hadamard", "identity", "narrow", "narrow
 
 
 def slots(shown: charts.Shown) -> Any:
-    """Accuracy of the worst and the mean slot against N, beside the bound."""
+    """Accuracy of the worst and the mean slot against N, with the bound."""
     from jaxtrends.study import Figure, Panel, Series
 
     panels = []
@@ -555,25 +560,25 @@ def slots(shown: charts.Shown) -> Any:
         panels.append(Panel(kind, shown.size, "test accuracy (%)", series, "log"))
     return Figure(
         "images-slots",
-        "Accuracy of a slot against inputs in a pass",
+        "Accuracy per slot against inputs per pass",
         f"Accuracy on {TESTED} images, groups redrawn {method.REDRAWS} times: {charts.INTERVAL}. "
-        "The bound is what a network scores at best that tells no slot from another.",
+        "The bound is the best accuracy of a network that cannot tell slots apart.",
         panels,
     )
 
 
 STUDY = Comparison(
-    about="N images in a pass: maps, bounds, and narrow rivals of equal inference MACs",
+    about="N images per pass: maps, bounds, and narrow rivals of equal inference MACs",
     arms={name: arm(name) for name in ARMS},
     metric="accuracy",
     better="higher",
     data=data,
     ladder="inputs",
-    size="inputs in a pass, N",
+    size="inputs per pass, N",
     claims=CLAIMS,
     figures=(
         slots,
-        charts.climb(effect=("orthogonal", "narrow"), title="Multiplexed or narrow"),
+        charts.climb(effect=("orthogonal", "narrow"), title="Multiplexed against narrow network"),
         charts.over(
             "steps", arms=("plain", "orthogonal", "equal_images", "narrow", "narrow_backbone")
         ),

@@ -1,16 +1,16 @@
-"""The method: inputs mapped and averaged into one, one pass of a network, outputs told apart.
+"""The method: map inputs and average them into one, run the network once, separate the outputs.
 
 A multiplexer maps input i of a group by a fixed matrix Q_i and passes on the sum over sqrt(N): one
-input for the backbone, which runs once. A demultiplexer makes N outputs of what it gives. The
-matrices are drawn anew for every seed and stand in the state beside the parameters, so that one
-compiled program serves all kinds of them: which kind is a number of the lane.
+input for the backbone, which runs once. A demultiplexer turns its output into N outputs. The
+matrices are drawn for every seed and kept in the state with the parameters, so that one compiled
+program serves all kinds of maps: the kind is a number of the lane.
 
-What bounds a slot. With one map for all inputs (the identity, say) the mix is symmetric in them, so
-a network can know at best which classes are in the group, and not where: with C balanced classes
-it is right on E[max n_c] / N of the slots, n_c counting the inputs of class c (`floor`). This, and
-not 1/C, is what a network scores that tells no slot from another; above it, slots are told apart.
-A network trained with the labels of each group shuffled has maps to go by, so the bound holds for
-it in the mean over seeds alone.
+The bound for a slot. With the same map for all inputs (the identity, say) the mix is symmetric in
+them, so a network can at best know which classes are in the group, but not where. With C balanced
+classes it is right on E[max n_c] / N of the slots, where n_c counts the inputs of class c
+(`floor`). That, not 1/C, is the score of a network that cannot tell slots apart; above it, slots
+are separated. A network trained with labels shuffled within each group still has distinct maps, so
+for it the bound holds only in the mean over seeds.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from jaxtrends import models, optimizers, train
 PyTree = Any
 
 MAPS = {"identity": 0, "orthogonal": 1, "hadamard": 2}  # kind -> the lane's number for it
-POLAR_STEPS = 40  # the smallest singular value grows by half a step, and 1.5^30 is 2e5
+POLAR_STEPS = 40  # the smallest singular value grows by 1.5 per step, and 1.5^30 is 2e5
 REDRAWS = 20  # groupings of the test set
-SECOND_STAGE = 10**6  # its first step, so that it sees other batches than the stage before
-LEFT_ALONE, IN_GROUPS, OVERALL = range(3)  # what is done to a lane's training labels
+SECOND_STAGE = 10**6  # its first step, so that its batches differ from those of the first stage
+LEFT_ALONE, IN_GROUPS, OVERALL = range(3)  # how a lane's training labels are shuffled
 
 
 def maps(kind: jax.Array, key: jax.Array, inputs: int, width: int) -> jax.Array:
     """The matrices of a multiplexer, (inputs, width, width) float32.
 
     ``orthogonal``: Haar, as the orthogonal polar factors of Gaussian matrices. ``hadamard``: the
-    elementwise product with a Gaussian vector of norm sqrt(width). All keep the mean square of an
-    input, so that mixes of every kind have the same size.
+    elementwise product with a Gaussian vector of norm sqrt(width). All preserve an input's mean
+    square, so mixes of every kind have the same scale.
     """
     drawn = jax.random.normal(key, (inputs, width, width))
     vectors = drawn[:, 0]
@@ -54,7 +54,8 @@ def polar(matrices: jax.Array) -> jax.Array:
     """Orthogonal polar factors, (..., n, n), by Newton and Schulz's iteration.
 
     X <- X (3 - X'X) / 2 takes every singular value below sqrt(3) to one (Higham, "Functions of
-    Matrices", 2008, section 8.3). Products alone: LAPACK under vmap can block on two CPU devices.
+    Matrices", 2008, section 8.3). It uses only products: LAPACK under vmap can deadlock on two CPU
+    devices.
     """
 
     def body(_: int, x: jax.Array) -> jax.Array:
@@ -74,7 +75,7 @@ def mix(matrices: jax.Array, inputs: jax.Array) -> jax.Array:
 
 
 def floor(inputs: int, classes: int) -> float:
-    """E[max_c n_c] / N for N inputs of C classes, balanced: what a symmetric network can reach.
+    """E[max_c n_c] / N for N inputs of C balanced classes: the bound of a symmetric network.
 
     P(max <= m) is N! times the coefficient of x^N in (sum_{k <= m} x^k / k!)^C, over C^N.
     """
@@ -91,14 +92,14 @@ def floor(inputs: int, classes: int) -> float:
 
 @dataclass(frozen=True)
 class Network:
-    """A multiplexed network: what is learned, and what a group of inputs scores.
+    """A multiplexed network.
 
     init:  key -> params.
     width: of the multiplexer's maps.
-    apply: (params, maps, inputs (groups, N, …), key) -> logits (groups, N, classes), and what else
-           the loss reads. The key is for what is drawn at random.
-    loss:  (lane, what apply gives, inputs, labels (groups, N)) -> scalar.
-    watch: (what apply gives, inputs) -> further metrics on validation data.
+    apply: (params, maps, inputs (groups, N, …), key) -> logits (groups, N, classes), and anything
+           else that the loss needs. The key is for random draws.
+    loss:  (lane, outputs of apply, inputs, labels (groups, N)) -> scalar.
+    watch: (outputs of apply, inputs) -> further metrics on validation data.
     """
 
     init: Callable[[jax.Array], PyTree]
@@ -111,18 +112,18 @@ class Network:
 def trainer(
     network: Network, inputs: int, groups: int, *, learned: bool = False, warm_up: int = 20
 ) -> train.Trainer:
-    """Adam on fresh random groups, drawn with replacement; tested on groups drawn anew.
+    """Adam on fresh random groups, drawn with replacement; tested on redrawn groups.
 
-    A lane has ``seed``, ``learning_rate``, ``maps`` (a number of `MAPS`) and ``shuffled`` (how its
-    training labels are); and, in a second stage, the parameters ``start``. Data is
-    what `with_orders` gives.
+    A lane has ``seed``, ``learning_rate``, ``maps`` (a number of `MAPS`), ``shuffled`` (how its
+    training labels are shuffled) and, in a second stage, the parameters ``start``. Data comes from
+    `with_orders`.
 
     Args:
         network: the network.
-        inputs:  N, of a group.
-        groups:  of a training step.
-        learned: whether the maps are trained too, from where they are drawn.
-        warm_up: steps until the whole learning rate.
+        inputs:  inputs per group, N.
+        groups:  groups per training step.
+        learned: whether the maps are trained too, from their initial draw.
+        warm_up: steps of learning-rate warm-up.
     """
     optimizer = optimizers.adam(warm_up)
 
@@ -172,7 +173,7 @@ def trainer(
         return {**state, **moved}, {"training_loss": value}
 
     def scores(state: PyTree, data: PyTree, name: str, order: jax.Array) -> tuple[Any, Any]:
-        """Accuracy of every slot (N,), over one grouping of a split; what is left over is not."""
+        """Accuracy per slot (N,) over one grouping of a split; an incomplete group is dropped."""
         rows = order[: order.shape[0] // inputs * inputs]
         batch, labels = grouped(data[name], rows, inputs)
         matrices = state["params"].get("maps", state["maps"])
@@ -207,11 +208,10 @@ def grouped(split: PyTree, rows: jax.Array, inputs: int) -> tuple[jax.Array, jax
 
 
 def shuffle(how: jax.Array, step: jax.Array, labels: jax.Array) -> jax.Array:
-    """Labels (groups, N): as they are, turned within each group, or those of another group.
+    """Labels (groups, N): unchanged, rotated within each group, or those of another group.
 
-    Inputs are drawn at random, so a turn gives every slot the label of a random input of its group,
-    which is all that a slot sees of a shuffle. What it needs no random numbers for takes XLA less
-    time to compile.
+    Inputs are drawn at random, so a rotation gives every slot the label of a random input of its
+    group, which is all that a slot sees of a shuffle. Without random numbers XLA compiles faster.
     """
     groups, inputs = labels.shape
     places = jnp.arange(groups)[:, None] + jnp.arange(inputs)[None, :] + step.astype(jnp.int32)
@@ -221,13 +221,13 @@ def shuffle(how: jax.Array, step: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def initialiser(model: models.Model) -> Callable[[jax.Array], PyTree]:
-    """Parameters of a model from one draw: matrices normal over sqrt(fan-in), the rest as it is.
+    """Parameters of a model from one draw: matrices normal / sqrt(fan-in), the rest unchanged.
 
-    The model's own start draws for each layer, and every draw takes XLA half a second to compile.
+    The model's own init draws per layer, and every draw takes XLA half a second to compile.
     """
 
     def init(key: jax.Array) -> PyTree:
-        params = model.init(jax.random.key(0))  # constants are read off; what is drawn is not used
+        params = model.init(jax.random.key(0))  # for the constants; its random draws are not used
         leaves, structure = jax.tree.flatten(params)
         drawn = jax.random.normal(key, (sum(leaf.size for leaf in leaves),))
         found, at = [], 0
@@ -243,10 +243,10 @@ def initialiser(model: models.Model) -> Callable[[jax.Array], PyTree]:
 
 
 def with_orders(splits: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-    """The splits, and orders in which those that are not trained on fall into groups.
+    """The splits, and the orders that group validation and test data.
 
-    The test set is grouped `REDRAWS` times, in ways that no training step knows; all arms and seeds
-    are tested on the same groups.
+    The test set is grouped `REDRAWS` times, independently of training; all arms and seeds are
+    tested on the same groups.
     """
     draw = np.random.default_rng(0)
     orders = {
@@ -257,18 +257,18 @@ def with_orders(splits: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str
 
 
 def log_odds(accuracy: Any, trials: int) -> np.ndarray:
-    """log(right / wrong) of a share of so many trials, with half a trial added to both.
+    """log(right / wrong) of a share of ``trials``, with half a trial added to both.
 
-    A quantity without a ceiling: between 98 and 99 % lies as much as between 2 and 1 % of errors.
+    A quantity without a ceiling: it counts relative changes of the error, as from 2% to 1%.
     """
     right = np.asarray(accuracy, np.float64) * trials
     return np.log(right + 0.5) - np.log(trials - right + 0.5)
 
 
 def late_gains(task: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
-    """Points of validation accuracy that each arm gained in the last tenth of its log points.
+    """Points of validation accuracy gained in the last tenth of log points over the tenth before.
 
-    Beside those of the tenth before; seed by seed, 0 for a lane that diverged.
+    Seed by seed; 0 for a lane that diverged.
     """
     arms = {}
     for name, curve in curves.items():
@@ -282,12 +282,13 @@ def late_gains(task: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Map
 
 
 def climbing(*arms: Any) -> str:
-    """What keeps arms from deciding that still learn: half a point in the last tenth, or more."""
+    """Why arms cannot decide yet: they still gain at least half a point in the last tenth."""
     found = [arm["late_gain"].mean() for arm in arms if "late_gain" in arm]
     most = max(found, default=0.0)
-    return f"accuracy still climbs, by {most:.1f} points in the last tenth" if most >= 0.5 else ""
+    late = f"accuracy still rises, by {most:.1f} points in the last tenth of training"
+    return late if most >= 0.5 else ""
 
 
 def numbers(kind: str, shuffled: int = LEFT_ALONE, **more: float) -> Mapping[str, Any]:
-    """What a lane holds besides its seed and its learning rate."""
+    """A lane's numbers besides its seed and learning rate."""
     return {"maps": MAPS[kind], "shuffled": shuffled, **more}

@@ -1,9 +1,9 @@
-"""What N sequences in a pass save: products counted at the paper's size, and inputs a second.
+"""What N sequences per pass save: FLOPs counted at the paper's size, and measured throughput.
 
-That a pass with N inputs serves nearly N times as many is true by construction once the backbone
-dominates. What is left to measure is what the prefix of N + 1 places, the maps and the
-demultiplexer take away: at the paper's size by counting, which needs no hardware, and on a small
-Transformer by the clock, over processes.
+A pass with N inputs serves nearly N times as many inputs by construction, once the backbone
+dominates. What remains is how much the prefix of N + 1 positions, the maps and the demultiplexer
+cost: counted at the paper's size, which needs no hardware, and timed on a small Transformer, in
+several processes.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from jaxtrends.settings import PositiveInt, Sizes
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
 PAPER = {"width": 768, "layers": 12, "length": 128}
-COUNTED = (10, 20, 40)  # inputs in a pass; the abstract names a throughput for the last two
+COUNTED = (10, 20, 40)  # inputs per pass; the abstract gives a throughput for the last two
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Sequences a second against the sequences in a pass."""
+    """Sequences per second against sequences per pass."""
 
     inputs: Sizes = (1, 2, 5, 10)
-    """Sequences in a pass, N."""
+    """Sequences per pass, N."""
     width: PositiveInt = 128
-    """Width of the Transformer that is timed."""
+    """Width of the timed Transformer."""
     layers: PositiveInt = 4
-    """Its layers."""
+    """Layers of the timed Transformer."""
     length: PositiveInt = 128
-    """Tokens of a sequence."""
+    """Tokens per sequence."""
     sequences: PositiveInt = 80
-    """Sequences at a time, the same for every N, so that one in a pass is batched as well."""
+    """Sequences per batch, the same for every N, so that N = 1 is batched too."""
     rounds: PositiveInt = 9
-    """Turns that the programs take in each process."""
+    """Rounds of timing in each process, with programs interleaved."""
     processes: PositiveInt = 5
-    """Processes; the interval of a ratio is over them."""
+    """Processes, over which intervals are taken."""
 
 
 def forward(inputs: int, groups: int, sizes: Mapping[str, int]) -> tuple[Any, tuple[Any, ...]]:
-    """The network on a batch of groups, plain for one input, and the shapes of its arguments."""
+    """The network on a batch of groups (plain for one input), and the shapes of its arguments."""
     import jax
 
     made = tokens.network(
@@ -69,11 +69,11 @@ def forward(inputs: int, groups: int, sizes: Mapping[str, int]) -> tuple[Any, tu
 
 
 def gain(inputs: int, *, each_token: bool = False, prefix: bool = True) -> float:
-    """By how much the products a sequence fall at the paper's size: below N L / (L + N + 1).
+    """The factor of MACs saved per sequence at the paper's size: below N L / (L + N + 1).
 
-    A layer takes 12 d^2 a place and attention 2 d for every pair of places; the demultiplexer
-    2 d^2 for every output, of which a sentence has one, or one a token. Without its ``prefix`` of
-    N + 1 places a sequence would be read as it is.
+    A layer takes 12 d^2 per position and attention 2 d per pair of positions; the demultiplexer
+    takes 2 d^2 per output, with one output per sentence, or one per token. Without ``prefix``, the
+    N + 1 extra positions are not counted.
     """
     width, layers, length = PAPER["width"], PAPER["layers"], PAPER["length"]
 
@@ -85,7 +85,7 @@ def gain(inputs: int, *, each_token: bool = False, prefix: bool = True) -> float
 
 
 def seconds(asked: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Seconds a sequence, per N and round, in this process: see `jaxtrends.timing`."""
+    """Seconds per sequence for each N and round in this process: see `jaxtrends.timing`."""
     import jax
 
     draw = np.random.default_rng(0)
@@ -143,32 +143,32 @@ def run(config: Any, run: Run) -> StudyResult:
         tables=[
             Table(
                 "throughput-counted",
-                "What N inputs in a pass can save at the paper's size",
-                ["N", "products saved", "of the linear layers alone"],
+                "What N inputs per pass can save at the paper's size",
+                ["N", "FLOPs saved", "linear layers only"],
                 rows,
-                "12 layers, width 768, 128 tokens, one output a sequence; by formula.",
+                "12 layers, width 768, 128 tokens, one output per sequence; computed by formula.",
             )
         ],
         measurements={"ratios": ratios, "seconds": taken},
         measured_tables=[
             Table(
                 "throughput-measured",
-                "Sequences a second against N",
-                ["N", "sequences a second", "times that of one", "by products"],
+                "Sequences per second against N",
+                ["N", "sequences per second", "over N = 1", "by FLOPs"],
                 measured,
-                "Medians over processes; the rest is by construction, see the study's header.",
+                "Medians over processes. By FLOPs: the ratio expected from counting.",
             )
         ],
         measured_figures=[
             Figure(
                 "throughput",
-                "Sequences a second against sequences in a pass",
-                "Times the throughput of one sequence: median and range over processes. By "
-                "products: what counting gives; by construction this nears N.",
+                "Sequences per second against sequences per pass",
+                "Throughput over that of one sequence per pass: median and range over processes. "
+                "By FLOPs: the ratio expected from counting, which approaches N by construction.",
                 [
                     Panel(
                         "",
-                        "sequences in a pass, N",
+                        "sequences per pass, N",
                         "throughput over that of N = 1",
                         [
                             Series(
@@ -179,7 +179,7 @@ def run(config: Any, run: Run) -> StudyResult:
                                 [max(r) for r in ratios.values()],
                             ),
                             Series(
-                                "by products",
+                                "by FLOPs",
                                 [int(n) for n in ours],
                                 list(ours.values()),
                                 style="theory",
@@ -201,44 +201,49 @@ def _beside_one(values: Mapping[str, Any], inputs: str) -> dict[str, list[float]
 CLAIMS = (
     declare.untestable(
         "M3",
-        "Twenty and forty inputs in a pass give 11 and 18 times the throughput.",
-        "The figure is of 12 layers of width 768 on the authors' accelerator; two cores tell "
-        "nothing of its speed. That a pass of N serves nearly N is so by construction.",
-        quantity="inputs a second over those of N = 1",
+        "Twenty and forty inputs per pass give 11 and 18 times the throughput.",
+        "The paper measured 12 layers of width 768 on an accelerator, and two CPU cores say "
+        "nothing about its speed. That N inputs per pass give nearly N times the throughput holds "
+        "by construction.",
+        quantity="inputs per second / those of N = 1",
         region=(5.0, np.inf),
-        reason="at N = 10 on an accelerator, where the paper's figure has 6.1",
+        reason="at N = 10 on an accelerator, where the paper's figure shows 6.1",
         reported="11x at 20, 18x at 40",
         where="abstract",
         known="abstract",
     ),
     declare.fact(
         "M3c",
-        "Counted, the paper's network at N = 20 can serve more than the 11 times reported.",
+        "By FLOPs, the paper's network could reach more than the reported 11 times the throughput "
+        "at N = 20.",
         lambda values: values["counted"]["20"],
-        quantity="products a sequence at N = 1 over those at N = 20",
+        quantity="MACs per sequence, N = 1 / N = 20",
         region=(11.0, 20 * 128 / 149),
-        reason="less would contradict the report; more than N L / (L + N + 1) leaves places out",
+        reason="less would contradict the report; more than N L / (L + N + 1) would leave "
+        "positions out",
         fails={
             "no prefix": (
                 lambda values: values["no prefix"],
-                "a prefix that was not counted would serve nearly 20 times as many",
+                "without counting the prefix, the factor is nearly 20",
             )
         },
     ),
     Claim(
         id="M3m",
         study="",
-        statement="On this processor ten sequences in a pass give more than 5 times the "
-        "sequences a second of a plain Transformer.",
+        statement="On this processor, ten sequences per pass give more than 5 times the "
+        "throughput of a plain Transformer.",
         source="derived",
-        quantity="seconds a sequence of a plain Transformer over those at N = 10, process by "
-        "process, as many sequences at a time",
+        quantity="seconds per sequence, plain Transformer / N = 10, process by process, at equal "
+        "sequences per batch",
         statistic="paired ratio",
         region=(5.0, np.inf),
-        reason="what the sheet asks of an accelerator, where the paper's figure has 6.1",
+        reason="the threshold for an accelerator, where the paper's figure shows 6.1",
         about="measurements",
         controls=(
-            Control("two", "fail", "two in a pass cannot give five times: work left out would"),
+            Control(
+                "two", "fail", "two per pass cannot give a factor of 5, unless work is skipped"
+            ),
         ),
         evidence=lambda values: Evidence(
             {"": _beside_one(values, "10")}, {"two": _beside_one(values, "2")}

@@ -1,13 +1,13 @@
-"""A Transformer on sequences of tokens: what N in a pass cost, and whether it needs a warm-up.
+"""A Transformer on token sequences: what N per pass costs, and whether a warm-up is needed.
 
-The demultiplexer is the paper's: every sequence begins with N + 1 tokens that name its slot, and
-what the network makes of the i-th place joins what it makes of the sequence, to give slot i's
-outputs. Stages are the paper's too: a warm-up on retrieval alone (say which token stands at a
-place of a slot), then the task with a tenth of that loss. Both together make as many steps as
-training from scratch does. One sequence in a pass goes through the same code and the same stages:
-that is the like-for-like baseline, where the paper's headline compares with a plain Transformer
-trained from scratch, which stands here as ``plain``. A step makes the same number of passes
-whatever N is, so N in a pass see N times the sequences; arms of equal sequences stand beside them.
+The demultiplexer is the paper's: every sequence starts with N + 1 tokens that name its slot, and
+the network's output at position i is joined with its output for the sequence to give slot i's
+outputs. The stages are the paper's too: a warm-up on retrieval only (which token is at a position
+of a slot), then the task with a tenth of that loss. Together they take as many steps as training
+from scratch. One sequence per pass goes through the same code and stages: this is the like-for-like
+baseline. The paper's headline compares with a plain Transformer trained from scratch, here
+``plain``. A step makes the same number of passes for every N, so N per pass see N times the
+sequences; there are also arms with equal sequences.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CLASSES = {"majority": 4, "lookup": 8, "precedes": 2}
 
 ARMS: dict[str, dict[str, Any]] = {
     "scratch": {},
-    "plain": {"plain": True},  # one sequence: no prefix, no demultiplexer, the task's loss alone
+    "plain": {"plain": True},  # one sequence: no prefix, no demultiplexer, only the task's loss
     "retrieval": {"stage": "warm-up"},
     "warmed": {"stage": "task", "after": "retrieval"},
     "identity": {"kind": "identity", "rate_of": "scratch"},
@@ -45,44 +45,45 @@ ARMS: dict[str, dict[str, Any]] = {
     "hadamard": {"kind": "hadamard"},
     "narrow": {"plain": True},
 }
-OF_ONE = ("plain", "retrieval", "warmed")  # the arms of one sequence in a pass
-OF_ALL = ("scratch", "plain", "retrieval", "warmed", "identity")  # those of every task
+OF_ONE = ("plain", "retrieval", "warmed")  # the arms with one sequence per pass
+OF_ALL = ("scratch", "plain", "retrieval", "warmed", "identity")  # the arms of every task
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Sequences of tokens, N in a pass."""
+    """Token sequences, N per pass."""
 
     tasks: Names[CLASSES] = ("majority",)
-    """Tasks: the commonest of four tokens; the value of a key; whether one token precedes one."""
+    """Tasks: majority (the most frequent of four tokens), lookup (the value of a key), precedes
+    (whether one token comes before another)."""
     arms: Names[ARMS] = ("scratch", "plain", "retrieval", "warmed")
-    """Arms to train; on tasks but majority, those that tell of warm-up and bound alone."""
+    """Arms to train; tasks other than majority train only those for the warm-up and the bound."""
     inputs: Sizes = (1, 10)
-    """Sequences in a pass, N; 1 is the baseline."""
+    """Sequences per pass, N; 1 is the baseline."""
     layers: PositiveInt = 2
     """Layers of the Transformer."""
     width: PositiveInt = 64
-    """Its width."""
+    """Width of the Transformer."""
     heads: PositiveInt = 4
-    """Heads of its attention; divide --tokens.width."""
+    """Attention heads; must divide --tokens.width."""
     groups: PositiveInt = 10
-    """Passes of a training step; an arm of equal sequences makes 1/N of them."""
+    """Passes per training step; an arm with equal sequences makes 1/N of them."""
     schedule: Schedule = field(
         default_factory=lambda: Schedule(
             steps=1600, log_every=80, grid=(4e-4, 2e-3, 1e-2), tuning_steps=800, tuning_seeds=1
         )
     )
-    """How every arm is tuned and trained; warm-up and task take half of the steps each."""
+    """How every arm is tuned and trained; warm-up and task take half the steps each."""
 
     def check(self, flag: str) -> None:
-        """Refuse heads and stages that do not divide.
+        """Refuse heads that do not divide the width, and stages that end between log points.
 
         Raises:
             Problem: names the flags.
         """
         if self.width % self.heads:
             raise Problem(
-                f"--{flag}.width {self.width} cannot be shared by --{flag}.heads {self.heads}."
+                f"--{flag}.width {self.width} is not divisible by --{flag}.heads {self.heads}."
             )
         if self.schedule.steps // 2 % self.schedule.log_every:
             raise Problem(
@@ -95,7 +96,7 @@ class Tokens:
 
 
 def majority(draw: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which of tokens 0 to 3 is the commonest, among others; ties are left out."""
+    """Which of tokens 0 to 3 is the most frequent, among others; ties are left out."""
     shape = (2 * count, LENGTH - 1)
     tokens = np.where(draw.random(shape) < 0.5, draw.integers(4, size=shape), START)
     counts = (tokens[:, :, None] == np.arange(4)).sum(axis=1)
@@ -106,7 +107,7 @@ def majority(draw: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndar
 
 
 def lookup(draw: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The value behind the key that is asked for: that key, then seven pairs, then a stop."""
+    """The value of the key asked for: that key, then seven pairs, then a stop token."""
     pairs = (LENGTH - 2) // 2
     keys = draw.random((count, 16)).argsort(axis=1)[:, :pairs]
     values = draw.integers(8, size=keys.shape)
@@ -118,7 +119,7 @@ def lookup(draw: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarra
 
 
 def precedes(draw: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Whether the one token 0 stands before the one token 1."""
+    """Whether token 0 comes before token 1; each occurs once."""
     tokens = draw.integers(2, START, size=(count, LENGTH - 1))
     places = draw.random(tokens.shape).argsort(axis=1)[:, :2]
     np.put_along_axis(tokens, places, np.array([[0, 1]]), axis=1)
@@ -148,8 +149,8 @@ def load(name: str) -> Dataset:
         digest.hexdigest(),
         CLASSES[name],
         **found,
-        licence="CC0: made by a rule",
-        origin=f"{about}, in sequences made by a rule.",
+        licence="CC0: synthetic",
+        origin=f"{about}, in synthetic sequences.",
     )
 
 
@@ -166,9 +167,9 @@ def network(
     length: int = LENGTH,
     plain: bool = False,
 ) -> method.Network:
-    """A pre-normed encoder between the multiplexer and the demultiplexer by index.
+    """A pre-norm encoder between the multiplexer and the index demultiplexer.
 
-    A ``plain`` one takes its one sequence as it is, and gives no retrieval.
+    A ``plain`` one takes a single sequence without a map, and does no retrieval.
     """
     from flax import nnx
 
@@ -211,7 +212,7 @@ def network(
             matrices, tokens, asked = given
             whole = tokens if plain else prefixed(tokens)
             table = self.tokens.embedding[...]
-            # A map of an embedding is the embedding of a mapped table, which is smaller.
+            # Mapping the table of embeddings is cheaper than mapping every embedding.
             table = table[None] if plain else jnp.einsum("nij,vj->nvi", matrices, table)
             chosen = jax.nn.one_hot(whole, table.shape[1], dtype=table.dtype)
             x = jnp.einsum("gnlv,nvd->gld", chosen, table) * (width / inputs) ** 0.5
@@ -250,7 +251,7 @@ def network(
 def prefixed(tokens: jax.Array) -> jax.Array:
     """Sequences (groups, N, L) with N + 1 tokens before each, (groups, N, N + 1 + L).
 
-    Sequence i has its own token, VOCABULARY + i, at place i, and VOCABULARY + N elsewhere.
+    Sequence i has its own token, VOCABULARY + i, at position i, and VOCABULARY + N elsewhere.
     """
     groups, inputs, _ = tokens.shape
     slots = VOCABULARY + jnp.arange(inputs, dtype=jnp.int32)
@@ -260,9 +261,9 @@ def prefixed(tokens: jax.Array) -> jax.Array:
 
 
 def macs(inputs: int, width: int, layers: int, length: int = LENGTH, plain: bool = False) -> float:
-    """MACs of a sequence of its share of a pass forward: layers, attention and demultiplexer.
+    """MACs per sequence of its share of a forward pass: layers, attention and demultiplexer.
 
-    Maps are fixed, so that tables of mapped embeddings are made once, and cost a sequence nothing.
+    Maps are fixed, so the tables of mapped embeddings are made once and cost a sequence nothing.
     """
     places = length + (0 if plain else inputs + 1)
     layer = 8 * width**2 * places + 2 * places**2 * width
@@ -273,13 +274,13 @@ trainer = functools.cache(method.trainer)
 
 
 def rival(inputs: int, width: int, layers: int) -> int:
-    """The even width of a plain network whose MACs a sequence are nearest to those of N a pass."""
+    """The even width of a plain network whose MACs per sequence are closest to N per pass."""
     target = macs(inputs, width, layers)
     return min(range(2, 2 * width, 2), key=lambda w: abs(macs(1, w, layers, plain=True) - target))
 
 
 def arm(name: str) -> Callable[[Setting], Arm | None]:
-    """One arm of the study, or None where it is not for the task or the number of inputs."""
+    """One arm of the study; it is None for tasks and numbers of inputs that it does not cover."""
     about = ARMS[name]
 
     def make(setting: Setting) -> Arm | None:
@@ -320,28 +321,28 @@ def arm(name: str) -> Callable[[Setting], Arm | None]:
 # --- claims --------------------------------------------------------------------------------------
 
 FIGURE = {"where": "project page, figure of MNLI accuracy", "known": "figure"}
-LEARNT = 0.9  # share of tokens retrieved, from which on a warm-up has learnt
+LEARNT = 0.9  # share of tokens retrieved from which a warm-up counts as learned
 
 
 def points(name: str, over: str, at: int = 10) -> Callable[[LadderView], np.ndarray]:
-    """Points of accuracy of an arm at N over an arm at one sequence in a pass."""
+    """Points of accuracy of an arm at N over an arm with one sequence per pass."""
     return lambda ladder: (
         100 * (ladder[at][name]["test_accuracy"] - ladder[1][over]["test_accuracy"])
     )
 
 
 def odds(arm: Any) -> np.ndarray:
-    """Log odds of the accuracy on test data, seed by seed."""
+    """Log-odds of the test accuracy, seed by seed."""
     return method.log_odds(arm["test_accuracy"], HELD_OUT)
 
 
 def lead(name: str, over: str) -> declare.Quantity:
-    """Difference of log odds."""
+    """Difference in log-odds."""
     return lambda task: odds(task[name]) - odds(task[over])
 
 
 def above_bound(name: str) -> declare.Quantity:
-    """Points of accuracy above what a network can score that tells no slot from another."""
+    """Points of accuracy above the bound of a network that cannot tell slots apart."""
 
     def value(task: declare.TaskView) -> np.ndarray:
         bound = method.floor(int(task.size), CLASSES[task.of("task")])
@@ -351,7 +352,7 @@ def above_bound(name: str) -> declare.Quantity:
 
 
 def not_learnt(task: declare.TaskView) -> str:
-    """What keeps a warm-up from being tested: it has not learnt, or an arm still learns."""
+    """Why a warm-up cannot be judged: it has not learned, or an arm is still learning."""
     share = task["retrieval"]["validation_retrieval"].mean()
     learnt = "" if share >= LEARNT else f"the warm-up retrieves only {share:.0%} of tokens"
     return "; ".join(filter(None, (learnt, method.climbing(task["warmed"], task["scratch"]))))
@@ -366,19 +367,19 @@ def small_loss(
     tasks: tuple[str, ...] = ("majority",),
     headline: bool = False,
 ) -> declare.Claim:
-    """M4, of one arm at N = 10 against a baseline at N = 1."""
+    """M4, for one arm at N = 10 against a baseline at N = 1."""
     told = FIGURE if reported else {"source": "derived"}
     return declare.across(
         id,
-        f"Ten sequences in a pass lose less than 4 points to {words}.",
+        f"Ten sequences per pass lose less than 4 points of accuracy against {words}.",
         points(name, base),
-        quantity=f"accuracy of {name} at N = 10 - of {base} at N = 1 (points)",
+        quantity=f"accuracy, {name} at N = 10 - {base} at N = 1 (points)",
         region=(-4.0, np.inf),
-        reason="the paper's own words for a small loss at 40: less than 4 %",
+        reason="the paper's own figure for a small loss at N = 40: less than 4%",
         fails={
             "retrieval": (
                 points("retrieval", base),
-                "the warm-up alone has never seen the task: a leak of labels, or a task without "
+                "the warm-up alone has never seen the task; leaked labels, or a task without "
                 "headroom, would let it pass",
             )
         },
@@ -391,11 +392,11 @@ def small_loss(
 
 
 def multiplexed_slope(value: declare.Quantity) -> declare.Quantity:
-    """A quantity of the rungs of several sequences: one in a pass stands at the ceiling."""
+    """A quantity at N above 1 only: one sequence per pass is at the ceiling."""
 
     def effect(task: declare.TaskView) -> Any:
         if task.size < 2:
-            raise KeyError("several sequences in a pass")
+            raise KeyError("several sequences per pass")
         return value(task)
 
     return effect
@@ -406,7 +407,7 @@ CLAIMS = (
         "M4",
         "warmed",
         "warmed",
-        "one sequence after the same warm-up, at equal passes and so a tenth of the sequences",
+        "one with the same warm-up, at equal passes",
         "64.5 at N = 1; at 10 Hadamard 59.4, orthogonal 56.3 (MNLI, %)",
         headline=True,
     ),
@@ -414,31 +415,34 @@ CLAIMS = (
         "M4o",
         "warmed",
         "warmed",
-        "one after the same warm-up, on other tasks",
+        "one with the same warm-up, on two other tasks",
         tasks=("lookup", "precedes"),
     ),
     small_loss(
         "M4b",
         "warmed",
         "plain",
-        "a plain Transformer from scratch",
+        "a plain Transformer trained from scratch",
         "59.6 at N = 1; at 10 Hadamard 59.4, orthogonal 56.3 (MNLI, %)",
     ),
-    small_loss("M4h", "hadamard", "plain", "a plain one, with Hadamard maps and no warm-up"),
-    small_loss("M4e", "warmed_equal", "warmed", "one after the same warm-up, at equal sequences"),
+    small_loss(
+        "M4h", "hadamard", "plain", "a plain Transformer, with Hadamard maps and no warm-up"
+    ),
+    small_loss("M4e", "warmed_equal", "warmed", "one with the same warm-up, at equal sequences"),
     declare.slope(
         "M4s",
-        "From two on the loss grows with the sequences in a pass.",
+        "From two sequences per pass on, the loss of accuracy grows with their number.",
         multiplexed_slope(lambda task: odds(task["warmed"])),
-        quantity="log odds of the accuracy after a warm-up",
+        quantity="log-odds of the accuracy after a warm-up",
         region=BELOW_ZERO,
-        reason="the sign says whether the loss grows or fades; a ceiling at N = 2 or the bound of "
-        "a slot at N = 10 flattens the slope, which works against the claim",
+        reason="the sign says whether the loss grows or fades; a ceiling at N = 2, or the bound "
+        "for networks that cannot tell slots apart at N = 10, flattens the slope, which works "
+        "against the claim",
         fails={
             "retrieval": (
                 multiplexed_slope(lead("retrieval", "warmed")),
-                "what has never seen the task does not fall, so that the gap to it closes: rungs "
-                "in the wrong order, or labels that it saw, would pass",
+                "an arm that has never seen the task does not fall, so the gap to it closes; sizes "
+                "in the wrong order, or leaked labels, would pass",
             )
         },
         tasks=("majority",),
@@ -446,15 +450,16 @@ CLAIMS = (
     ),
     declare.derive(
         "M5",
-        "A warm-up on retrieval is needed: half of the steps on it beat all steps on the task.",
+        "A retrieval warm-up is needed: spending half the steps on it beats training only on the "
+        "task.",
         lead("warmed", "scratch"),
-        quantity="log odds after a warm-up - from scratch, at equal steps in all",
+        quantity="log-odds, with warm-up - from scratch, at equal total steps",
         region=ABOVE_ZERO,
-        reason="needed to converge: the sign is the least of it",
+        reason="if it is needed to converge, it must at least help",
         fails={
             "retrieval": (
                 lead("retrieval", "scratch"),
-                "the warm-up alone has never seen the task: a leak of labels would let it pass",
+                "the warm-up alone has never seen the task; leaked labels would let it pass",
             )
         },
         doubt=not_learnt,
@@ -464,27 +469,33 @@ CLAIMS = (
     ),
     declare.derive(
         "M5b",
-        "With one map for all sequences a slot stays within its bound.",
+        "With the same map for all sequences, accuracy stays within the bound for networks that "
+        "cannot tell slots apart.",
         above_bound("identity"),
-        quantity="accuracy of identity - the bound of a symmetric network (points)",
+        quantity="accuracy of identity - bound of a symmetric network (points)",
         region=(-10.0, 1.5),
-        reason="classes are balanced to a point or so, more is a leak; ten points below, the "
-        "network has not learnt",
-        fails={"scratch": (above_bound("scratch"), "sequences told apart lie above")},
+        reason="classes are balanced to about a point, and more is a leak; ten points below the "
+        "bound, the network has not learned",
+        fails={
+            "scratch": (
+                above_bound("scratch"),
+                "a network that tells sequences apart is above the bound",
+            )
+        },
         tasks=tuple(f"{task}, {n}" for task in CLASSES for n in (2, 5)),
         source="derived",
     ),
     declare.derive(
         "M6t",
-        "Multiplexing a Transformer beats a narrow one of equal inference MACs a sequence.",
+        "A multiplexed Transformer beats a narrow one of equal inference MACs per sequence.",
         lead("warmed", "narrow"),
-        quantity="log odds after a warm-up - of the narrow network, at equal steps in all",
+        quantity="log-odds, with warm-up - narrow network, at equal total steps",
         region=ABOVE_ZERO,
-        reason="the sign decides which of two networks of one cost to take",
+        reason="the sign says which of two networks of equal cost to choose",
         fails={
             "identity": (
                 lead("identity", "narrow"),
-                "sequences that are not told apart: a leak would pass, or a rival not trained",
+                "it cannot tell sequences apart; a leak, or an untrained rival, would pass",
             )
         },
         doubt=lambda task: method.climbing(task["warmed"], task["narrow"]),
@@ -493,18 +504,21 @@ CLAIMS = (
 )
 
 STUDY = Comparison(
-    about="a Transformer, N sequences in a pass: with and without a warm-up on retrieval",
+    about="a Transformer with N sequences per pass, with and without a retrieval warm-up",
     arms={name: arm(name) for name in ARMS},
     metric="accuracy",
     better="higher",
     data=lambda setting, run: method.with_orders(splits(setting, run)),
     ladder="inputs",
-    size="sequences in a pass, N",
+    size="sequences per pass, N",
     claims=CLAIMS,
     more=("test_worst_slot", "late_gain"),
     also=method.late_gains,
     figures=(
-        charts.climb(effect=("warmed", "scratch"), title="A Transformer's accuracy against N"),
+        charts.climb(
+            effect=("warmed", "scratch"),
+            title="A Transformer's accuracy against sequences per pass",
+        ),
         charts.over("steps", arms=("scratch", "plain", "warmed", "narrow")),
         charts.over("steps", metric="validation_retrieval", arms=("retrieval", "scratch")),
     ),

@@ -1,8 +1,8 @@
 """Neuroevolution on accelerators, rerun (Tang, Tian, Ha 2022: EvoJAX).
 
-Evolution strategies on digits and on the cart-pole swing-up, tuned alike in learning rate and
-first sigma, at equal evaluations; random search, a gradient rival and three controls beside them;
-and what a population costs as one program against the fastest loop over its members.
+Evolution strategies on digits and on the cart-pole swing-up, with learning rate and initial sigma
+tuned on one grid, at equal evaluations, against random search, a gradient rival and three controls;
+and the cost of a population as one program against the fastest loop over its members.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from experiments.neuroevolution.trainers import Task, descent, search
 from jaxtrends import charts, running
 from jaxtrends.claims import Paper
 from jaxtrends.comparison import Arm, Comparison, Setting, splits
+from jaxtrends.design import Study
 from jaxtrends.errors import Problem
-from jaxtrends.experiment import Experiment, Study
+from jaxtrends.experiment import Experiment
 from jaxtrends.settings import Grid, Names, PositiveInt, Schedule, Settings, Sizes
 from jaxtrends.study import Run
 from jaxtrends.train import Trainer
@@ -33,12 +34,12 @@ STRATEGIES = {
     "sep_cma_es": strategies.sep_cma_es(),
     "random_search": strategies.random_search(),
 }
-CONTROLS = {  # arm -> how PGPE is spoilt, and for which share of the steps
+CONTROLS = {  # arm -> how PGPE is broken, and for which share of the steps
     "shuffled": ({"shuffled": 1}, 1.0),
     "flipped": ({"sign": -1.0}, 0.25),
     "untrained": ({"sign": 0.0}, 0.0),
 }
-UPDATES = {  # of a step; 0: one for each member
+UPDATES = {  # gradient updates per step; 0: one for each member
     "gradient": 1,
     "gradient_twice": 2,
     "gradient_at_equal_examples": 0,
@@ -52,7 +53,7 @@ CART_POLE_ARMS = (*STRATEGIES, *CONTROLS)
 
 @cache
 def searcher(name: str, task: Task, population: int) -> Trainer:
-    """Kept, so that an arm and its controls share what is compiled."""
+    """Cached, so that an arm and its controls share a compiled program."""
     return search(STRATEGIES[name], task, population)
 
 
@@ -63,7 +64,7 @@ def climber(task: Task, updates: int) -> Trainer:
 
 
 def arm(name: str, task: Task, part: Any, facts: Mapping[str, Any], population: int) -> Arm:
-    """One arm; a generation costs ``facts``, and what its own step and run cost follows."""
+    """One arm; ``facts`` are the costs of a generation, from which its own costs follow."""
     schedule: Schedule = part.schedule
     steps, updates = schedule.steps, population
     plain = {"sign": 1.0, "shuffled": 0, "textbook_rate": schedule.grid[len(schedule.grid) // 2]}
@@ -76,7 +77,7 @@ def arm(name: str, task: Task, part: Any, facts: Mapping[str, Any], population: 
         trainer = searcher("pgpe", task, population)
         made = Arm(trainer, {**plain, **spoilt}, steps=steps, rate_of="pgpe")
     else:
-        rate = 1.0 if name == "random_search" else None  # which has none to tune
+        rate = 1.0 if name == "random_search" else None  # random search has no rate to tune
         trainer = searcher(name, task, population)
         made = Arm(trainer, plain, grids={"sigma": part.sigmas}, rate=rate)
     unit = "episodes" if "episodes" in facts else "examples"
@@ -87,7 +88,7 @@ def arm(name: str, task: Task, part: Any, facts: Mapping[str, Any], population: 
 
 
 def digits_arm(name: str) -> Callable[[Setting], Arm]:
-    """An arm on digits; on a ladder the population or the hidden units are the rung's."""
+    """An arm on digits; a ladder's rung sets the population or the hidden units."""
 
     def make(setting: Setting) -> Arm:
         part = setting.part
@@ -122,29 +123,34 @@ SEARCHED = {"grid": (0.01, 0.03, 0.09), "tuning_steps": 400}
 
 @dataclass(frozen=True)
 class Search:
-    """What all comparisons of searches have."""
+    """What all comparisons of searches share."""
 
     def check(self, flag: str) -> None:
-        """Refuse odd populations."""
+        """Refuse odd populations.
+
+        Raises:
+            Problem: names the flag.
+        """
         for name in ("population", "populations"):
             given = getattr(self, name, ())
             for count in given if isinstance(given, tuple) else (given,):
                 if count < 4 or count % 2:
                     raise Problem(
-                        f"--{flag}.{name} must be even and at least 4, not {count}: mirrored pairs."
+                        f"--{flag}.{name} must be even and at least 4, not {count}: members come "
+                        "in mirrored pairs."
                     )
 
 
 @dataclass(frozen=True)
 class Images(Search):
-    """What all comparisons on images have."""
+    """What all comparisons on images share."""
 
     tasks: Names[IMAGES] = IMAGES
     """Data sets."""
     batch: PositiveInt = 256
-    """Images of a generation, the same for all members."""
+    """Images per generation, the same for all members."""
     sigmas: Grid = (0.02, 0.06, 0.18)
-    """First deviations of the members that each search is tuned over, with its learning rate."""
+    """Initial sigmas to tune each search over, together with its learning rate."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +160,7 @@ class Digits(Images):
     arms: Names[ARMS] = ARMS
     """Arms to run."""
     population: PositiveInt = 64
-    """Members of a generation, in mirrored pairs where the strategy has them."""
+    """Members per generation, in mirrored pairs where the strategy has them."""
     hidden: PositiveInt = 32
     """Hidden units of the network."""
     schedule: Schedule = field(
@@ -170,13 +176,13 @@ class Populations(Images):
     arms: Names[LADDER_ARMS] = ("pgpe", "gradient")
     """Arms to run."""
     populations: Sizes = (16, 64, 256)
-    """Members of a generation."""
+    """Members per generation."""
     hidden: PositiveInt = 32
     """Hidden units of the network."""
     schedule: Schedule = field(
         default_factory=lambda: Schedule(steps=1000, log_every=1, **SEARCHED)
     )
-    """How each is tuned and run."""
+    """How each arm is tuned and run."""
 
 
 @dataclass(frozen=True)
@@ -186,13 +192,13 @@ class Widths(Images):
     arms: Names[LADDER_ARMS] = LADDER_ARMS
     """Arms to run."""
     widths: Sizes = (8, 32, 128)
-    """Hidden units of the network; it has 75 parameters for each, and 10."""
+    """Hidden units of the network; 75 parameters for each, plus 10."""
     population: PositiveInt = 64
-    """Members of a generation."""
+    """Members per generation."""
     schedule: Schedule = field(
         default_factory=lambda: Schedule(steps=1000, log_every=1, **SEARCHED)
     )
-    """How each is tuned and run; every step is a log point, so that none hides a first reach."""
+    """How each arm is tuned and run; every step is logged, so that the target is timed exactly."""
 
 
 @dataclass(frozen=True)
@@ -200,17 +206,18 @@ class CartPole(Search):
     """Searches on the cart-pole swing-up."""
 
     tasks: Names[STARTS] = ("easy",)
-    """Starts of episodes: about hanging at rest; or anywhere and moving, where many are lost."""
+    """Starts of episodes: easy (hanging nearly at rest) or hard (anywhere and moving, where many
+    starts cannot be saved)."""
     arms: Names[CART_POLE_ARMS] = (*STRATEGIES, "shuffled")
     """Arms to run."""
     population: PositiveInt = 64
-    """Members of a generation."""
+    """Members per generation."""
     hidden: PositiveInt = 16
     """Hidden units of the policy."""
     repeats: PositiveInt = 4
-    """Episodes of a member in a generation, the same for all members."""
+    """Episodes per member and generation, the same for all members."""
     sigmas: Grid = (0.1, 0.3, 0.9)
-    """First deviations of the members that each search is tuned over, with its learning rate."""
+    """Initial sigmas to tune each search over, together with its learning rate."""
     schedule: Schedule = field(
         default_factory=lambda: Schedule(
             steps=400, log_every=20, grid=(0.05, 0.15, 0.45), tuning_steps=100, extensions=1
@@ -221,18 +228,18 @@ class CartPole(Search):
 
 @dataclass(frozen=True)
 class Config(Settings):
-    """What is run; everything that a result depends on."""
+    """What to run; everything that a result depends on."""
 
     digits: Digits = field(default_factory=Digits)
     """All arms on 8 x 8 images."""
     populations: Populations = field(default_factory=Populations)
     """A ladder of populations."""
     widths: Widths = field(default_factory=Widths)
-    """A ladder of networks."""
+    """A ladder of network widths."""
     cart_pole: CartPole = field(default_factory=CartPole)
-    """The swing-up."""
+    """The cart-pole swing-up."""
     cost: cost.Cost = field(default_factory=cost.Cost)
-    """What a population costs."""
+    """Time to evaluate a population."""
 
 
 BRIEF = Schedule(steps=40, log_every=10, grid=(0.03,), extensions=0, tuning_seeds=1)
@@ -262,7 +269,7 @@ PRESETS = {"smoke": SMOKE, "default": DEFAULT, "full": Config()}
 
 
 def starts(setting: Setting, run: Run) -> Any:
-    """The episodes of validation and test."""
+    """Starts of the validation and test episodes."""
     return run.dataset(f"cart_pole_{setting.task}").starts
 
 
@@ -278,14 +285,14 @@ STUDIES = {
         also=partial(claims.progress, target=claims.TARGET),
         figures=(
             charts.over(
-                "examples", arms=LEARNERS, x_scale="log", title="Gradients, searches and chance"
+                "examples", arms=LEARNERS, x_scale="log", title="Gradients, searches, random search"
             ),
             charts.over("steps", metric="sigma", arms=("pgpe", "sep_cma_es"), y_scale="log"),
         ),
         own=True,
     ),
     "populations": Comparison(
-        about="generations and examples that PGPE takes, over its population",
+        about="generations and examples that PGPE needs, against its population",
         arms={name: digits_arm(name) for name in LADDER_ARMS},
         metric="accuracy",
         better="higher",
@@ -296,7 +303,7 @@ STUDIES = {
         figures=(charts.climb(on="steps_to_target", y_scale="log"),),
     ),
     "widths": Comparison(
-        about="how far PGPE is behind the gradient, over the width of the network",
+        about="how far PGPE is behind the gradient, against the width of the network",
         arms={name: digits_arm(name) for name in LADDER_ARMS},
         metric="accuracy",
         better="higher",
@@ -318,7 +325,7 @@ STUDIES = {
         own=True,
     ),
     "cost": Study(
-        "time of one evaluation of a population: loops over members, vmap, a scan over vmap",
+        "time to evaluate a population: loops over members, vmap, and a scan over vmap",
         cost.run,
         claims.COST,
         timed=True,
@@ -327,7 +334,7 @@ STUDIES = {
 
 
 def datasets(config: Config) -> tuple[str, ...]:
-    """What the studies that are run read."""
+    """The data sets of the chosen studies."""
     wanted = EXPERIMENT.studies_of(config)
     images = [config.digits, config.populations, config.widths]
     names = [
@@ -342,7 +349,7 @@ def datasets(config: Config) -> tuple[str, ...]:
 
 
 def scale(config: Config, data: Mapping[str, Any]) -> str:
-    """What was shrunk, of the studies that ran."""
+    """What was shrunk in the chosen studies."""
     studies, said = EXPERIMENT.studies_of(config), []
     hidden = [config.digits.hidden] if "digits" in studies else []
     hidden += [config.populations.hidden] if "populations" in studies else []
@@ -350,18 +357,17 @@ def scale(config: Config, data: Mapping[str, Any]) -> str:
     if hidden:
         sizes = " to ".join(f"{75 * size + 10:,}" for size in sorted({min(hidden), max(hidden)}))
         said.append(
-            f"Networks of {sizes} parameters on 8 x 8 digits, where the public code's has 11,274 "
-            "on MNIST"
+            f"networks of {sizes} parameters on 8x8 digits; the public code has 11,274 on MNIST"
         )
     if "cart_pole" in studies:
         part = config.cart_pole
         said.append(
-            f"on the swing-up a policy of {7 * part.hidden + 1} parameters, {part.repeats} "
-            f"episodes and {part.schedule.steps} generations, where the public settings have 64 "
-            "hidden units, 16 episodes and 1,000 generations"
+            f"on the swing-up, a policy of {7 * part.hidden + 1} parameters, {part.repeats} "
+            f"episodes and {part.schedule.steps} generations; the public settings have 64 hidden "
+            "units, 16 episodes and 1,000 generations"
         )
-    text = "; ".join([*said, "sizes for two CPU cores, not for an accelerator"]) + "."
-    return text[0].upper() + text[1:]
+    said.append("sizes are for two CPU cores, not for an accelerator")
+    return " ".join(f"{text[0].upper()}{text[1:]}." for text in said)
 
 
 EXPERIMENT = Experiment(
@@ -379,42 +385,43 @@ EXPERIMENT = Experiment(
   year = {2022}
 }""",
     ),
-    about="Evolution strategies in JAX: what they solve, what a population costs, and a gradient.",
+    about="Evolution strategies in JAX: what they solve, what a population costs, and how they "
+    "compare with gradients.",
     presets=PRESETS,
     studies=STUDIES,
     scale=scale,
-    rigging="A jitted loop over members measures dispatch, and a slow loop makes any program look "
-    "fast, so the fastest of four loops is the baseline, a compiled one among them, and the gain "
-    "over the jitted loop is drawn beside the gain over the fastest. Untuned rivals lose, so on a "
-    "task all searches have one grid of first sigmas, those with a learning rate one grid of "
-    "rates, and all the same evaluations. A fixed batch is memorised by rank, and the best member "
-    "on a batch is lucky, so each generation draws a batch that all members share, and the mean is "
-    "tested. A task that chance solves proves nothing, so random search and PGPE with shuffled "
-    "scores or a flipped sign stand beside PGPE.",
+    rigging="A jitted Python loop over members measures dispatch, and a slow loop makes any "
+    "program look fast, so the baseline is the fastest of four loops, one of them compiled; the "
+    "gain over the jitted loop is drawn next to the gain over the fastest. Untuned rivals lose, so "
+    "on each task all searches share one grid of initial sigmas, one grid of learning rates where "
+    "they have one, and the same number of evaluations. A fixed batch gets memorised, and the best "
+    "member on a batch is lucky, so each generation draws a new batch that all members share, and "
+    "the mean is tested. A task that chance solves proves nothing, so random search and PGPE with "
+    "shuffled scores or a flipped sign are run too.",
     departures=(
-        "Networks start from Flax's default (digits) or LeCun normal (swing-up) in place of zeros, "
+        "Networks start from Flax's default (digits) or LeCun normal (swing-up) instead of zeros, "
         "so that the gradient rival can share the start.",
-        "An MLP on 8 x 8 digits and a batch of 256 in place of the public code's network on MNIST "
-        "with a batch of 1,024.",
+        "An MLP on 8x8 digits with a batch of 256 replaces the public code's network on MNIST with "
+        "a batch of 1,024.",
         "All strategies have 64 members; the public benchmarks give OpenES and ARS 100.",
-        "The sigma of PGPE has the learning rate 0.1; EvoJAX tunes it too.",
-        "PGPE's centre moves by Adam; ClipUp is left out, and of the page's strategies CMA-ES with "
-        "a full covariance.",
-        "ARS does not normalise observations, and its centre moves by Adam, as in public code.",
-        "Sep-CMA-ES has no learning rate: the grid's number moves c_m, the textbook's 1 at its "
+        "PGPE's sigma has learning rate 0.1; EvoJAX tunes it too.",
+        "PGPE's mean is updated by Adam; ClipUp is left out, and so is CMA-ES with a full "
+        "covariance, one of the benchmark page's strategies.",
+        "ARS does not normalise observations, and its mean is updated by Adam, as in public code.",
+        "Sep-CMA-ES has no learning rate: the grid scales c_m, with the textbook's 1 in the "
         "middle.",
-        "Rates and sigmas are chosen on runs of a fifth of the generations on digits and a quarter "
-        "on the swing-up, then kept constant. That favours fast rates: it holds down what late "
-        "generations add (E1b), and OpenES and ARS, whose sigma decays by schedule, are tuned on "
-        "the start of it alone (E4a).",
-        "No gradient arm at equal time: at equal examples a gradient takes about three times the "
-        "arithmetic.",
-        "No preset for an accelerator, where the paper's claim of time lies.",
+        "Rates and sigmas are chosen on short runs (a fifth of the generations on digits, a "
+        "quarter on the swing-up) and then kept constant. This favours fast rates and holds down "
+        "the gain of late generations (E1b). OpenES and ARS, whose sigma decays on a schedule, are "
+        "tuned only on the start of that schedule (E4a).",
+        "There is no gradient arm at equal time; at equal examples a gradient takes about three "
+        "times the compute.",
+        "There is no preset for an accelerator, which the paper's claims about time are about.",
     ),
     answer=claims.answer,
     headline_figure=headline.figure,
     lead="E2c",
-    caveat="CPU cores; the paper is about accelerators",
+    caveat="timed on two CPU cores, while the paper's claim is about accelerators",
     datasets=datasets,
     load=tasks.load,
 )
@@ -423,8 +430,8 @@ EXPERIMENT = Experiment(
 def main(
     arguments: Sequence[str] | None = None, methods: Mapping[str, Callable[..., Any]] | None = None
 ) -> int:
-    """Run the experiment; ``methods`` are arms of your own, judged against PGPE.
+    """Run the experiment; ``methods`` are your own arms, judged against PGPE.
 
-    A method takes a setting and returns an `Arm`, or None for a task that it is not for.
+    A method takes a setting and returns an `Arm`, or None for tasks that it does not cover.
     """
     return running.main(EXPERIMENT, arguments, methods)

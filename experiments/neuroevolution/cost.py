@@ -1,9 +1,8 @@
-"""What a population costs: one evaluation of all members, by a loop over them or as one program.
+"""Time to evaluate a population: by a loop over its members, or as one program.
 
 All ways do the same arithmetic: the cross-entropy of every member, an MLP on one batch of digits.
-Loops over members are the fair baseline: in NumPy, in NumPy on two processes, of a jitted function,
-and a compiled one. The fastest of them, in each process anew, is what members side by side must
-beat.
+The fair baseline are loops over members: in NumPy, in NumPy on two processes, over a jitted
+function, and compiled. The program must beat the fastest of them in each process.
 """
 
 from __future__ import annotations
@@ -26,37 +25,41 @@ from jaxtrends.study import Figure, Panel, Run, StudyResult, Table
 LOOPS = ("numpy_loop", "numpy_loop_on_two_processes", "jitted_loop", "compiled_loop")
 PROGRAMS = ("vmap", "scan_over_vmap", "vmap_again")
 COMPILED = ("jitted_loop", "compiled_loop", "vmap", "scan_over_vmap")
-CHUNK = 16  # members at a time of the scan
+CHUNK = 16  # members per step of the scan
 GENERATIONS = 4  # evaluations in one program of the scan
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What is timed."""
+    """What to time."""
 
     populations: Sizes = (4, 16, 64, 256, 1024)
-    """Members; beyond 16, a multiple of it."""
+    """Population sizes; those above 16 must be multiples of 16."""
     hidden: PositiveInt = 32
     """Hidden units of a member."""
     batch: PositiveInt = 256
-    """Images that each member sees."""
+    """Images per batch."""
     processes: PositiveInt = 5
-    """Processes, over which the interval is taken."""
+    """Processes, over which intervals are taken."""
     rounds: PositiveInt = 20
-    """Rounds in each process, of repetitions for a tenth of a second; the median counts."""
+    """Rounds per process, each about a tenth of a second per way; the median is used."""
 
     def check(self, flag: str) -> None:
-        """Refuse populations that the scan cannot take in equal parts."""
+        """Refuse populations that the scan cannot split evenly.
+
+        Raises:
+            Problem: names the flag.
+        """
         for population in self.populations:
             if population > CHUNK and population % CHUNK:
                 raise Problem(
-                    f"--{flag}.populations beyond {CHUNK} must be multiples of it, as "
+                    f"--{flag}.populations above {CHUNK} must be multiples of {CHUNK}, which "
                     f"{population} is not: the scan takes {CHUNK} members at a time."
                 )
 
 
 def images(batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """A batch of the size and the kind of the digits: (batch, 64) float32, (batch,) int32."""
+    """A random batch shaped like the digits: (batch, 64) float32, (batch,) int32."""
     random = np.random.default_rng(0)
     return (
         random.random((batch, 64), np.float32),
@@ -98,14 +101,14 @@ def _numpy_scores(
 
 
 def _worker(pipe: Any, population: np.ndarray, hidden: int, batch: int) -> None:
-    """Half of the members, scored anew for each message until there are none."""
+    """Score half of the members for each message, until told to stop."""
     inputs, labels = images(batch)
     while pipe.recv():
         pipe.send(_numpy_scores(population, hidden, inputs, labels))
 
 
 def ways(population: int, hidden: int, batch: int) -> dict[str, Callable[[], Any]]:
-    """Every way to score the members once (a list of so many scores for the scan), by name."""
+    """Every way to score the members once (several times for the scan), by name."""
     task, everyone = digits(hidden, batch), members(population, hidden)
     inputs, labels = images(batch)
     _, parameters = jax.flatten_util.ravel_pytree(task.init(jax.random.key(0)))
@@ -123,7 +126,7 @@ def ways(population: int, hidden: int, batch: int) -> dict[str, Callable[[], Any
         chunks = stacked.reshape(-1, min(CHUNK, population), stacked.shape[1])
 
         def generation(last: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
-            moved = chunks + 0 * last  # what comes next waits for the scores, as in a search
+            moved = chunks + 0 * last  # the next generation waits for the scores, as in a search
             scores = jax.lax.map(lambda chunk: together(chunk, drawn), moved).reshape(-1)
             return scores[0], scores
 
@@ -145,7 +148,7 @@ def ways(population: int, hidden: int, batch: int) -> dict[str, Callable[[], Any
 def measure(argument: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """In one process: population -> way -> median seconds of one evaluation of all members.
 
-    Under ``first_…`` stand the seconds of a way's first call, which compiles it.
+    ``first_…`` are the seconds of a way's first call, which compiles it.
     """
     found = {}
     for population in argument["populations"]:
@@ -165,7 +168,7 @@ def measure(argument: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def _repeated(function: Callable[[], Any], evaluations: int = 1) -> timing.Timed:
-    """Seconds of so many repetitions, over the evaluations that each of them does."""
+    """Seconds of some repetitions, divided by the evaluations that each of them does."""
 
     def run(count: int) -> float:
         started = time.perf_counter()
@@ -177,10 +180,10 @@ def _repeated(function: Callable[[], Any], evaluations: int = 1) -> timing.Timed
 
 
 class _Two:
-    """The NumPy loop on two processes, which hold half of the members each."""
+    """The NumPy loop on two processes, each with half of the members."""
 
     def __init__(self, population: int, hidden: int, batch: int) -> None:
-        import multiprocessing  # which lists itself among the modules that are loaded
+        import multiprocessing  # local, since it adds __mp_main__ to sys.modules
 
         context = multiprocessing.get_context("spawn")
         self._pipes, self._processes = [], []
@@ -206,7 +209,7 @@ class _Two:
 
 
 def run(config: Any, run: Run) -> StudyResult:
-    """Time every way at every population, in several processes."""
+    """Time every way for every population, in several processes."""
     chosen: Cost = config.cost
     argument = {
         name: getattr(chosen, name) for name in ("populations", "hidden", "batch", "rounds")
@@ -227,7 +230,7 @@ def run(config: Any, run: Run) -> StudyResult:
 
 
 def _task(population: int, processes: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """As a comparison gives it: seconds of each way, process by process."""
+    """A task as a comparison has it: seconds of each way, process by process."""
     names = [*LOOPS, *PROGRAMS, *(f"first_{name}" for name in COMPILED)]
     arms = {name: [process[name] for process in processes] for name in names}
     for fastest, among in (("fastest_loop", LOOPS), ("fastest_program", PROGRAMS[:2])):
@@ -241,17 +244,17 @@ def _task(population: int, processes: Sequence[Mapping[str, float]]) -> dict[str
     }
 
 
-FLAT = 0.2  # a slope of log time below which the fact sheet calls it flat
+FLAT = 0.2  # the slope of log time below which time counts as flat
 
 
 def knee(populations: Sequence[float], seconds: Sequence[float]) -> float:
-    """The population up to which time is flat; the smallest where it grows from the start."""
+    """The population up to which time is flat; the smallest one if it grows from the start."""
     slopes = np.diff(np.log(seconds)) / np.diff(np.log(populations))
     return populations[int(np.argmax(np.append(slopes, np.inf) >= FLAT))]
 
 
 def _table(name: str, title: str, note: str, tasks: Mapping[str, Any], ways: Mapping) -> Table:
-    """Milliseconds by population; ``ways`` are columns and the arms they show."""
+    """Milliseconds by population; ``ways`` maps columns to arms."""
     rows = []
     for population, task in tasks.items():
         seconds = [np.median(task["arms"][arm]["metrics"]["seconds"]) for arm in ways.values()]
@@ -267,9 +270,9 @@ def _tables(tasks: Mapping[str, Any]) -> list[Table]:
     return [
         _table(
             "cost-milliseconds",
-            "Time of one evaluation of the population (ms)",
-            "Medians over processes, of each the median over rounds in which the ways take turns, "
-            "each repeated for a tenth of a second. Compiling is left out. All do the same "
+            "Time to evaluate the population once (ms)",
+            "Medians over processes of the median over rounds, with the ways interleaved and each "
+            "repeated for a tenth of a second. Compilation is excluded. All do the same "
             "arithmetic. The time of the fastest program is flat (a slope of log time below "
             f"{FLAT:g}) up to a population of {flat}.",
             tasks,
@@ -278,7 +281,7 @@ def _tables(tasks: Mapping[str, Any]) -> list[Table]:
         _table(
             "cost-first-call",
             "Time of the first call, which compiles (ms)",
-            f"Medians over processes. A scan takes {GENERATIONS} evaluations.",
+            f"Medians over processes. A scan does {GENERATIONS} evaluations.",
             tasks,
             {name.replace("_", " "): f"first_{name}" for name in COMPILED},
         ),
@@ -296,8 +299,8 @@ def _figure(tasks: Mapping[str, Any]) -> Figure:
     names = [*LOOPS, *PROGRAMS[:2]]
     return Figure(
         "cost-seconds-population",
-        "Time of one evaluation of the population",
-        "Seconds, and how many times the seconds of the fastest program two loops take, "
+        "Time to evaluate the population once",
+        "Seconds, and the time of two loops over that of the fastest program, "
         f"{len(seconds('vmap'))} processes: {charts.INTERVAL}.",
         [
             Panel(

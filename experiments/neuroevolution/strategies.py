@@ -1,8 +1,8 @@
-"""Evolution strategies: a distribution over parameters is asked for members and told their scores.
+"""Evolution strategies: ask a distribution over parameters for members, and tell it their scores.
 
-A strategy is three pure functions on a state, a dict whose ``mean`` (d,) is the answer: what is
-tested is the mean, never the member that did best on training noise. Larger scores are better.
-A lane gives the ``learning_rate`` and the ``sigma`` that a search starts with.
+A strategy is three pure functions on a state, a dict whose ``mean`` (d,) is the answer: the mean is
+tested, never the member that did best on training noise. Higher scores are better. A lane has the
+``learning_rate`` and the initial ``sigma`` of a search.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Strategy:
 def ranks(scores: jax.Array) -> jax.Array:
     """Scores (n,) as r / (n - 1) - 1/2, from -1/2 for the worst to 1/2 for the best.
 
-    Equal scores share the mean of their ranks: scores that tell nothing apart move nothing.
+    Ties share their mean rank, so a population of equal scores moves nothing.
     """
-    above = jnp.sign(scores[:, None] - scores).sum(axis=1)  # how many are below less those above
+    above = jnp.sign(scores[:, None] - scores).sum(axis=1)  # scores below minus scores above
     return above / (2 * (scores.size - 1))
 
 
@@ -69,7 +69,7 @@ def ascend(lane: PyTree, state: PyTree, gradient: jax.Array) -> PyTree:
 
 
 def with_adam(mean: jax.Array, sigma: jax.Array) -> PyTree:
-    """A state at rest."""
+    """An initial state with Adam's moments at zero."""
     import optax
 
     return {"mean": mean, "sigma": sigma, "adam": optax.scale_by_adam().init(mean)}
@@ -81,7 +81,7 @@ def with_adam(mean: jax.Array, sigma: jax.Array) -> PyTree:
 def pgpe_gradient(
     noise: jax.Array, plus: jax.Array, minus: jax.Array, sigma: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Gradients for mean and sigma: sigma^2 times those of the expected score, J.
+    """Gradients for mean and sigma: sigma^2 times those of the expected score J.
 
     Args:
         noise: (pairs, d), drawn from N(0, diag sigma^2).
@@ -100,7 +100,7 @@ def pgpe(sigma_rate: float, most_change: float = 0.2) -> Strategy:
 
     Args:
         sigma_rate:  learning rate of sigma.
-        most_change: of sigma in a generation, as a share of it; below 1, it stays positive.
+        most_change: largest relative change of sigma per generation; below 1, it stays positive.
     """
 
     def start(lane: PyTree, mean: jax.Array) -> PyTree:
@@ -120,8 +120,8 @@ def openes(decay: float = 0.999, floor: float = 0.01) -> Strategy:
     """Mirrored finite differences on ranks, sigma by a schedule (Salimans et al. 2017).
 
     Args:
-        decay: of sigma in a generation.
-        floor: below which sigma does not fall, unless it starts there.
+        decay: factor on sigma per generation.
+        floor: lower bound for sigma, unless it starts below.
     """
 
     def start(lane: PyTree, mean: jax.Array) -> PyTree:
@@ -137,14 +137,14 @@ def openes(decay: float = 0.999, floor: float = 0.01) -> Strategy:
 
 
 def ars(best: float = 0.5, decay: float = 0.999, floor: float = 0.01) -> Strategy:
-    """Augmented random search: the best directions, over the deviation of their scores.
+    """Augmented random search: the best directions, over the standard deviation of their scores.
 
-    (Mania et al. 2018, without their normalisation of observations; its centre by Adam, as in the
-    public code.)
+    (Mania et al. 2018, without their normalisation of observations; the mean is updated by Adam, as
+    in the public code.)
 
     Args:
-        best:  share of the directions that count, by the better of their two scores.
-        decay: of sigma in a generation, not below ``floor``.
+        best:  share of the directions to use, by the better of their two scores.
+        decay: factor on sigma per generation, down to ``floor``.
         floor: see `openes`.
     """
 
@@ -171,8 +171,8 @@ def _decayed(sigma: jax.Array, decay: float, floor: float) -> jax.Array:
 def sep_cma_es() -> Strategy:
     """CMA-ES with a diagonal covariance (Ros and Hansen 2008; constants of Hansen's tutorial).
 
-    It has no learning rate but c_m, the share of the way to the weighted mean: 1 in the textbook,
-    and here at the rate that its lane calls ``textbook_rate``, so that one grid serves all.
+    Its only learning rate is c_m, the share of the way to the weighted mean. The textbook's c_m = 1
+    is at the rate that the lane calls ``textbook_rate``, so that one grid serves all strategies.
     """
 
     def start(lane: PyTree, mean: jax.Array) -> PyTree:

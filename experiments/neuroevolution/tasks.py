@@ -1,4 +1,4 @@
-"""What is solved: images of digits, and a cart that swings a pole up and balances it."""
+"""The tasks: classifying digits, and the cart-pole swing-up."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PyTree = Any
 
 @functools.cache
 def digits(hidden: int, batch: int) -> Task:
-    """8 x 8 images by an MLP 64-hidden-10; a score is minus the cross-entropy of a batch."""
+    """8x8 digits by an MLP 64-hidden-10; the score is minus the cross-entropy of a batch."""
     model = models.mlp((64, hidden, 10))
 
     def draw(key: jax.Array, data: PyTree) -> PyTree:
@@ -38,7 +38,7 @@ def digits(hidden: int, batch: int) -> Task:
         inputs, labels = split
         outputs = model.apply(params, inputs)
         loss, accuracy = losses.cross_entropy(outputs, labels), losses.accuracy(outputs, labels)
-        # outputs that are not numbers would be an answer too, the first class
+        # NaN outputs would otherwise count as predicting the first class
         return {"loss": loss, "accuracy": jnp.where(jnp.isnan(loss), jnp.nan, accuracy)}
 
     return Task(model.init, draw, score, measure)
@@ -52,11 +52,11 @@ LENGTH = 0.6  # m
 FRICTION = 0.1  # N s/m
 FORCE = 10.0  # N
 INTERVAL = 0.01  # s, of an Euler step
-LIMIT = 2.4  # m either side, beyond which an episode ends
-EPISODE = 1000  # steps, and so the largest return
+LIMIT = 2.4  # m to either side, beyond which an episode ends
+EPISODE = 1000  # steps, hence the largest return
 HANGING = np.asarray([0.0, 0.0, np.pi, 0.0], np.float32)
-WIDTHS = np.asarray([LIMIT, 10.0, np.pi / 2, 10.0], np.float32)  # of hard starts about hanging
-EPISODES = {"validation": 200, "test": 2000}  # few would add an error of all seeds alike
+WIDTHS = np.asarray([LIMIT, 10.0, np.pi / 2, 10.0], np.float32)  # of hard starts around hanging
+EPISODES = {"validation": 200, "test": 2000}  # few would add an error shared by all seeds
 
 
 def forces(state: jax.Array, force: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -85,12 +85,12 @@ def advance(state: jax.Array, action: jax.Array, interval: float = INTERVAL) -> 
 
 
 def reward(state: jax.Array) -> jax.Array:
-    """Of a step that ended in states (..., 4): at most 1, upright in the middle."""
+    """The reward of a step that ends in states (..., 4): at most 1, upright at the centre."""
     return (jnp.cos(state[..., 2]) + 1) / 2 * jnp.cos(jnp.pi * state[..., 0] / (2 * LIMIT))
 
 
 def starts(key: jax.Array, episodes: int, *, hard: bool) -> jax.Array:
-    """First states (episodes, 4): about hanging at rest; or anywhere, moving, not upright."""
+    """Initial states (episodes, 4): hanging nearly at rest, or anywhere, moving, not upright."""
     if not hard:
         return HANGING + 0.2 * jax.random.normal(key, (episodes, 4))
     return HANGING + WIDTHS * jax.random.uniform(key, (episodes, 4), minval=-1.0, maxval=1.0)
@@ -105,7 +105,7 @@ def policy(params: PyTree, state: jax.Array) -> jax.Array:
 
 
 def returns(params: PyTree, first: jax.Array) -> jax.Array:
-    """The sum of rewards of an episode from each first state: (episodes, 4) -> (episodes,)."""
+    """The return of an episode from each initial state: (episodes, 4) -> (episodes,)."""
 
     def step(carry: PyTree, _: None) -> tuple[PyTree, None]:
         state, running, total = carry
@@ -120,9 +120,9 @@ def returns(params: PyTree, first: jax.Array) -> jax.Array:
 
 
 def survivable(first: jax.Array) -> float:
-    """The share of starts (episodes, 4) that full braking keeps on the track till the cart turns.
+    """The share of starts (episodes, 4) that full braking keeps on the track until the cart turns.
 
-    The others are lost whatever a policy does, and with them most of their return.
+    The others fail under any policy, and lose most of their return.
     """
     first = jnp.asarray(first)
     brake = -jnp.sign(first[:, 1])
@@ -140,7 +140,7 @@ def survivable(first: jax.Array) -> float:
 
 @functools.cache
 def cart_pole(hidden: int, repeats: int, *, hard: bool) -> Task:
-    """Swing-up by an MLP; a score is the mean return of the same ``repeats`` episodes for all."""
+    """Swing-up by an MLP; the score is the mean return of ``repeats`` episodes shared by all."""
 
     def init(key: jax.Array) -> PyTree:
         first, last = jax.random.split(key)
@@ -168,20 +168,20 @@ def cart_pole(hidden: int, repeats: int, *, hard: bool) -> Task:
 
 @dataclass(frozen=True)
 class Episodes:
-    """First states of validation and test episodes, the same for all seeds and arms.
+    """Initial states of validation and test episodes, the same for all seeds and arms.
 
-    ``starts`` holds (episodes, 4) float32 by split; the rest is for the record.
+    ``starts`` maps splits to (episodes, 4) float32; the rest is for the record.
     """
 
     starts: dict[str, np.ndarray]
     digest: str
     version: str = "1.0.0"
-    origin: str = "Generated: first states of episodes of the cart-pole swing-up."
+    origin: str = "Generated: initial states of cart-pole swing-up episodes."
     licence: str = "none: random numbers"
 
 
 def load(config: Any, name: str, folder: Path | None) -> Any:
-    """Episodes of ``cart_pole_easy`` and ``cart_pole_hard``, or a data set of the library's."""
+    """Episodes of ``cart_pole_easy`` and ``cart_pole_hard``, or a data set of the library."""
     if not name.startswith("cart_pole_"):
         return data.load(name, folder)
     random = np.random.default_rng(2202_05008)

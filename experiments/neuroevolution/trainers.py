@@ -1,7 +1,7 @@
-"""Search and descent as trainers: a step is a generation, or one of gradient updates.
+"""Search and gradient descent as trainers: a step is a generation, or some gradient updates.
 
-Whatever trains, the answer is tested alike, and one seed gives every arm the same start and, in
-every generation, the same examples or episodes, shared by the whole population.
+All arms are tested alike. One seed gives every arm the same initial parameters and, in every
+generation, the same examples or episodes, shared by the whole population.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ PyTree = Any
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be solved.
+    """A task.
 
     init:    key -> parameters, a pytree.
-    draw:    (key, data) -> what all members of a generation meet: a batch, or starts of episodes.
-    score:   (parameters, what was drawn) -> scalar, larger where better.
+    draw:    (key, data) -> what all members of a generation share: a batch, or episode starts.
+    score:   (parameters, the draw) -> scalar, higher is better.
     measure: (parameters, a split of the data) -> metrics.
     """
 
@@ -40,8 +40,8 @@ class Task:
 def search(strategy: Strategy, task: Task, population: int) -> Trainer:
     """A strategy on a task.
 
-    A lane's ``sign`` multiplies all scores: 1; -1 to look for the worst; 0 to learn nothing. Where
-    its ``shuffled`` is 1 the members get each other's scores.
+    A lane's ``sign`` multiplies all scores: 1, -1 to search for the worst, or 0 to learn nothing.
+    If its ``shuffled`` is 1, members get each other's scores.
     """
     parameters = _parameters(task)
 
@@ -63,9 +63,9 @@ def search(strategy: Strategy, task: Task, population: int) -> Trainer:
 
 
 def descent(task: Task, updates: int) -> Trainer:
-    """Gradient ascent on the score by Adam, so many updates a step, each on a draw of its own.
+    """Gradient ascent on the score by Adam, with ``updates`` per step, each on its own draw.
 
-    The first update of a step meets what a population meets in that generation.
+    The first update of a step uses the draw that a population gets in that generation.
     """
     parameters = _parameters(task)
 
@@ -92,13 +92,13 @@ def descent(task: Task, updates: int) -> Trainer:
 
 
 def _start(task: Task, lane: PyTree) -> jax.Array:
-    """The parameters that a seed starts from, as a vector."""
+    """The initial parameters of a seed, as a vector."""
     key, _, _ = streams(lane["seed"])
     return ravel_pytree(task.init(key))[0]
 
 
 def _parameters(task: Task) -> Callable[[jax.Array], PyTree]:
-    """What makes a task's parameters of a vector."""
+    """The function that turns a vector into a task's parameters."""
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     return ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))[1]
 

@@ -1,6 +1,6 @@
 "use strict";
-// The page's own program: filters, learning curves, comparison, copying. It reads the records from
-// the page itself, asks no server, and builds elements from text alone, never from markup.
+// The site's one program: filters, learning curves, comparison, copying, old links. It loads records
+// from the scripts beside it, asks no server, and builds elements from text alone, never from markup.
 (() => {
   const root = document.documentElement;
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -83,7 +83,7 @@
   }
 
   const quantiles = new Map();
-  /** The 97.5 % quantile of Student's t, by bisection. */
+  /** The 97.5% quantile of Student's t, by bisection. */
   function tQuantile(freedom) {
     if (!quantiles.has(freedom)) {
       let low = 0, high = 1000;
@@ -113,14 +113,14 @@
     const lower = v[(n - 1) >> 1], upper = v[n >> 1];
     const centre = Number.isFinite(upper) ? (lower + upper) / 2 : upper;
     let rank = 0, below = 0, term = 2 ** -n;
-    while (rank < n) { // the most ranks on a side that hold no more than 2.5 %
+    while (rank < n) { // the most ranks on a side that hold no more than 2.5%
       if (below + term > 0.025) break;
       below += term; term *= (n - rank) / (rank + 1); rank++;
     }
     return rank < 1 ? [centre, -Infinity, Infinity] : [centre, v[rank - 1], v[n - rank]];
   }
 
-  /** second - first with its 95 % interval: see jaxtrends.comparison.difference. */
+  /** second - first with its 95% interval: see jaxtrends.comparison.difference. */
   function difference(first, second, name) {
     const a = first.outcomes[name], b = second.outcomes[name];
     const bySeed = new Map(a.seeds.map((seed, n) => [seed, a.values[n] ?? Infinity]));
@@ -156,7 +156,7 @@
 
   // --- the records ---------------------------------------------------------------------------------
 
-  const blocks = new Map(all("script.data").map((block) => [block.dataset.slug, block]));
+  const base = root.dataset.base;
   const records = new Map();
 
   /** A record with what its outcomes and curves share, names and lists of seeds and steps, in each. */
@@ -171,8 +171,17 @@
     return record;
   }
 
-  function recordOf(slug) {
-    if (!records.has(slug)) records.set(slug, unshared(JSON.parse(blocks.get(slug).textContent)));
+  /** A promise of a record. A page from disk may not fetch a file; it may load a script. */
+  function load(slug) {
+    if (!records.has(slug)) {
+      records.set(slug, new Promise((resolve, reject) => {
+        const path = `${base}assets/data/${slug}.js`;
+        const script = el("script", { src: path });
+        script.onload = () => (script.record ? resolve(unshared(script.record)) : reject(new Error(`${path} holds no record.`)));
+        script.onerror = () => reject(new Error(`${path} cannot be loaded: it belongs beside this page.`));
+        document.head.append(script);
+      }));
+    }
     return records.get(slug);
   }
 
@@ -401,7 +410,7 @@
     const x = segments("Horizontal axis", [["steps", "steps"], ["seconds", "seconds"], ["flops", "FLOPs"]], () => redraw());
     const xLog = segments("Scale", [["", "linear"], ["log", "log"]], () => redraw());
     const yLog = segments("Vertical axis", [["log", "log"], ["", "linear"]], () => redraw());
-    const summary = segments("Line and band", [["median", "median, middle 80 %"], ["mean", "mean, 95 % t"]], () => redraw());
+    const summary = segments("Line and band", [["median", "median, middle 80%"], ["mean", "mean, 95% t"]], () => redraw());
     const seeds = segments("Single seeds", [["", "hidden"], ["on", "shown"]], () => redraw());
     const methods = el("div", { class: "methods", role: "group", "aria-label": several ? "Runs and methods" : "Methods" });
     const plot = el("div", { class: "plot", tabindex: 0, role: "group", "aria-roledescription": "chart" });
@@ -455,25 +464,43 @@
   // --- comparing -------------------------------------------------------------------------------------
 
   const chosen = [];
-  const labels = new Map(all("section.record").map((section) => [section.dataset.slug, one(".kicker", section).firstChild.textContent.replace(/ · $/, "").trim()]));
 
+  /** The records that are compared, the first of them against all others, are those that the hash names. */
   function choose(slug, on) {
     const at = chosen.indexOf(slug);
     if (on && at < 0) chosen.push(slug);
     if (!on && at >= 0) chosen.splice(at, 1);
-    for (const input of all("#choices input")) input.checked = chosen.includes(input.value);
-    for (const button of all("button.add")) button.setAttribute("aria-pressed", chosen.includes(button.dataset.slug));
+    history.replaceState(null, "", `#${chosen.join(",")}`);
     compare();
   }
 
-  function compare() {
-    const place = one("#comparison"), status = one("#compare-status");
+  function chosenByHash() {
+    const known = all("#choices input").map((input) => input.value);
+    const named = hash().split(",");
+    chosen.splice(0, chosen.length, ...unique(named).filter((slug) => known.includes(slug)));
+    compare();
+  }
+
+  async function compare() {
+    const place = one("#comparison"), status = one("#compare-status"), asked = chosen.join();
+    const inputs = all("#choices input");
+    for (const input of inputs) input.checked = chosen.includes(input.value);
     if (chosen.length < 2) {
-      status.textContent = chosen.length ? `${labels.get(chosen[0])} is chosen: choose one more.` : "";
+      const input = inputs.find((one) => one.value === chosen[0]);
+      status.textContent = input ? `${input.parentElement.textContent.trim()} is chosen: choose one more.` : "";
       place.replaceChildren();
       return;
     }
-    const sides = chosen.map(recordOf);
+    try {
+      const sides = await Promise.all(chosen.map(load));
+      if (asked === chosen.join()) show(sides, place, status);
+    } catch (error) {
+      status.textContent = error.message;
+      place.replaceChildren();
+    }
+  }
+
+  function show(sides, place, status) {
     status.textContent = `${sides.length} records. Differences are against A, the first that was chosen.`;
     const heads = sides.map((side, n) => letter(n));
     const text = (v) => (v === undefined ? "—" : typeof v === "string" ? v : JSON.stringify(v));
@@ -484,12 +511,12 @@
     const plot = el("div", { class: "curves" });
     place.replaceChildren(
       el("ul", { class: "sides", "aria-label": "The records that are compared" }, ...sides.map((side, n) => el("li", {}, el("b", {}, letter(n)), side.label))),
-      el("h3", {}, "What differs in their configs"),
+      el("h2", {}, "What differs in their configs"),
       differs.length ? table("Config fields that differ", ["Field", ...heads], differs) : el("p", {}, "Nothing: the configs are the same."),
       el("details", {}, el("summary", {}, `${same.length} fields are the same`), table("Config fields that are the same", ["Field", "Value"], same.map((row) => row.slice(0, 2)))),
-      el("h3", {}, "Curves"), plot,
-      el("h3", {}, "Final values"), finals(sides),
-      el("h3", {}, "Verdicts"), verdicts(sides),
+      el("h2", {}, "Curves"), plot,
+      el("h2", {}, "Final values"), finals(sides),
+      el("h2", {}, "Verdicts"), verdicts(sides),
     );
     curvePlot(plot, sides);
   }
@@ -509,7 +536,7 @@
         const clear = d.low > 0 || d.high < 0;
         return [el("span", clear ? { class: "differs" } : {}, formatInterval(d.estimate, d.low, d.high)), ` ${d.how}, n = ${d.n}${clear ? ", clear of 0" : ""}`];
       })]);
-      body.replaceChildren(table("Final values", ["Outcome", ...sides.map((_, n) => `${letter(n)}, median`), ...sides.slice(1).map((_, n) => `${letter(n + 1)} − A [95 %]`)], rows, ["", ...sides.map(() => "number"), ...sides.slice(1).map(() => "gap")]), el("p", { class: "soft" }, `${found.length} of ${names.length} outcomes${found.length > 300 ? ", the first 300 shown" : ""}.`));
+      body.replaceChildren(table("Final values", ["Outcome", ...sides.map((_, n) => `${letter(n)}, median`), ...sides.slice(1).map((_, n) => `${letter(n + 1)} − A [95%]`)], rows, ["", ...sides.map(() => "number"), ...sides.slice(1).map(() => "gap")]), el("p", { class: "soft" }, `${found.length} of ${names.length} outcomes${found.length > 300 ? ", the first 300 shown" : ""}.`));
     }
     fill();
     return el("div", {}, el("p", { class: "soft" }, `Mean differences by Student's t, ${how.join("; ")}; where lanes diverged, medians by order statistics. Not corrected for how many there are.`), el("label", { class: "field" }, "Filter outcomes ", words), body);
@@ -526,23 +553,21 @@
   // --- filters, copying, themes ----------------------------------------------------------------------
 
   const filters = one("#filters");
+  /** Of the index the rows of papers that fit are shown, of a paper's page the claims that do. */
   function filter() {
-    const verdict = filters.elements.verdict.value, topic = filters.elements.topic.value;
-    const words = filters.elements.words.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    const rows = all(".papers tbody");
+    const { verdict, topic, words } = filters.elements;
+    const wanted = words ? words.value.toLowerCase().split(/\s+/).filter(Boolean) : [];
+    const rows = all(".papers tbody"), claims = all(".claim");
     for (const row of rows) {
-      const fits = (!verdict || row.dataset.verdicts.split(" ").includes(verdict)) && (!topic || row.dataset.topic === topic) && words.every((word) => row.textContent.toLowerCase().includes(word));
-      row.hidden = !fits;
-      shown += fits;
+      row.hidden = !(!verdict.value || row.dataset.verdicts.split(" ").includes(verdict.value)) || !(!topic.value || row.dataset.topic === topic.value) || !wanted.every((word) => row.textContent.toLowerCase().includes(word));
     }
-    const name = verdict && verdict !== "none" ? verdict.replaceAll("-", " ") : "";
-    for (const claim of all(".claim")) claim.hidden = Boolean(name) && claim.dataset.verdict !== verdict;
+    for (const claim of claims) claim.hidden = Boolean(verdict.value) && claim.dataset.verdict !== verdict.value;
     for (const note of all(".filtered")) {
-      note.hidden = !name;
-      note.firstElementChild.textContent = `Only claims that came out ${name} are shown.`;
+      note.hidden = !verdict.value;
+      note.firstElementChild.textContent = `Only claims that came out ${verdict.value.replaceAll("-", " ")} are shown.`;
     }
-    one("#found").textContent = shown === rows.length ? "" : `${shown} of ${rows.length} papers${name ? `; of the claims below, those that came out ${name}` : ""}.`;
+    const things = rows.length ? rows : claims, shown = things.filter((thing) => !thing.hidden).length;
+    one("#found").textContent = shown === things.length ? "" : `${shown} of ${things.length} ${rows.length ? "papers" : "claims"}.`;
   }
 
   async function copy(button) {
@@ -566,19 +591,28 @@
   function theme(name) {
     if (name === "system") delete root.dataset.theme;
     else root.dataset.theme = name;
-    one("#theme").textContent = `Theme: ${name}`;
+    one("#theme span").textContent = `Theme: ${name}`;
     try { localStorage.setItem("jaxtrends-theme", name); } catch { /* a browser that keeps nothing */ }
   }
 
+  function hash() {
+    try { return decodeURIComponent(location.hash.slice(1)); } catch { return ""; }
+  }
+
+  /** Show what a link leads to. All results once were one page, whose links still lead somewhere. */
   function followLink() {
-    const slugs = /^#compare=(.*)/.exec(location.hash);
-    if (slugs) {
-      for (const slug of decodeURIComponent(slugs[1]).split(",")) if (blocks.has(slug)) choose(slug, true);
-      one("#compare").scrollIntoView();
-      return;
-    }
-    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (target && target.hidden) {
+    const name = hash();
+    if (one("#choices")) { chosenByHash(); return; }
+    if (!name) return;
+    if (/^compare(=|$)/.test(name)) { location.replace(`${base}compare.html#${encodeURI(name.slice(8))}`); return; }
+    let target = document.getElementById(name);
+    if (!target) {
+      const papers = all("a[data-experiment]").filter((link) => name.startsWith(`${link.dataset.experiment}-`));
+      papers.sort((a, b) => b.dataset.experiment.length - a.dataset.experiment.length);
+      if (papers.length) { location.replace(`${papers[0].getAttribute("href")}#${encodeURIComponent(name)}`); return; }
+      for (let short = name; short && !target; short = short.slice(0, Math.max(short.lastIndexOf("-"), 0))) target = document.getElementById(short);
+      target?.scrollIntoView();
+    } else if (target.hidden) {
       filters.reset();
       filter();
       target.scrollIntoView();
@@ -586,10 +620,10 @@
   }
 
   root.classList.add("js");
-  filters.addEventListener("input", filter);
-  filters.addEventListener("submit", (event) => event.preventDefault());
-  one("#choices").append(...[...labels].map(([slug, label]) => el("label", {}, el("input", { type: "checkbox", value: slug, onchange: (event) => choose(slug, event.target.checked) }), label)));
-  one("#choose-search").addEventListener("input", (event) => {
+  filters?.addEventListener("input", filter);
+  filters?.addEventListener("submit", (event) => event.preventDefault());
+  one("#choices")?.addEventListener("change", (event) => choose(event.target.value, event.target.checked));
+  one("#choose-search")?.addEventListener("input", (event) => {
     for (const label of all("#choices label")) label.hidden = !label.textContent.toLowerCase().includes(event.target.value.toLowerCase());
   });
   document.addEventListener("click", (event) => {
@@ -597,13 +631,14 @@
     if (!button) return;
     if (button.classList.contains("copy")) copy(button);
     if (button.classList.contains("clear")) { filters.reset(); filter(); }
-    if (button.classList.contains("add")) { choose(button.dataset.slug, !chosen.includes(button.dataset.slug)); if (chosen.length) one("#compare").scrollIntoView(); }
     if (button.id === "theme") theme(THEMES[(THEMES.indexOf(root.dataset.theme ?? "system") + 1) % 3]);
   });
-  // A plot is made when it comes near the window: there may be hundreds.
+  // A plot is made, and its record loaded, when it comes near the window.
   const near = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
-      if (isIntersecting) { near.unobserve(target); curvePlot(target, [recordOf(target.dataset.slug)]); }
+      if (!isIntersecting) continue;
+      near.unobserve(target);
+      load(target.dataset.slug).then((record) => curvePlot(target, [record]), (error) => target.replaceChildren(el("p", { class: "soft" }, error.message)));
     }
   }, { rootMargin: "800px" });
   for (const place of all(".curves[data-slug]")) near.observe(place);
@@ -619,5 +654,5 @@
   if (THEMES.includes(kept) && kept !== "system") theme(kept);
   followLink();
   // What a test holds to the library in Python.
-  Object.assign(root, { jaxtrends: { formatInterval, tQuantile, difference, orderStatistics, recordOf, rowsOf } });
+  Object.assign(root, { jaxtrends: { formatInterval, tQuantile, difference, orderStatistics, load, rowsOf } });
 })();
