@@ -40,7 +40,7 @@ def figure(done: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Figure:
 
 def _slope(panel: Panel, label: str, weight: float, without: Series, with_it: Series) -> Series:
     """From runs without the z-loss to those with it, at the stressful rate."""
-    rate = panel.marks["stressful rate"]
+    (rate,) = panel.marks.values()
     at = [(one, list(one.x).index(rate)) for one in (without, with_it)]
     y, low, high = (
         [100 * float(getattr(one, axis)[place]) for one, place in at]
