@@ -53,9 +53,9 @@ class Design:
     lead:       id of the headline claim for which people cite the paper; it stands for the paper
                 where there is room for one.
     caveat:     what most limits the answer, in a few words.
-    headline_figure: (record, its curves as ``study/name`` -> array) -> the headline as a figure
-                that needs no caption, from the record alone; None, or a KeyError, where the record
-                lacks what the figure shows.
+    headline_figure: (record, its curves as ``study/name`` -> array) -> the headline in a figure
+                that needs no caption, from the record alone; None, or a KeyError, where it lacks
+                what the figure shows.
     check:      (config, names of the user's own methods) -> None; raises Problem for a config
                 that cannot be run. `jaxtrends.settings.check` by default.
     datasets:   config -> names of the data sets it needs, loaded before anything is run.

@@ -23,19 +23,22 @@ GREY = "#808080"
 WIDEST = 26  # characters in a line of a series' name
 MORE_ROOM = 0.12  # of an axis, above what is drawn, where names found none
 TRIES = 4
+LANDMARK_AIR, SERIES_AIR = np.array([0.5, 0.5]), np.array([4.0, 1.0])  # on each side, in points
 
 
 @dataclass(frozen=True)
 class Name:
     """A name to be placed: its text as an artist, the pixel that it names, where it may go.
 
-    One farther than ``led`` points from what it names is led back to it by a line.
+    One farther than ``led`` points from what it names is led back to it by a line. On each side of
+    it there are at least so many points of ``air`` (2,).
     """
 
     artist: Any
     at: np.ndarray
     places: Candidates
-    led: float = 7.0
+    led: float
+    air: np.ndarray
 
 
 def fly(drawing: Any, axes: Any, marks: Mapping[str, float], size: float) -> float:
@@ -107,7 +110,7 @@ def write(
         lay_out()
     for name, index in zip(names, found, strict=True):
         box, (start, end) = name.places.boxes[index], name.places.leaders[index]
-        name.artist.set_position((box[:2] + point / 2 - name.at) / point)
+        name.artist.set_position((box[:2] - name.at) / point + name.air)
         if panel.get("map"):
             outline(name.artist)
         if np.hypot(*(end - start)) > name.led * point:
@@ -143,7 +146,9 @@ def _things(drawing: Any, axes: Any, panel: Mapping[str, Any]) -> list[_Thing]:
         lines = [_on_screen(axes, series["x"], series["y"])]
         dots = np.empty((0, 2))
         low, high = series["low"], series["high"]
-        if series["style"] in ("points", "reported"):
+        if series["style"] == "reported":
+            dots = lines[0]
+        elif series["style"] == "points":
             dots = lines.pop()
             if low is not None and high is not None:
                 bars = zip(series["x"], low, high, strict=True)
@@ -211,9 +216,9 @@ def _landmarks(drawing: Any, axes: Any, panel: Mapping[str, Any], size: float) -
             if text:
                 at = axes.transData.transform((float(x), float(y)))
                 artist = _name(axes, text, (float(x), float(y)), False, size)
-                extent = _extent(drawing, artist)
+                extent = _extent(drawing, artist, LANDMARK_AIR)
                 places = label_placement.around(at, extent, 3.5 * point)
-                names.append(Name(artist, at, places))
+                names.append(Name(artist, at, places, 7.0, LANDMARK_AIR))
     return names
 
 
@@ -242,18 +247,18 @@ def _series(
             size,
         )
         artist.set_color(inks[label])
-        extent = _extent(drawing, artist)
+        extent = _extent(drawing, artist, SERIES_AIR)
         frame = _frame(drawing, axes)
-        places = label_placement.near(own, others, extent, frame, 4.5 * point)
+        places = label_placement.near(own, others, extent, frame, 3.5 * point)
         at = axes.transData.transform(corner)
-        names.append(Name(artist, at, places, led=16.0))
+        names.append(Name(artist, at, places, 16.0, SERIES_AIR))
     return names
 
 
-def _extent(drawing: Any, artist: Any) -> np.ndarray:
-    """Width and height of a text, with some air, in pixels."""
+def _extent(drawing: Any, artist: Any, air: np.ndarray) -> np.ndarray:
+    """Width and height of a text, with its air, in pixels."""
     box = artist.get_window_extent(drawing.canvas.get_renderer())
-    return np.array(box.size) + drawing.dpi / 72
+    return np.array(box.size) + 2 * air * drawing.dpi / 72
 
 
 def _make_room(axes: Any) -> None:

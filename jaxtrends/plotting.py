@@ -449,7 +449,7 @@ def _ticks(axes: Any, panel: Mapping[str, Any]) -> None:
             axes.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 2.5, 5, 10)))
             axes.xaxis.set_major_formatter(plain)
             axes.xaxis.set_minor_locator(NullLocator())
-        elif x.size > 8 and x[-1] / x[0] < 100 and x[0] > 1e-3 and x[-1] < 1e5:
+        elif x[0] > 1e-3 and x[-1] < 1e5 and 6 < x[-1] / x[0] < 100:
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter(plain)
             axes.xaxis.set_minor_locator(NullLocator())

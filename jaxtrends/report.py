@@ -246,14 +246,13 @@ def columns_of_numbers(table: Mapping[str, Any]) -> set[int]:
 
 
 def figures_of(done: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All figures of a record, as plain data: the headline, those of results, of measurements.
+    """All figures of a record, as plain data: those of results, then those of measurements.
 
     Raises:
         ValueError: two figures have one name, and so would be one file.
     """
     parts = (done["results"]["studies"], done["measurements"]["studies"])
     found = [figure for part in parts for study in part.values() for figure in study["figures"]]
-    found = [done["figure"], *found] if "figure" in done else found
     names = [figure["name"] for figure in found]
     if len({name.casefold() for name in names}) < len(names):
         raise ValueError(f"two figures have the same name: {sorted(names)}")

@@ -33,7 +33,7 @@ def tangle(seed):
     curves = generator.uniform(0, 4) + np.cumsum(generator.normal(0, 0.35, (4, x.size)), axis=1)
     series = [Series(f"an arm of number {n}", x, y) for n, y in enumerate(curves[:3])]
     series.append(Series("one with a band", x, curves[3], curves[3] - 0.4, curves[3] + 0.4))
-    paper = Series("paper: 1.5", [5.0], [1.5], style="reported")
+    paper = Series("paper: 1.5", [5.0, 9.0], [1.5, 2.1], style="reported")
     rule = {"threshold": 2.0, "threshold_label": "no difference"}
     return headline("A title", "", "time (s)", "loss (nats)", [*series, paper], **rule)
 

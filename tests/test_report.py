@@ -219,11 +219,6 @@ def test_a_single_point_is_seen(compose, scale):
         assert [text.get_text() for text in axes.get_xticklabels()] == ["8"]
 
 
-def test_the_headline_figure_is_the_first():
-    made = {**example(), "figure": plain_figure([LINE], "headline", standalone=True)}
-    assert [figure["name"] for figure in report.figures_of(made)][:2] == ["headline", "error"]
-
-
 def test_what_is_drawn_of_a_standalone_figure_is_its_title_too():
     first, other = (plain_figure([LINE], title=title, standalone=True) for title in "ab")
     assert plotting.data_digest(first) != plotting.data_digest(other)

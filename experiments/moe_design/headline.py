@@ -1,4 +1,4 @@
-"""The headline figure: what an expert's capacity buys, beside the paper's Table 8."""
+"""The headline figure: unstable runs without and with the router's z-loss, and the paper's."""
 
 from __future__ import annotations
 
@@ -7,57 +7,43 @@ from typing import Any
 
 import numpy as np
 
-from experiments.moe_design import capacity
 from jaxtrends import charts, record
-from jaxtrends.claims import REPRODUCED, Answers
-from jaxtrends.study import Figure, Series
+from jaxtrends.claims import INCONCLUSIVE, REPRODUCED, Answers
+from jaxtrends.study import Figure, Panel, Series
 
-MIDDLE = capacity.MIDDLE
-# Top-2 routing: capacity factor in training and evaluation -> loss, the negative of its quality.
-TABLE_8 = {0.75: 1.424, 1.0: 1.392, 1.25: 1.375, 2.0: 1.360}
-
-
-LEAST = 0.015  # its smallest step: from 1.25 to 2.0
+ROUTERS = {"bf16": "bfloat16 router", "f32": "float32 router"}
+PAPER = Series(
+    "paper: 2 of 6, 0 of 3", [0.0, 1.0], [100 * 2 / 6, 0.0], style="reported"
+)  # Table 4; c_z = 1e-3
+SAID = {REPRODUCED: "made", INCONCLUSIVE: "did not clearly make"}
 
 
 def figure(done: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Figure:
-    """How the loss changes from a capacity factor of 1.25 on, with one and with two experts."""
-    found = Answers(record.entries(done))["S3a"]
-    values = record.numbers(done["results"]["studies"]["capacity"]["values"])
-    every = found.verdict == REPRODUCED
+    """Share of unstable runs at the stressful rate against the weight of the z-loss."""
+    said = SAID.get(Answers(record.entries(done))["S1a"].verdict, "did not make")
+    panel = charts.recorded(done, "z_loss", "z-loss-stability/reporting seeds")
+    weight = 1e3 * done["results"]["config"]["z_loss"]["network"]["z"]
+    shown = {series.label: series for series in panel.series}
     series = [
-        charts.interval(f"{top} routing", [*losses], np.transpose([*losses.values()]) - middle)
-        for top, losses in _losses(values).items()
-        for middle in [np.asarray(losses[MIDDLE])[:, None]]
+        _slope(panel, words, weight, shown[router], shown[f"{router} + z"])
+        for router, words in ROUTERS.items()
+        if f"{router} + z" in shown
     ]
-    paper = Series(
-        "paper, top-2 routing",
-        [*TABLE_8],
-        [loss - TABLE_8[MIDDLE] for loss in TABLE_8.values()],
-        style="reported",
-    )
     return charts.headline(
-        f"{'Every' if every else 'Not every'} step up in the experts' capacity lowers the loss"
-        + (f", by {-found.estimate:.2f} nats or more; the paper has {LEAST}" if every else ""),
-        "Test loss, capacity alike in training and evaluation: mean of paired differences over "
-        "seeds and its 95 % interval. The paper's are from its Table 8.",
-        "capacity factor (places a token)",
-        "change of loss (nats a token)",
-        [*series, paper],
-        threshold=0.0,
-        threshold_label=f"capacity factor {MIDDLE:g}",
+        f"The router z-loss {said} fewer runs unstable; in the paper, 2 of 6 became none of 3",
+        "Runs at a learning rate sought to fail a third of them, with Wilson's 95 % intervals.",
+        "weight of the z-loss (thousandths)",
+        "unstable runs (%)",
+        [*series, PAPER],
     )
 
 
-def _losses(values: Mapping[str, Any]) -> dict[str, dict[float, Any]]:
-    """Routing -> capacity factor -> test losses, seed by seed."""
-    if "arms" in values:  # records until November 2026
-        return {
-            top: {float(factor): rung["loss"][factor] for factor, rung in rungs.items()}
-            for top, rungs in values["arms"].items()
-        }
-    found: dict[str, dict[float, Any]] = {}
-    for task in values["tasks"].values():
-        metrics = task["arms"][capacity.MIXTURE]["metrics"]
-        found.setdefault(task["task"], {})[task["size"]] = metrics[capacity.at(task["size"])]
-    return found
+def _slope(panel: Panel, label: str, weight: float, without: Series, with_it: Series) -> Series:
+    """From runs without the z-loss to those with it, at the stressful rate."""
+    (rate,) = panel.marks.values()
+    at = [(one, list(one.x).index(rate)) for one in (without, with_it)]
+    y, low, high = (
+        [100 * float(getattr(one, axis)[place]) for one, place in at]
+        for axis in ("y", "low", "high")
+    )
+    return Series(label, [0.0, weight], y, low, high)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxtrends import charts, record
-from jaxtrends.claims import Answers
+from jaxtrends.claims import REPRODUCED, Answers
 from jaxtrends.study import Figure, Series
 
 ARMS = {
@@ -25,12 +25,9 @@ def figure(done: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Figure:
     """Accuracy of PGPE, of gradients and of chance against the examples seen."""
     found = Answers(record.entries(done))
     panel = charts.recorded(done, "digits", "digits-validation-accuracy-examples/digits")
-    more = found["E5a"].estimate
-    price = (
-        f", but takes {more:.0f} times the examples that gradients take"
-        if math.isfinite(more)
-        else ""
-    )
+    more, price = found["E5a"], ""
+    if more.verdict == REPRODUCED and math.isfinite(more.estimate):
+        price = f", but takes {more.estimate:.0f} times the examples that gradients take"
     return charts.headline(
         f"Evolution reaches {found['E1a'].estimate:.1%} on digits{price}",
         "Validation accuracy on 8 x 8 digits: median over seeds and the middle four fifths. The "
