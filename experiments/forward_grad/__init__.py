@@ -183,17 +183,19 @@ def answer(found: Answers) -> str:
         )
     losses = []
     with contextlib.suppress(KeyError):
-        losses.append(f"{found['F4c']:.2f} at a shared learning rate")
-    with contextlib.suppress(KeyError):
-        losses.append(f"{found['F7a']:.1f} with the rate tuned for each method")
-    if losses:
-        said.append(
-            f"After equal iterations, its training loss over backprop's was {' and '.join(losses)}."
+        losses.append(
+            f"{found['F4c']:.2f} times backprop's training loss at a shared learning rate"
         )
     with contextlib.suppress(KeyError):
-        unbiased = "It is unbiased, as claimed."
-        biased = f"It is biased: its mean error is {found['F1a']:.1%} of the gradient."
-        said.append(found["F1a"].pick(unbiased, biased, "Whether it is unbiased is undecided."))
+        tuned = f"{found['F7a']:.1f} times"
+        tuned += "" if losses else " backprop's training loss"
+        losses.append(f"{tuned} with the rate tuned for each method")
+    if losses:
+        said.append(f"After equal iterations, forward gradients ended at {' and '.join(losses)}.")
+    with contextlib.suppress(KeyError):
+        unbiased = "They are unbiased, as claimed."
+        biased = f"They are biased: the mean error is {found['F1a']:.1%} of the gradient."
+        said.append(found["F1a"].pick(unbiased, biased, "Whether they are unbiased is undecided."))
     return " ".join(said)
 
 

@@ -507,7 +507,6 @@ STUDY = Study(
     "fine-tuning sparse against dense on a new cluster, from equal pretraining loss (preset full)",
     run,
     CLAIMS,
-    {"smoke": 200, "default": 738, "full": 764, "large": 764},
 )
 
 SMOKE = Finetuning(

@@ -606,7 +606,6 @@ STUDY = Study(
     "stability with and without router z-loss, at a rate where a third of runs fail",
     run,
     CLAIMS,
-    {"smoke": 25, "default": 97, "full": 338, "large": 3.68e7},
 )
 
 SMOKE = ZLoss(network=replace(language.SMOKE, z=1e-3, rates=(1e-2, 1.0), tuning_seeds=2, seeds=4))
