@@ -154,7 +154,7 @@ def test_the_answer_holds_the_records_own_numbers_and_leaves_out_what_did_not_ru
         ends = (format(float(shown[end]), f".{digits}f") for end in ("estimate", "low", "high"))
         assert "{} [{}, {}]".format(*ends) in said
     assert said.startswith("No: a forward gradient took")
-    assert said.endswith("It is unbiased, as claimed.")
+    assert said.endswith("They are unbiased, as claimed.")
     alone = forward_grad.answer(claims.Answers([entries["F5a"]]))
     assert said.startswith(alone)
     assert "training loss" not in alone
