@@ -449,6 +449,9 @@ def _announce(ready: _Ready, path: Path) -> None:
     here = f"ere {hardware['count']} x {hardware['kind']}, {hardware['cores']} cores."
     known = sum(_expected(ready).values())
     say(f"About {in_time(known)} on two idle CPU cores; h{here}" if known else f"H{here}")
+    if any(getattr(ready.config, name) for name in experiment.files):
+        for found in ready.data.loaded.values():  # what was read of the user's file, and left out
+            say(f"Data: {found.origin}")
     say(f"Output: {path}")
 
 

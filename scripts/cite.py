@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0; 2 where the user has something to mend.
+        0; 2 where the user must change something.
     """
     mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.cite", description=__doc__)

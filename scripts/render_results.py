@@ -229,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0; 1 where the check finds a fault; 2 where the user has something to mend.
+        0; 1 where the check finds a fault; 2 where the user must change something.
     """
     mend_streams()
     parser = argparse.ArgumentParser(prog="python -m scripts.render_results", description=__doc__)

@@ -234,6 +234,7 @@ def test_a_run_records_its_table_and_is_not_resumed_with_another(tmp_path, capsy
     flags = ["--preset", "smoke", "--studies", "bootstrap", "--table", str(path)]
     flags += ["--output", str(tmp_path / "run")]
     assert main(flags) == 0
+    assert "1 rows without compute" in " ".join(capsys.readouterr().out.split())
     data = record.read(tmp_path / "run")["results"]["data"]
     assert list(data) == [systems.DATASET]
     assert data[systems.DATASET]["digest"] == hashlib.sha256(path.read_bytes()).hexdigest()
