@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from jaxtrends import inline_svg, plotting, webpage
+from jaxtrends import inline_svg, labels, plotting, webpage
 from tests.lively_records import Page, draw_example
 
 
@@ -41,7 +41,7 @@ def test_a_drawing_takes_its_colours_from_the_page(drawn):
     for theme in themes[:3]:  # light, dark by the system's wish, dark by choice
         assert used <= set(re.findall(r"(--\w+):", theme))
     known = set(inline_svg.COLOURS)
-    assert {colour.lower() for colour in plotting.COLOURS[:-1]} | {plotting.GREY} <= known
+    assert {colour.lower() for colour in plotting.COLOURS[:-1]} | {labels.GREY} <= known
 
 
 @pytest.mark.parametrize(
