@@ -3,7 +3,9 @@
 A statistic takes a mapping of named samples (lists of numbers, one per seed) and returns an
 `Interval`. Paired statistics use the samples ``treatment`` and ``reference``, seed by seed; others
 use ``values``. A non-finite value is a diverged lane. It counts as ``inf``, the worst loss, so that
-medians can include it; a mean never does.
+ranks and medians can include it. A mean cannot, and a statistic does not change with the data: a
+mean of values of which one diverged has an interval without ends. If lanes may diverge or miss a
+target, choose a median before the run, or a target that all of them reach.
 """
 
 from __future__ import annotations
@@ -84,42 +86,57 @@ def exact(samples: Samples, confidence: float) -> Interval:
 
 
 def mean(samples: Samples, confidence: float) -> Interval:
-    """Student's t interval of a mean; the median's interval if a lane diverged."""
+    """Student's t interval of a mean; see `_without_mean` if a lane diverged."""
     values = _sample(samples, "values")
     if not np.isfinite(values).all():
-        return median(samples, confidence)
+        return _without_mean(values, "Student t")
     return Interval(*_student(values, confidence), values.size, "Student t")
 
 
 def paired_difference(samples: Samples, confidence: float) -> Interval:
     """Student's t interval of the mean of treatment - reference, seed by seed.
 
-    If one lane of a pair diverged, the median of the differences and its interval instead; two
-    diverged lanes give a difference of zero.
+    See `_without_mean` if a lane diverged.
     """
     treatment, reference = _pairs(samples)
-    both = np.isinf(treatment) & np.isinf(reference)
     with np.errstate(invalid="ignore"):
-        differences = np.where(both, 0.0, treatment - reference)
+        differences = treatment - reference
     if not np.isfinite(differences).all():
-        return _median(differences, confidence)
+        return _without_mean(differences, "paired Student t")
     return Interval(*_student(differences, confidence), differences.size, "paired Student t")
 
 
 def paired_ratio(samples: Samples, confidence: float) -> Interval:
     """Geometric mean of treatment / reference: Student's t on paired log-ratios.
 
-    If a lane diverged, the median of the ratios and its interval instead.
+    See `_without_mean` if a lane diverged.
     """
     treatment, reference = _pairs(samples)
-    if not (np.isfinite(treatment).all() and np.isfinite(reference).all()):
-        return median_ratio(samples, confidence)
     if (treatment <= 0).any() or (reference <= 0).any():
         raise ValueError("a ratio on the log scale needs values above zero")
-    logs = _student(np.log(treatment) - np.log(reference), confidence)
+    with np.errstate(invalid="ignore"):
+        logs = np.log(treatment) - np.log(reference)
+    method = "Student t on paired log-ratios"
+    if np.isfinite(logs).all():
+        found = Interval(*_student(logs, confidence), logs.size, method)
+    else:
+        found = _without_mean(logs, method)
     with np.errstate(over="ignore"):
-        center, low, high = (float(np.exp(value)) for value in logs)
-    return Interval(center, low, high, treatment.size, "Student t on paired log-ratios", "log")
+        center, low, high = np.exp([found.estimate, found.low, found.high]).tolist()
+    return Interval(center, low, high, found.n, found.method, "log")
+
+
+def _without_mean(values: np.ndarray, method: str) -> Interval:
+    """The interval of a mean of values of which some are not finite.
+
+    Infinite if all are, on the same side; otherwise without ends, which decides nothing.
+    """
+    lost = int((~np.isfinite(values)).sum())
+    with np.errstate(invalid="ignore"):
+        center = float(values.mean())
+    low, high = (center, center) if (values == center).all() else (-math.inf, math.inf)
+    said = f"{method}, {lost} of {values.size} not finite"
+    return Interval(center, low, high, values.size, said)
 
 
 def median(samples: Samples, confidence: float) -> Interval:

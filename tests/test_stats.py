@@ -163,11 +163,22 @@ def test_a_median_that_never_moves_falls_back_on_order_statistics():
 
 
 @pytest.mark.parametrize("lost", [INF, -INF, NAN])
-def test_a_diverged_lane_ranks_worst_and_no_mean_is_taken(lost):
-    interval = stats.mean(values(*range(9), lost), 0.95)
+def test_a_diverged_lane_ranks_worst_in_a_median(lost):
+    interval = stats.median(values(*range(9), lost), 0.95)
     assert interval == stats.median(values(*range(9), INF), 0.95)
     assert (interval.estimate, *ends(interval)) == (4.5, 1.0, 8.0)
-    assert interval.method == "median, order statistics"
+
+
+@pytest.mark.parametrize("lost", [INF, -INF, NAN])
+def test_one_diverged_lane_takes_the_ends_of_a_mean_and_no_other_statistic_takes_its_place(lost):
+    many = np.linspace(1.0, 1.1, 10)
+    one_lost = np.where(many == 1.0, lost, many)
+    assert ends(stats.mean(values(*many), 0.95)) != (-INF, INF)
+    interval = stats.mean(values(*one_lost), 0.95)
+    assert (*ends(interval), interval.method) == (-INF, INF, "Student t, 1 of 10 not finite")
+    for side in (pairs(one_lost, many), pairs(many, one_lost)):
+        assert ends(stats.paired_difference(side, 0.95)) == (-INF, INF)
+        assert ends(stats.paired_ratio(side, 0.95)) == (0.0, INF)
 
 
 def test_more_diverged_lanes_than_not_make_the_median_infinite():
@@ -177,22 +188,28 @@ def test_more_diverged_lanes_than_not_make_the_median_infinite():
 
 
 @pytest.mark.parametrize(
-    ("statistic", "treatment_lost", "reference_lost", "both_lost"),
+    ("statistic", "treatment_lost", "reference_lost"),
     [
-        (stats.paired_difference, INF, -INF, 0.0),
-        (stats.paired_ratio, INF, 0.0, 1.0),
-        (stats.median_ratio, INF, 0.0, 1.0),
+        (stats.paired_difference, INF, -INF),
+        (stats.paired_ratio, INF, 0.0),
+        (stats.median_ratio, INF, 0.0),
     ],
 )
-def test_who_diverged_decides_who_is_worse(statistic, treatment_lost, reference_lost, both_lost):
+def test_who_diverged_always_decides_who_is_worse(statistic, treatment_lost, reference_lost):
     fine, lost = [2.0] * 10, [NAN] * 10
     for treatment, reference, expected in (
         (lost, fine, treatment_lost),
         (fine, lost, reference_lost),
-        (lost, lost, both_lost),
     ):
         interval = statistic(pairs(treatment, reference), 0.95)
         assert (interval.estimate, *ends(interval)) == (expected, expected, expected)
+
+
+def test_two_diverged_lanes_are_equal_by_rank_and_have_no_mean():
+    lost = pairs([NAN] * 10, [NAN] * 10)
+    assert ends(stats.median_ratio(lost, 0.95)) == (1.0, 1.0)
+    assert ends(stats.paired_difference(lost, 0.95)) == (-INF, INF)
+    assert ends(stats.paired_ratio(lost, 0.95)) == (0.0, INF)
 
 
 def test_one_lane_lost_of_ten_moves_one_rank():
