@@ -1,7 +1,8 @@
-"""A record told in today's words: its samples, regions and verdicts stay as they were measured.
+"""A record told in today's words and judged by today's statistics, from the samples it has.
 
-Wording improves after a run, and a paper's headline may be marked after it. A record need not be
-made again for that: what was measured and how it was judged are left alone.
+Wording improves after a run, a paper's headline may be marked after it, and a mistake may be found
+in how intervals are taken. A record need not be made again for that: its samples, and the statistic
+and region that each claim declared, are left alone.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ def retold(
     kept: list[str] = []
 
     def told(entry: Mapping[str, Any], part: str) -> dict[str, Any]:
-        then = entry["claim"]
+        then, entry = entry["claim"], {**entry, "verdict": record.judge_again(entry)}
         claim = declared.get(then["id"])
         if claim is None or not same(claim, then):
             kept.append(then["id"])
-            return dict(entry)
+            return entry
         why = {(control.name, control.must): control.why for control in claim.controls}
         words = {
             "statement": claim.statement,
@@ -65,6 +66,15 @@ def retold(
     new.pop("figure", None)
     new |= recording.figure_of(experiment, new, curves)
     return record.plain(new), kept
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The claims whose verdict differs between two tellings of a record, each with both."""
+    pairs = zip(record.entries(before), record.entries(after), strict=True)
+    verdicts = [
+        (a["claim"]["id"], a["verdict"]["verdict"], b["verdict"]["verdict"]) for a, b in pairs
+    ]
+    return [f"{id} was {then} and is {now}" for id, then, now in verdicts if then != now]
 
 
 def same(claim: Claim, recorded: Mapping[str, Any]) -> bool:

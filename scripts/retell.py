@@ -1,4 +1,4 @@
-"""Update the wording and headlines of committed records; measurements and verdicts stay."""
+"""Update committed records: wording and headlines, and verdicts if statistics were corrected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtrends import paths, publish, record
 from jaxtrends.errors import Problem, choose
 from jaxtrends.experiment import discover
 from jaxtrends.formats import showable
-from jaxtrends.retelling import retold
+from jaxtrends.retelling import changed, retold
 from jaxtrends.terminal import mend_streams
 
 RESULTS = record.ROOT / "results"
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def retell(results: Path) -> None:
-    """Rewrite every record in a folder of results with the current wording.
+    """Rewrite every record in a folder of results with the current wording, judged again.
 
     Raises:
         Problem: there is no such folder; the code is not committed, so no record could name it; a
@@ -62,7 +62,8 @@ def retell(results: Path) -> None:
         new["provenance"] = {**new["provenance"], "retold": commit}
         record.write_json(folder / "record.json", new)
         left = f"; left unchanged, as they would be judged differently now: {', '.join(kept)}"
-        print(f"{publish.folder(done)}: updated{left if kept else ''}.")
+        judged = "".join(f"; {verdict}" for verdict in changed(done, new))
+        print(f"{publish.folder(done)}: updated{left if kept else ''}{judged}.")
 
 
 if __name__ == "__main__":

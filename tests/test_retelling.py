@@ -1,4 +1,4 @@
-"""A record in today's words: what was measured and how it was judged stay as they were."""
+"""A record in today's words: what was measured and how it was to be judged stay as they were."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 
 from jaxtrends import publish, record
 from jaxtrends.experiment import discover
-from jaxtrends.retelling import retold
+from jaxtrends.retelling import changed, retold
 
 EXPERIMENT = discover()["multiplexing"]
 FOLDER = record.ROOT / "results/multiplexing/default"
@@ -51,6 +51,18 @@ def test_a_claim_that_is_judged_otherwise_today_keeps_its_words():
         first = before["results"]["claims"][0]
         assert kept == [first["claim"]["id"]]
         assert new["results"]["claims"][0] == first
+
+
+def test_a_verdict_by_a_statistic_that_was_corrected_is_given_anew_and_said():
+    before = old()
+    first = before["results"]["claims"][0]
+    first["verdict"] = {**first["verdict"], "verdict": "invalid"}
+    new, _ = retold(before, EXPERIMENT, CURVES)
+    right = DONE["results"]["claims"][0]
+    assert new["results"]["claims"][0]["verdict"] == right["verdict"]
+    said = f"{right['claim']['id']} was invalid and is {right['verdict']['verdict']}"
+    assert changed(before, new) == [said]
+    assert changed(DONE, new) == []
 
 
 def test_a_config_of_another_release_keeps_its_descriptions():
