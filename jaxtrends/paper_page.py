@@ -165,7 +165,7 @@ def _origin(done: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{md(name)} {md(version)}" for name, version in made["versions"].items())
     text = (
         f"commit `{made['commit'][:12]}` on {md(publish.device_text(made['device']))}, "
-        f"{md(made['system'])}, {made['started'][:10]}; {versions}"
+        f"{md(made['system'])}, {made['started'][:10]}{publish.resumed(made)}; {versions}"
     )
     other: dict[str, list[str]] = {}
     for study, code in made["code"].items():

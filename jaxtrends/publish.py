@@ -82,6 +82,12 @@ def without_stale_marks(text: str) -> str:
     return STALE.sub("", text)
 
 
+def resumed(made: Mapping[str, Any]) -> str:
+    """Of a record's provenance: that the run was stopped and resumed, and how often; maybe ""."""
+    times = len(made.get("resumed", ()))
+    return f", resumed {times} time{'s' * (times > 1)}" if times else ""
+
+
 def duration(seconds: float) -> str:
     """A time in words: seconds, minutes or hours."""
     if seconds < 120:

@@ -1,7 +1,8 @@
 """A run's folder: its lock, the run it belongs to, and the finished parts of each study.
 
     run.json                what is run: experiment, preset, config
-    studies/<study>/        code.json, blocks.json, seconds.json, blocks/, checkpoints/, metrics/,
+    starts.json             when each process that worked on it started
+    studies/<study>/        code.json, blocks.json, spent.json, blocks/, checkpoints/, metrics/,
                             then result.json, curves.npz
     record.json, curves.npz, figures/, wandb/
 
@@ -153,6 +154,21 @@ class RunDirectory:
                 "its own flags, or choose another --output."
             )
 
+    def starts(self, now: str) -> list[str]:
+        """When the run was started and each time resumed, with this process's start added.
+
+        Raises:
+            Problem: it cannot be written.
+        """
+        file = self.path / "starts.json"
+        try:
+            before = [str(time) for time in _unsealed(file)] if file.exists() else []
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            self._report(_damaged(file, error))
+            before = []
+        _write_sealed(file, [*before, now])
+        return [*before, now]
+
     def close(self) -> None:
         """Release the folder."""
         self._lock.close()
@@ -293,22 +309,26 @@ class StudyDirectory:
         """
         _write_sealed(self.path / "blocks.json", {**self.block_sizes(), label: lanes})
 
-    def spent(self) -> float:
-        """Seconds that earlier runs spent on the study; if damaged, the file is removed."""
-        file = self.path / "seconds.json"
+    def spent(self) -> tuple[float, int]:
+        """Seconds that earlier processes spent on the study, and the most bytes of memory of any.
+
+        If damaged, the file is removed.
+        """
+        file = self.path / "spent.json"
         try:
-            return float(_unsealed(file)) if file.exists() else 0.0
+            seconds, peak = _unsealed(file) if file.exists() else (0.0, 0)
+            return float(seconds), int(peak)
         except (OSError, ValueError, LookupError, TypeError) as error:
             self._remove(file, _damaged(file, error))
-            return 0.0
+            return 0.0, 0
 
-    def keep_spent(self, seconds: float) -> None:
-        """Store the seconds spent on the study, for resuming.
+    def keep_spent(self, seconds: float, peak_memory_bytes: int) -> None:
+        """Store what `spent` returns, for resuming.
 
         Raises:
             Problem: it cannot be written.
         """
-        _write_sealed(self.path / "seconds.json", seconds)
+        _write_sealed(self.path / "spent.json", [seconds, peak_memory_bytes])
 
     def _block(self, label: str, block: int) -> Path:
         return self.path / "blocks" / f"{file_name(label)}-{block}.npz"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import resource
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -265,7 +264,6 @@ def run(
         Interrupted: a signal came; what was done is saved in the folder.
         Lost: another process has gone; what was done is saved too.
     """
-    started = datetime.now(UTC).isoformat(timespec="seconds")
     ready = _made_ready(experiment, config, options, terminal, methods, processes)
     if not processes.first:
         _beside(ready)
@@ -273,6 +271,7 @@ def run(
     path = _folder_for(experiment, options)
     folder = RunDirectory(path, ready.description, resume=options.resume, report=terminal.warn)
     processes.tell("folder", str(path))
+    starts = folder.starts(_now())
     _announce(ready, path)
     terminal.begin_run(Progress(list(ready.code), _expected(ready)))
     tracker, plots = _tracker(ready, path), PlotQueue()
@@ -290,7 +289,7 @@ def run(
             for name, (_, study) in made.items()
             for curve, values in study.curves().items()
         }
-        done, unjudged = _recorded(ready, results, curves, command, started)
+        done, unjudged = _recorded(ready, results, curves, command, starts)
         recording.write(done, curves, path)
         plots.order([done["figure"]] if "figure" in done else [], path / "figures")
         rows = recording.claim_rows(done)
@@ -506,7 +505,7 @@ def _made(
     if result is not None:
         terminal.kept(name)
     else:
-        terminal.begin(name, place.spent())
+        terminal.begin(name, place.spent()[0])
         if study.timed:
             plots.finish()
             tracker.settle()
@@ -518,6 +517,10 @@ def _made(
     for part in ("results", "measurements"):
         plots.order(result[part]["figures"], folder.path / "figures")
     return result, place
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _origin(ready: _Ready, name: str) -> dict[str, Any]:
@@ -533,7 +536,7 @@ def _recorded(
     made: Mapping[str, Mapping[str, Any]],
     curves: Mapping[str, np.ndarray],
     command: Command,
-    started: str,
+    starts: Sequence[str],
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The record as plain data, with where it comes from; and what could not be judged."""
     done, unjudged = recording.record_of(
@@ -549,8 +552,9 @@ def _recorded(
     # A record is dirty if any of its studies was made from code that is no commit.
     origins = [origin["dirty"] for origin in code.values()]
     done["provenance"] = {
-        **record.provenance(command.recorded(PLACES), ready.hardware, started),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        **record.provenance(command.recorded(PLACES), ready.hardware, starts[0]),
+        "resumed": starts[1:],
+        "finished": _now(),
         "code": code,
         "dirty": None if None in origins else any(origins),
     }
@@ -594,15 +598,9 @@ def _run_study(ready: _Ready, name: str, effects: StudyRun, place: StudyDirector
         },
         "code": {**_origin(ready, name), "blocks": effects.blocks},
         "seconds": effects.seconds,
-        "peak_memory_bytes": _peak_memory(),
+        "peak_memory_bytes": effects.peak_memory_bytes,
     }
     place.finish(result, curves)
-
-
-def _peak_memory() -> int:
-    """The most memory that this process has had so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024)
 
 
 def _track(tracker: Any, name: str, effects: StudyRun) -> None:

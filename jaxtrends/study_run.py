@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -135,20 +137,26 @@ class StudyRun:
         self._block, self._in_flight = wiring.block, wiring.in_flight
         self._known = dict(known_blocks or {})
         self._needed: dict[Any, float] = {}
-        self._before, self._started, self._noted = folder.spent(), time.monotonic(), 0.0
+        (self._before, self._peak), self._started = folder.spent(), time.monotonic()
+        self._noted = 0.0
 
     @property
     def seconds(self) -> float:
         """How long the study has been worked on, in runs that were stopped too."""
         return self._before + time.monotonic() - self._started
 
-    def _note_seconds(self) -> None:
-        """Keep them now and then; what a run that was killed did after that is not counted."""
+    @property
+    def peak_memory_bytes(self) -> int:
+        """The most memory that this process or an earlier one has had during the study."""
+        return max(self._peak, _peak_memory_bytes())
+
+    def _note_spent(self) -> None:
+        """Keep both now and then; what a run that was killed did after that is not counted."""
         if self._processes.first and (
             self._stop.due or self.seconds - self._noted > CHECKPOINT_SECONDS
         ):
             self._noted = self.seconds
-            self._folder.keep_spent(self._noted)
+            self._folder.keep_spent(self._noted, self.peak_memory_bytes)
 
     def dataset(self, name: str) -> Any:
         """Load a data set, once a process."""
@@ -276,7 +284,7 @@ class StudyRun:
                 self._folder.log(label, number, points, metrics, here)
             self._terminal.update(label, segment.done, segment.total, "steps")
             saver.save(snapshots, due=self._stop.due)
-            self._note_seconds()
+            self._note_spent()
             if self._stop.due:
                 saver.close()
                 self._stop.check()
@@ -427,3 +435,9 @@ class _Saver:
     def close(self) -> None:
         for block in list(self._open):
             self.drop(block)
+
+
+def _peak_memory_bytes() -> int:
+    """The most memory that this process has had so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024)

@@ -200,7 +200,7 @@ def view(source: Source, name: Name, *, brief: bool) -> dict[str, Any]:
         "figures": [],
         "curves": webpage_data.has_curves(source.arrays),
         "system": made["system"],
-        "made": made["started"][:10],
+        "made": made["started"][:10] + publish.resumed(made),
         "commit": made["commit"],
         "versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
         "memory": f"{done['measurements']['peak_memory_bytes'] / 2**30:.1f} GiB",

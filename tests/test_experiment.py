@@ -102,6 +102,10 @@ def test_killed_again_and_again_the_results_are_the_same_bits(whole, tmp_path):
     assert status == 0
     resumed = record.read(folder)
     assert json.dumps(resumed["results"]) == json.dumps(whole[0]["results"])
+    made = resumed["provenance"]
+    assert len(made["resumed"]) == 3
+    times = [made["started"], *made["resumed"], made["finished"]]
+    assert times == sorted(times)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

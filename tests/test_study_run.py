@@ -90,17 +90,18 @@ def test_blocks_of_another_size_are_no_part_of_a_call(tmp_path):
     assert any("has other lanes" in sentence for sentence in said)
 
 
-def test_the_seconds_of_a_study_count_those_of_runs_that_were_stopped(tmp_path, monkeypatch):
+def test_what_a_study_took_counts_the_runs_that_were_stopped(tmp_path, monkeypatch):
     _, place = study(tmp_path)
-    assert place.spent() == 0
-    place.keep_spent(1000.0)
+    assert place.spent() == (0, 0)
+    place.keep_spent(1000.0, 2**50)
     monkeypatch.setattr(GO_ON, "due", True)
     again, _ = study(tmp_path)
     trained(again)
-    assert again.seconds >= place.spent() > 1000
-    (tmp_path / "seconds.json").write_text("{")
-    with pytest.warns(UserWarning, match="seconds.json is damaged"):
-        assert place.spent() == 0
+    assert again.seconds >= place.spent()[0] > 1000
+    assert again.peak_memory_bytes == place.spent()[1] == 2**50  # more than this process can have
+    (tmp_path / "spent.json").write_text("{")
+    with pytest.warns(UserWarning, match="spent.json is damaged"):
+        assert place.spent() == (0, 0)
 
 
 # --- whole runs ----------------------------------------------------------------------------------
