@@ -414,7 +414,7 @@ def fact(
     reason: str,
     fails: Mapping[str, tuple[Measured, str]],
     passes: Mapping[str, tuple[Measured, str]] | None = None,
-    doubt: Callable[[Mapping[str, Any]], str] = lambda values: "",
+    doubt: Callable[[Mapping[str, Any]], str | Mapping[str, str]] = lambda values: "",
     statistic: str = "exact",
     **declared: Any,
 ) -> Claim:
@@ -427,21 +427,22 @@ def fact(
         quantity:  what it is, with its unit.
         region:    must contain it.
         reason:    why this region.
-        fails:     name -> (values -> what the control measures, why): controls that must fail. A
-                   control covers all parts together.
+        fails:     name -> (values -> what the control measures, why): controls that must fail. What
+                   is measured part by part, as in ``value``, is each part's own control.
         passes:    the same for controls that must pass.
-        doubt:     values -> why they are inconclusive; "" if they are not.
+        doubt:     values -> why they are inconclusive, or part -> why; "" if they are not.
         statistic: ``exact`` for one number per part, else one of `jaxtrends.stats`.
         declared:  further fields of the claim.
     """
     both = {**fails, **(passes or {})}
 
     def evidence(values: Mapping[str, Any]) -> Evidence:
-        return Evidence(
-            _named(value(values)),
-            {name: _samples(function(values)) for name, (function, _) in both.items()},
-            doubt(values),
-        )
+        tested = {
+            control_of(name, part): samples
+            for name, (function, _) in both.items()
+            for part, samples in _named(function(values)).items()
+        }
+        return Evidence(_named(value(values)), tested, doubt(values))
 
     return Claim(
         id=id,

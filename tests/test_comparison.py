@@ -474,6 +474,17 @@ def test_a_fact_may_have_parts_that_share_their_controls():
     assert stated(1, "no power").verdict == claims.INCONCLUSIVE
 
 
+def test_each_part_of_a_fact_may_have_its_own_control():
+    found = stated({"one": 1, "two": 1}, minus={"one": -1, "two": 1}, plus={"one": 1, "two": 1})
+    assert {name: part.verdict for name, part in found.parts.items()} == {
+        "one": claims.REPRODUCED,
+        "two": claims.INVALID,
+    }
+    assert set(found.controls) == {"minus, one", "minus, two", "plus, one", "plus, two"}
+    with pytest.raises(ValueError, match="no samples for"):
+        stated({"one": 1, "two": 1}, minus={"one": -1})
+
+
 def test_a_fact_may_be_a_sample_or_two():
     many, few = [0, 1] * 50, [-1] * 9
     means = stated(many, statistic="mean", minus=few, plus=[1] * 9)

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from jaxtrends import flags, golden, plotting, record
-from jaxtrends.claims import NO, PARTLY, UNDECIDED, VERDICTS, YES, Answers
+from jaxtrends.claims import NO, PARTLY, UNDECIDED, VERDICTS, YES, Answers, control_of
 from jaxtrends.experiment import discover
 
 EXPERIMENTS = discover()
@@ -116,6 +116,27 @@ def test_smoke_gives_a_valid_record_that_judges_the_same(smoke):
         assert record.judge_again(entry) == entry["verdict"]
     assert "verdict" in done.stdout.lower()
     assert not golden.stale_studies(found)
+
+
+def test_every_part_of_a_claim_has_a_control_of_its_own(smoke):
+    """A fault in one part need not trip a control of several parts together."""
+    assert {
+        (entry["claim"]["id"], part)
+        for entry in record.entries(record.read(smoke[0]))
+        for part in uncontrolled(entry)
+    } == set()
+
+
+def uncontrolled(entry):
+    """The parts of a judged claim without a control that is theirs alone."""
+    parts, controls = entry["verdict"]["parts"], entry["verdict"]["controls"]
+    names = [control["name"] for control in entry["claim"]["controls"]]
+    for part in parts:
+        own = {control_of(name, part) for name in names} | (
+            set(names) if len(parts) == 1 else set()
+        )
+        if not own & set(controls):
+            yield part
 
 
 def test_smoke_gives_the_golden_values(smoke):
