@@ -50,7 +50,8 @@ def test_a_claim_that_is_judged_otherwise_today_keeps_its_words():
         new, kept = retold(before, EXPERIMENT, CURVES)
         first = before["results"]["claims"][0]
         assert kept == [first["claim"]["id"]]
-        assert new["results"]["claims"][0] == first
+        assert new["results"]["claims"][0]["claim"] == first["claim"]
+        assert new["results"]["claims"][0]["verdict"] == record.judge_again(first)
 
 
 def test_a_verdict_by_a_statistic_that_was_corrected_is_given_anew_and_said():
