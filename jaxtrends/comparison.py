@@ -136,8 +136,9 @@ class Comparison:
              curves, ``arm/metric``, it gets the test metrics that start with
              `jaxtrends.train.RAW`.
     own:     whether the user's own arms take part, judged against the first arm.
-    timed:   whether to time a step of every arm, over the part's ``timing_rounds``. In the
-             measurements, arms have ``seconds`` as a fact, and the metrics ``steps_to_…``.
+    timed:   whether to time a step of every arm, in the part's ``timing_processes``. In the
+             measurements, arms have as facts ``seconds``, the median, and ``process_seconds``, and
+             the metrics ``steps_to_…``.
     """
 
     about: str
@@ -287,9 +288,13 @@ class Comparison:
         if not self.timed:
             return task, curves, {}
         programs = {arm: (found.trainer, trained[arm].lane) for arm, found in arms.items()}
-        rounds = setting.part.timing_rounds
+        processes = setting.part.timing_processes
         seconds = run.step_seconds(
-            f"timing {name}", programs, setting.data, log_every=schedule.log_every, rounds=rounds
+            f"timing {name}",
+            programs,
+            setting.data,
+            log_every=schedule.log_every,
+            processes=processes,
         )
         return task, curves, seconds
 
@@ -494,12 +499,13 @@ def timed(
 
     Args:
         shown:   of a comparison.
-        seconds: task -> arm -> seconds per training step, a sample per round.
+        seconds: task -> arm -> seconds per training step, one per process.
     """
 
     def clocked(arm: Mapping[str, Any], taken: Sequence[float]) -> dict[str, Any]:
         until = {n: found for n, found in arm["metrics"].items() if n.startswith("steps_to_")}
-        return {"facts": {**arm["facts"], "seconds": float(np.median(taken))}, "metrics": until}
+        facts = {"seconds": float(np.median(taken)), "process_seconds": list(taken)}
+        return {"facts": {**arm["facts"], **facts}, "metrics": until}
 
     tasks = {
         name: {

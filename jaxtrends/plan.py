@@ -170,10 +170,10 @@ class DryRun:
         data: Any,
         *,
         log_every: int,
-        rounds: int,
+        processes: int,
     ) -> dict[str, list[float]]:
         """Made-up seconds."""
-        return {name: [1e-3] * rounds for name in programs}
+        return {name: [1e-3] * processes for name in programs}
 
     def log_lanes(self, *_: Any) -> None:
         """Nothing is logged."""

@@ -157,12 +157,12 @@ class Run(Protocol):
         data: Any,
         *,
         log_every: int,
-        rounds: int,
+        processes: int,
     ) -> dict[str, list[float]]:
-        """Seconds of a training step with its share of evaluation, per program and round.
+        """Seconds of a training step with its share of evaluation, per program and process.
 
-        Programs are name -> (trainer, a block of lanes); they take turns, warmed up. The seconds
-        are of one lane.
+        Programs are name -> (trainer, a block of lanes); they take turns, warmed up, in each of
+        several processes. The seconds are of one lane.
         """
 
     def log_lanes(

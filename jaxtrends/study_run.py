@@ -313,10 +313,10 @@ class StudyRun:
         data: Any,
         *,
         log_every: int,
-        rounds: int,
+        processes: int,
     ) -> dict[str, list[float]]:
         """Time a step of each program; see `jaxtrends.study.Run`."""
-        return timing.step_seconds(programs, data, log_every, self.each(label, range(rounds)))
+        return timing.step_seconds(programs, data, log_every, self.each(label, range(processes)))
 
     def log_lanes(
         self,

@@ -9,18 +9,25 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pickle
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+from jax import export
 
 from jaxtrends import sweep
 
 SAMPLE_SECONDS = 0.1
 MOST_REPETITIONS = 2000
+ROUNDS = 3
+"""Rounds of timing training steps in each process."""
 
 Timed = Callable[[int], float]
 """Runs something a given number of times and returns the total seconds."""
@@ -69,38 +76,76 @@ def chained(program: Callable[[Any], Any], state: Any) -> Timed:
     return run
 
 
-def steps(trainer: Any, lanes: Any, data: Any, log_every: int) -> Timed:
-    """Training steps of a block of lanes, from its start, with its share of evaluation.
-
-    A repetition is everything between two log points.
-
-    Args:
-        trainer:   a `jaxtrends.train.Trainer`.
-        lanes:     leaves with a leading axis of lanes.
-        data:      in the trainer's format.
-        log_every: steps between two log points.
-    """
-    lanes, data = jax.device_put((lanes, data), jax.local_devices()[0])
-    programs = sweep.program(trainer, log_every)
-    state = programs.start(lanes, data)
-    return chained(lambda state: programs.advance(lanes, state, data)[0], state)
-
-
 def step_seconds(
-    programs: Mapping[str, tuple[Any, Any]], data: Any, log_every: int, rounds: Iterable[Any]
+    programs: Mapping[str, tuple[Any, Any]], data: Any, log_every: int, processes: Iterable[Any]
 ) -> dict[str, list[float]]:
-    """Seconds of a training step of one lane, per program and round.
+    """Seconds of a training step of one lane, with its share of evaluation: program -> per process.
+
+    Each is the median over `ROUNDS` rounds in a fresh process, in which all programs are
+    interleaved. The programs are handed over as StableHLO. An accelerator belongs to one process:
+    there, all times are taken in this one.
 
     Args:
         programs:  name -> (trainer, a block of lanes).
         data:      in the trainers' format.
         log_every: steps between two log points.
-        rounds:    as in `interleaved`.
+        processes: as in `over_processes`.
     """
-    timed = {name: steps(*program, data, log_every) for name, program in programs.items()}
     each = {name: log_every * sweep.lane_count(lanes) for name, (_, lanes) in programs.items()}
-    found = interleaved(timed, rounds)
-    return {name: [s / each[name] for s in samples] for name, samples in found.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        for place, (name, (trainer, lanes)) in enumerate(programs.items()):
+            kept = {"name": name, **_exported(trainer, lanes, data, log_every)}
+            Path(folder, f"program-{place}").write_bytes(pickle.dumps(kept))
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(data)]
+        Path(folder, "data").write_bytes(pickle.dumps(leaves))
+        if jax.default_backend() == "cpu":
+            found = over_processes(f"{__name__}:seconds_of_steps", folder, processes)
+        else:
+            found = [seconds_of_steps(folder) for _ in processes]
+    return {name: [one[name] / count for one in found] for name, count in each.items()}
+
+
+def _exported(trainer: Any, lanes: Any, data: Any, log_every: int) -> dict[str, Any]:
+    """A trainer's programs for one block of lanes as StableHLO, over flat lists of arrays."""
+    program = sweep.program(trainer, log_every)
+    trees = {"lanes": lanes, "data": data, "states": jax.eval_shape(program.start, lanes, data)}
+    flat = {name: jax.tree.flatten(tree) for name, tree in trees.items()}
+
+    def exported(function: Callable[..., Any], *names: str) -> bytes:
+        def of_leaves(*taken: Any) -> Any:
+            pairs = zip(names, taken, strict=True)
+            return jax.tree.leaves(function(*(flat[n][1].unflatten(leaves) for n, leaves in pairs)))
+
+        shapes = jax.eval_shape(lambda *given: given, *(flat[name][0] for name in names))
+        return bytes(export.export(jax.jit(of_leaves))(*shapes).serialize())
+
+    return {
+        "start": exported(program.start, "lanes", "data"),
+        "advance": exported(lambda *of: program.advance(*of)[0], "lanes", "states", "data"),
+        "lanes": [np.asarray(leaf) for leaf in flat["lanes"][0]],
+    }
+
+
+def steps(kept: Mapping[str, Any], data: Sequence[Any]) -> Timed:
+    """Training steps of a block of lanes, from its start; once is everything between log points.
+
+    Args:
+        kept: the programs and the lanes, as `step_seconds` hands them over.
+        data: its leaves.
+    """
+    lanes, data = jax.device_put((kept["lanes"], list(data)), jax.local_devices()[0])
+    start = jax.jit(export.deserialize(bytearray(kept["start"])).call)
+    advance = export.deserialize(bytearray(kept["advance"])).call
+    advance = jax.jit(advance, donate_argnums=1)  # the state, as in training
+    return chained(lambda state: advance(lanes, state, data), start(lanes, data))
+
+
+def seconds_of_steps(folder: str) -> dict[str, float]:
+    """Median seconds between two log points of every program that `step_seconds` left here."""
+    data = pickle.loads(Path(folder, "data").read_bytes())
+    kept = [pickle.loads(path.read_bytes()) for path in sorted(Path(folder).glob("program-*"))]
+    found = interleaved({one["name"]: steps(one, data) for one in kept}, range(ROUNDS))
+    return {name: float(np.median(seconds)) for name, seconds in found.items()}
 
 
 def calls(function: Callable[..., Any], *arguments: Any) -> Timed:

@@ -23,8 +23,8 @@ class PlainRun:
     def each(self, label, items):
         return items
 
-    def step_seconds(self, label, programs, data, *, log_every, rounds):
-        return timing.step_seconds(programs, data, log_every, range(rounds))
+    def step_seconds(self, label, programs, data, *, log_every, processes):
+        return timing.step_seconds(programs, data, log_every, range(processes))
 
     def log_lanes(self, method, seeds, config, steps, metrics):
         self.lanes.append((method, list(seeds), dict(config), steps, metrics))

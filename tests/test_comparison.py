@@ -687,7 +687,7 @@ def test_a_claim_may_be_about_the_largest_rung_alone():
 class Timed(toy.Fit):
     """With rounds of timing."""
 
-    timing_rounds: int = 2
+    timing_processes: int = 2
 
 
 @pytest.fixture(scope="module")

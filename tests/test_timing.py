@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from jaxtrends import timing
+from jaxtrends import sweep, timing, tuning
+from tests import toy_comparison
 
 
 class Pretended:
@@ -81,3 +86,42 @@ def test_a_busy_machine_is_said_to_be_busy():
     assert timing.told_of_load(None, 1.0, 2) == ""
     assert "Warning" not in timing.told_of_load(0.5, 2.3, 2)
     assert "not idle" in timing.told_of_load(0.5, 2.6, 2)
+
+
+def toy():
+    """A trainer, its data, and rates -> a block of lanes."""
+    data = toy_comparison.data(SimpleNamespace(size=3, task="noisy"), None)
+
+    def block(rates):
+        weights = {"weight": np.ones(len(rates), np.float32)}
+        return tuning.lanes(rates, [0]) | weights
+
+    return toy_comparison.trainer(3), data, block
+
+
+def test_steps_handed_to_another_process_are_those_of_the_trainer(monkeypatch):
+    """To the last bit: from the start of a block of lanes on, with the programs read back."""
+    trainer, data, block = toy()
+    lanes = block([0.1, 0.2])
+    seen = []
+    monkeypatch.setattr(timing, "chained", lambda program, state: seen.append((program, state)))
+    kept = pickle.loads(pickle.dumps(timing._exported(trainer, lanes, data, 5)))
+    timing.steps(kept, [np.asarray(leaf) for leaf in jax.tree.leaves(data)])
+    ((advance, state),) = seen
+    program = sweep.program(trainer, 5)
+    expected = program.start(lanes, data)
+    for _ in range(2):
+        for mine, theirs in zip(state, jax.tree.leaves(expected), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        state, expected = advance(state), program.advance(lanes, expected, data)[0]
+
+
+def test_the_seconds_of_a_step_are_a_process_each_and_of_one_lane(monkeypatch):
+    trainer, data, block = toy()
+    programs = {"one": (trainer, block([0.1])), "two": (trainer, block([0.1, 0.2]))}
+    found = timing.step_seconds(programs, data, 5, range(2))
+    assert {name: len(seconds) for name, seconds in found.items()} == {"one": 2, "two": 2}
+    assert all(second > 0 for seconds in found.values() for second in seconds)
+    monkeypatch.setattr(timing, "over_processes", lambda *_: [{"one": 10.0, "two": 20.0}])
+    found = timing.step_seconds(programs, data, 5, range(1))
+    assert found == {"one": [2.0], "two": [2.0]}  # 5 steps of one lane, and of two

@@ -82,7 +82,7 @@ SMOKE = Config(
             tuning_seeds=1,
         ),
         widths=(),
-        timing_rounds=2,
+        timing_processes=1,
     ),
     cost=cost.SMOKE,
     scaling=scaling.SMOKE,

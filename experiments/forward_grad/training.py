@@ -106,8 +106,8 @@ class Training:
     """Examples per step."""
     decay: float = 1e-4
     """The learning rate at step t is the initial one times exp(-decay t)."""
-    timing_rounds: PositiveInt = 7
-    """Rounds of step timing, with methods interleaved."""
+    timing_processes: PositiveInt = 5
+    """Processes in which training steps are timed, with methods interleaved."""
     logistic: Task = field(default_factory=lambda: Task(hidden=()))
     """Logistic regression."""
     mlp: Task = field(default_factory=Task)
@@ -233,9 +233,9 @@ def train_network(name: str, task: Task, config: Any, run: Run) -> Trained:
         return Trained(values, curves, {})
     lane = tuning.lanes([1e-4], [0])
     bare = {m: (replace(made, evaluate=lambda *_: {}), lane) for m, made in trainers.items()}
-    rounds = config.training.timing_rounds
+    processes = config.training.timing_processes
     seconds = run.step_seconds(
-        f"timing {name}", bare, data, log_every=task.log_every, rounds=rounds
+        f"timing {name}", bare, data, log_every=task.log_every, processes=processes
     )
     return Trained(values, curves, seconds)
 

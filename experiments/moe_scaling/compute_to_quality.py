@@ -65,8 +65,8 @@ class ComputeToQuality:
     every: PositiveInt = 1
     """Every how many layers a mixture's network has experts, counted from the last; 2 in the
     paper."""
-    timing_rounds: PositiveInt = 7
-    """Rounds of step timing, with arms interleaved."""
+    timing_processes: PositiveInt = 5
+    """Processes in which training steps are timed, with arms interleaved."""
     network: Network = field(default_factory=Network)
     """Sizes of the networks."""
     schedule: Schedule = field(default_factory=Schedule)

@@ -103,7 +103,7 @@ SMOKE = Config(
         every=2,
         network=TINY,
         schedule=BRIEF,
-        timing_rounds=2,
+        timing_processes=1,
     ),
     layout=Layout(
         tasks=("two_names",), arms=("second_half",), experts=16, network=TINY, schedule=BRIEF
