@@ -669,7 +669,10 @@ def rerun(
     try:
         config = rebuild(kind, record.numbers(done["results"]["config"]))
     except (KeyError, TypeError) as error:
-        raise Problem(f"The record's config does not fit this release: {error}.") from None
+        raise Problem(
+            f"The record's settings are not those of this release ({error}): check out its commit "
+            f"{done['provenance']['commit'][:12]} to make it again, or add --judge-only."
+        ) from None
     experiment.check(config, ())
     located = _with_files(experiment, config, beside)
     there = replace(experiment, load=lambda _, name, folder: experiment.load(located, name, folder))

@@ -62,6 +62,7 @@ SIBLINGS = {
     "paper_page": {"citing", "formats", "headlines", "publish", "record", "report", "tables"},
     "plan": {"flops", "record", "settings", "sweep", "terminal"},
     "plot_queue": {"plotting", "record"},
+    "power": {"claims"},
     "plotting": {"fonts", "labels", "record", "study"},
     "publish": {"golden", "record", "report", "tables", "formats"},
     "recording": {"claims", "comparison", "design", "record"},

@@ -56,10 +56,13 @@ def test_a_config_survives_its_record(experiment):
 
 
 def test_the_configs_of_its_committed_records_fit(experiment):
-    """Or `scripts.verify` could not make them again."""
+    """Or `scripts.verify` could not make them again; those that are stale it cannot anyway."""
     kind = type(experiment.presets["default"])
     for path in (record.ROOT / "results" / experiment.name).glob("*/record.json"):
-        config = record.numbers(record.read(path)["results"]["config"])
+        done = record.read(path)
+        if golden.stale_studies(done):
+            continue
+        config = record.numbers(done["results"]["config"])
         experiment.check(flags.rebuild(kind, config), ())
 
 

@@ -144,6 +144,7 @@ ELSEWHERE = {
     "golden": (2, "run this in a checkout"),
     "import_mnist nowhere": (2, "no directory nowhere"),
     "new_paper mine": (2, "is not a checkout"),
+    "power RUN": (0, ""),
     "retell": (2, "a checkout of the repository"),
     "wandb_view a/b/c": (2, "PROJECT or ENTITY/PROJECT"),
     "webpage RUN": (0, ""),
