@@ -52,34 +52,42 @@ def chance(seeds: int, effect: float, spread: float, region: tuple[float, float]
     return max(0.0, above(low) + below(high) - 1) + below(low) + above(high)
 
 
-def seeds_needed(entry: Mapping[str, Any], part: str) -> int | None:
-    """Seeds with which a part of a recorded claim would be decided in 80% of studies.
+def fewest(effect: float, spread: float, region: tuple[float, float]) -> int | None:
+    """The fewest seeds whose interval is decisive in 80% of studies; None above `MOST`.
 
-    None if its statistic has no Student t interval, if it has no finite spread, or if it would take
-    more than `MOST`.
+    The arguments are those of `chance`.
     """
-    declared, found = entry["claim"], entry["verdict"]["parts"][part]
-    scale, n = SCALES.get(declared["statistic"]), found["n"]
-    if scale is None or n < 2:
-        return None
-    from scipy import special
-
-    effect, low, high = (scale(float(found[name])) for name in ("estimate", "low", "high"))
-    bounds = tuple(scale(float(bound)) for bound in declared["region"])
-    half = float(special.stdtrit(n - 1, 0.5 + claims.CONFIDENCE / 2))
-    spread = (high - low) / 2 / half * math.sqrt(n)
-    if not (0 < spread < math.inf):
-        return None
     enough = 2
-    while chance(enough, effect, spread, bounds) < POWER:
+    while chance(enough, effect, spread, region) < POWER:
         enough *= 2
         if enough > MOST:
             return None
     few = enough // 2
     while enough - few > 1:
         middle = (few + enough) // 2
-        if chance(middle, effect, spread, bounds) < POWER:
+        if chance(middle, effect, spread, region) < POWER:
             few = middle
         else:
             enough = middle
     return max(enough, 2)
+
+
+def seeds_needed(entry: Mapping[str, Any], part: str) -> int | None:
+    """Seeds with which a part of a recorded claim would be decided in 80% of studies.
+
+    None if its statistic has no Student t interval, if it has no finite spread, or if it would take
+    more than `MOST`.
+    """
+    from scipy import special
+
+    declared, found = entry["claim"], entry["verdict"]["parts"][part]
+    scale, n = SCALES.get(declared["statistic"]), found["n"]
+    if scale is None or n < 2:
+        return None
+    effect, low, high = (scale(float(found[name])) for name in ("estimate", "low", "high"))
+    half = float(special.stdtrit(n - 1, 0.5 + claims.CONFIDENCE / 2))
+    spread = (high - low) / 2 / half * math.sqrt(n)
+    if not 0 < spread < math.inf:
+        return None
+    low, high = (scale(float(bound)) for bound in declared["region"])
+    return fewest(effect, spread, (low, high))
