@@ -245,6 +245,18 @@ def odds_ratio(samples: Samples, confidence: float) -> Interval:
     return Interval(float(result.statistic), float(ends.low), float(ends.high), n, "Fisher", "log")
 
 
+def resampled(samples: Samples, confidence: float) -> Interval:
+    """The quantiles of bootstrap resamples of a quantity, with their median as the estimate.
+
+    Efron's percentile interval; ``values`` are the quantity in each resample.
+    """
+    values = _sample(samples, "values")
+    tail = (1 - confidence) / 2
+    with np.errstate(invalid="ignore"):  # between an infinite value and the next
+        low, center, high = np.quantile(values, (tail, 0.5, 1 - tail)).tolist()
+    return Interval(center, low, high, values.size, "bootstrap percentiles")
+
+
 STATISTICS: dict[str, Callable[[Samples, float], Interval]] = {
     "exact": exact,
     "mean": mean,
@@ -255,6 +267,7 @@ STATISTICS: dict[str, Callable[[Samples, float], Interval]] = {
     "proportion": proportion,
     "discordant share": discordant_share,
     "odds ratio": odds_ratio,
+    "resampled": resampled,
 }
 
 

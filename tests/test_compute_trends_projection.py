@@ -12,6 +12,7 @@ from experiments.compute_trends import projection, segments, systems
 from experiments.compute_trends.projection import ProjectionConfig
 from experiments.compute_trends.rules import Rules, label
 from experiments.compute_trends.segments import Search
+from jaxtrends import power
 from tests.compute_trends_run import values_of, verdicts
 
 PAPER = systems.read()
@@ -109,7 +110,17 @@ def test_the_verdicts_follow_the_cutoffs(values):
     assert found["P1"].verdict == "partly reproduced"
     assert found["P1"].parts["up to 2018-01-01"].verdict == "not reproduced"
     assert found["P2"].parts["up to 2018-01-01"].verdict == "reproduced"
-    assert found["P1"].controls["moved line"].verdict == "not reproduced"
+    for name in found["P1"].parts:
+        assert found["P1"].controls[f"moved line, {name}"].verdict == "not reproduced"
+    assert "cannot be decided with 40 later systems" in found["P2"].note
+
+
+def test_how_many_later_systems_it_would_take():
+    some = np.array([1.0, -1.0] * 20) + 0.1
+    effect, spread = float(some.mean()), float(some.std(ddof=1))
+    enough = power.fewest(effect, spread, (0.0, np.inf))
+    assert projection.too_few(some).endswith(f"about {enough:,}")
+    assert projection.too_few(np.zeros(7)) == "it cannot be decided with 7 later systems"
 
 
 def test_without_large_systems_the_comparison_is_not_run(values):

@@ -136,8 +136,13 @@ def test_a_group_that_is_too_small_says_nothing():
         assert np.isnan(values).tolist() == [True, False]
 
 
-def test_large_systems_that_do_not_grow_are_slower():
+@pytest.mark.parametrize(
+    ("regular", "large", "ratio"),
+    [(1e-3, 5e-4, 2.0), (1e-3, -1e-4, np.inf), (-1e-4, 1e-3, 0.0), (-1e-4, -1e-3, 0.0)],
+)
+def test_what_does_not_grow_is_slower_than_what_does(regular, large, ratio):
     n = dict.fromkeys(sensitivity.GROUPS, np.array([9.0]))
-    slopes = {**dict.fromkeys(sensitivity.GROUPS, np.array([1e-3])), "large": np.array([-1e-4])}
+    slopes = dict.fromkeys(sensitivity.GROUPS, np.array([1e-3]))
+    slopes |= {"regular": np.array([regular]), "large": np.array([large])}
     found = sensitivity.quantities(sensitivity.Fitted(slopes, n, np.array([1.5])), Rules())
-    assert found["slower"] == np.inf
+    assert found["slower"] == ratio

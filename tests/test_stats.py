@@ -220,6 +220,16 @@ def test_one_lane_lost_of_ten_moves_one_rank():
     assert ends(stats.median_ratio(pairs(lost, ones), 0.95)) == (3.0, 10.0)
 
 
+def test_percentiles_of_resamples_are_their_quantiles():
+    found = stats.resampled(values(*range(1001)), 0.95)
+    assert (found.estimate, *ends(found)) == pytest.approx((500, 25, 975))
+    draws = np.random.default_rng(8).normal(size=(300, 40))
+    picks = np.random.default_rng(9).integers(40, size=(400, 40))
+    resamples = [values(*row[picks].mean(axis=1)) for row in draws]
+    assert coverage(stats.resampled, 0.0, resamples) == pytest.approx(0.94, abs=0.04)
+    assert coverage(stats.resampled, 0.5, resamples) < 0.2
+
+
 # --- counts ------------------------------------------------------------------------------------
 
 

@@ -31,8 +31,8 @@ from experiments.compute_trends.fits import TAILS
 from experiments.compute_trends.rules import Labels, Rules, labels_of
 from experiments.compute_trends.segments import Search, Trend
 from experiments.compute_trends.systems import DATASET, Dates, Systems, day, iso, year
-from jaxtrends import charts, declare
-from jaxtrends.claims import Claim
+from jaxtrends import charts, declare, power, stats
+from jaxtrends.claims import CONFIDENCE, Claim
 from jaxtrends.settings import PositiveInt, Rising
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
@@ -179,6 +179,15 @@ def run(config: Any, run: Run) -> StudyResult:
 # --- claims --------------------------------------------------------------------------------------
 
 
+def too_few(differences: np.ndarray) -> str:
+    """That so many later systems cannot decide, and how many would, at this effect and spread."""
+    effect, spread = float(differences.mean()), float(differences.std(ddof=1))
+    enough = power.fewest(effect, spread, (0.0, math.inf)) if spread else None
+    return f"it cannot be decided with {differences.size} later systems" + (
+        f"; at the effect and spread observed it would take about {enough:,}" if enough else ""
+    )
+
+
 def _claim(id: str, statement: str, trend: str, than: str) -> Claim:
     """Log densities that two trends gave to the same later systems; each cutoff is a part."""
 
@@ -192,9 +201,21 @@ def _claim(id: str, statement: str, trend: str, than: str) -> Claim:
     def density(made: Mapping[str, Any], name: str) -> list[float]:
         return made["trends"][name]["log density"]
 
-    def moved(values: Mapping[str, Any]) -> tuple[list[float], list[float]]:
-        last = max(scored(values).items())[1]
-        return last["moved line"], density(last, "one line")
+    def moved(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            f"up to {cutoff}": (made["moved line"], density(made, "one line"))
+            for cutoff, made in scored(values).items()
+        }
+
+    def few(values: Mapping[str, Any]) -> dict[str, str]:
+        """Why a part is undecided: the later systems are too few, and how many it would take."""
+        said = {}
+        for cutoff, made in scored(values).items():
+            pair = {"treatment": density(made, trend), "reference": density(made, than)}
+            found = stats.paired_difference(pair, CONFIDENCE)
+            if found.low < 0 < found.high:
+                said[f"up to {cutoff}"] = too_few(np.subtract(*pair.values()))
+        return said
 
     return declare.fact(
         id,
@@ -209,8 +230,13 @@ def _claim(id: str, statement: str, trend: str, than: str) -> Claim:
         reason="a higher density is a better prediction; the samples are the later systems, whose "
         "errors are not quite independent, so the intervals are somewhat too narrow",
         fails={
-            "moved line": (moved, "one line lowered by five orders of magnitude predicts worse")
+            "moved line": (
+                moved,
+                "one line lowered by five orders of magnitude predicts worse; a score with the "
+                "wrong sign would prefer it",
+            )
         },
+        doubt=few,
     )
 
 

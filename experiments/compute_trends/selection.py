@@ -16,7 +16,8 @@ all systems, it includes the distance between two trends, if there are two, and 
 little power. Estimated from the regular systems, it has lost its upper tail to the rule, and the
 test finds too much. Both are used, and both tests are evaluated on simulated data sets of one trend
 and of two, each tested against its own simulations. If a test misses the paper's two trends, or
-finds two trends where there is one, its verdict is worthless, and the claim is inconclusive.
+finds two trends where there is one, its verdict is worthless, and the claim is inconclusive. The
+same simulations with more systems say how many it would take (`needed`).
 
 A mixture of two lines is also compared with one line by the full likelihood, without the rule.
 
@@ -34,7 +35,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.compute_trends import fits, mixture
+from experiments.compute_trends import fits, mixture, needed
 from experiments.compute_trends.fits import FLAT, TAILS
 from experiments.compute_trends.rules import Labels, Rules, Thresholds, label, labels_of
 from experiments.compute_trends.systems import DATASET, Systems, year
@@ -53,6 +54,8 @@ STATISTICS = {  # the first is the primary one
 }
 RESAMPLED = {spread: f"scatter of {spread}, resampled" for spread in SPREADS}
 ALL = RESAMPLED["all"]
+DOUBLING = {spread: f"the doubling time against the scatter of {spread}" for spread in SPREADS}
+MIXTURE = "the mixture of two lines"
 FAR = 8.0  # orders of magnitude between two trends for the positive control
 
 
@@ -151,6 +154,12 @@ def measure(scene: Scene, y: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def denser(scene: Scene, times: int) -> Scene:
+    """A scene with several systems in place of each, on its date."""
+    *arrays, thresholds = scene
+    return Scene(*(np.repeat(array, times) for array in arrays), thresholds)
+
+
 class OneTrend(NamedTuple):
     """One trend to simulate: mean (n,), residuals to draw from, and their spread."""
 
@@ -212,6 +221,21 @@ def two_trends(
     return y
 
 
+def typical(scene: Scene, data_sets: np.ndarray) -> dict[str, float]:
+    """The median of each statistic over data sets (b, n)."""
+    found = measure(scene, data_sets)
+    return {name: float(quantiles(found[name])[1]) for name in STATISTICS}
+
+
+def exchanged(scene: Scene) -> dict[str, float]:
+    """The statistics with regular systems taken for large-scale ones, and the reverse."""
+    large, regular = select(scene, scene.y[None])
+    upper, lower = lines(scene.x, scene.y[None], regular), lines(scene.x, scene.y[None], large)
+    gap = upper.intercept - lower.intercept
+    found = {"doubling": -upper.slope, "number": upper.n, "gap": gap, "r_squared": upper.r_squared}
+    return {name: float(values[0]) for name, values in found.items()}
+
+
 def p_values(
     observed: Mapping[str, np.ndarray], null: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
@@ -250,6 +274,41 @@ def trial(
             for name, p in corrected(p_values(observed, null)).items():
                 made[name].append(p)
     return found
+
+
+def rates(
+    generator: np.random.Generator, scene: Scene, times: int, config: SelectionConfig
+) -> dict[str, tuple[float, float]]:
+    """Test -> the shares of data sets of two trends, and of one, in which it finds two.
+
+    Both worlds are fitted to the observed systems; the data sets have more of them.
+    """
+    dense, shares = denser(scene, times), defaultdict(list)
+    for simulated in (
+        two_trends(generator, dense, config.data_sets),
+        simulate(generator, dense, one_trend(dense, dense.y, "all"), "resampled", config.data_sets),
+    ):
+        tried = trial(generator, dense, simulated, config)
+        for spread in SPREADS:
+            shares[DOUBLING[spread]].append(found_slow(tried, spread))
+        fitted = mixture.fit(dense.x[dense.simulated], simulated[:, dense.simulated])
+        shares[MIXTURE].append(float((fitted.line_bic > fitted.bic).mean()))
+    return {test: (power, false) for test, (power, false) in shares.items()}
+
+
+def how_many(
+    generator: np.random.Generator, scene: Scene, systems: int, config: SelectionConfig
+) -> dict[str, Any]:
+    """Test -> how many systems it would take (`needed.climb`)."""
+    known: dict[int, dict[str, tuple[float, float]]] = {}
+
+    def at(times: int, test: str) -> tuple[float, float]:
+        if times not in known:
+            known[times] = rates(generator, scene, times, config)
+        return known[times][test]
+
+    tests = (*DOUBLING.values(), MIXTURE)
+    return {t: needed.climb(lambda times, t=t: at(times, t), systems) for t in tests}
 
 
 def at_least(simulated: np.ndarray, value: float) -> list[int]:
@@ -316,8 +375,18 @@ def run(config: Any, run: Run) -> StudyResult:
     }
     for name in run.each("data sets to try the test on", list(worlds)):
         values["trials"][name] = trial(generator, set_up, worlds[name], settings)
-        typical = quantiles(measure(set_up, worlds[name])["doubling"])[1]
-        values["trials"][name]["typical"] = at_least(nulls[ALL]["doubling"], typical)
+    values["typical"] = {
+        name: {null: at_least(found["doubling"], of["doubling"]) for null, found in nulls.items()}
+        for name, of in ((name, typical(set_up, worlds[name])) for name in ("one trend", "flat"))
+    }
+    flat, swapped = typical(set_up, worlds["flat"]), exchanged(set_up)
+    values["unlike"] = {
+        name: at_least(
+            nulls[ALL][name], (flat if name in ("doubling", "r_squared") else swapped)[name]
+        )
+        for name in STATISTICS
+    }
+    values["needed"] = how_many(generator, set_up, len(systems.names), settings)
     worlds["far apart"] = two_trends(generator, set_up, many, apart=FAR)
     for name, simulated in worlds.items():
         fitted = mixture.fit(x[late], simulated[:, late])
@@ -333,15 +402,15 @@ def run(config: Any, run: Run) -> StudyResult:
     }
     return StudyResult(
         values=values,
-        tables=[_against(values, rules), _worth(values), _mixture(values, rules)],
+        tables=[
+            *(_against(values, rules), _worth(values), _mixture(values, rules)),
+            needed.table("selection_needed", values["needed"]),
+        ],
         figures=[_figure(values, nulls, rules)],
     )
 
 
 # --- claims --------------------------------------------------------------------------------------
-
-LEAST_POWER = 0.8
-MOST_FALSE = 0.05
 
 
 def found_slow(trial: Mapping[str, Any], spread: str) -> float:
@@ -350,35 +419,19 @@ def found_slow(trial: Mapping[str, Any], spread: str) -> float:
 
 
 def untrusted(values: Mapping[str, Any]) -> str:
-    """Why no verdict on a slower trend can be trusted: neither spread gives a good test."""
-    power, false = (
-        {spread: found_slow(values["trials"][world], spread) for spread in SPREADS}
-        for world in ("two trends", "one trend")
-    )
-    if any(power[s] >= LEAST_POWER and false[s] <= MOST_FALSE for s in SPREADS):
-        return ""
-    return (
-        "with the scatter of all systems, the test detects two simulated trends in only "
-        f"{power['all']:.0%} of data sets; with that of regular systems, it detects them in "
-        f"{power['regular']:.0%}, but also finds two in {false['regular']:.0%} of data sets with "
-        "one trend, where 2.5% are allowed"
-    )
+    """Why no verdict on a slower trend can be trusted; "" if one of the two tests can decide."""
+    said = [needed.undecided(values["needed"][test], test) for test in DOUBLING.values()]
+    return "; ".join(said) if all(said) else ""
 
 
 def weak(values: Mapping[str, Any]) -> str:
-    """Why the mixture cannot decide: it would miss the paper's two trends."""
-    power = float((np.array(values["mixture"]["two trends"]) > 0).mean())
-    if power >= LEAST_POWER:
-        return ""
-    return (
-        f"the BIC prefers two lines in only {power:.0%} of data sets simulated from the two "
-        "fitted trends"
-    )
+    """Why the mixture cannot decide."""
+    return needed.undecided(values["needed"][MIXTURE], MIXTURE)
 
 
-def typical(world: str) -> declare.Measured:
-    """Which simulations double as slowly as a typical data set of a simulated world."""
-    return lambda values: values["trials"][world]["typical"]
+def typically(world: str) -> declare.Measured:
+    """Which simulations of one trend double as slowly as a typical data set of a world."""
+    return lambda values: values["typical"][world]
 
 
 def median_lead(world: str) -> declare.Measured:
@@ -403,22 +456,41 @@ CLAIMS = (
         reason="outside the middle 95% of simulations, on the slow side. The scatter is drawn in "
         "four ways; if no way gives a test with enough power and few enough false positives, "
         "nothing is decided",
-        fails={"one trend": (typical("one trend"), "a typical data set of one trend is not slow")},
-        passes={"flat": (typical("flat"), "large-scale systems that do not grow at all are slow")},
+        fails={
+            "one trend": (
+                typically("one trend"),
+                "a typical data set of one trend is not slow; a test that does not apply the rule "
+                "to its simulations would find it slow",
+            )
+        },
+        passes={
+            "flat": (
+                typically("flat"),
+                "large-scale systems that do not grow at all are slow; a reversed order of "
+                "doubling times would miss them",
+            )
+        },
         doubt=untrusted,
         headline=True,
     ),
     declare.fact(
         "C6b",
-        "A single trend with the scatter of all systems is enough to explain the large-scale era: "
-        "the paper's rule then gives its number, doubling time, gap and R squared.",
+        "A single trend with the scatter of all systems is not excluded as the explanation of the "
+        "large-scale era: the paper's rule then gives such a number of systems, doubling time, gap "
+        "and R squared.",
         lambda values: values["null"][ALL]["at least"],
         quantity="share of simulations of one trend with at least the observed value",
         statistic="proportion",
         region=(0.025, 0.975),
-        reason="the middle 95% of simulations. That one trend is enough does not rule out two",
+        reason="the middle 95% of simulations. What is not excluded is not shown: that one trend "
+        "could explain the era does not rule out two",
         fails={
-            "flat": (typical("flat"), "the rule does not give a large-scale trend without growth")
+            "unlike one trend": (
+                lambda values: values["unlike"],
+                "a large-scale trend that does not grow (doubling time, R squared), and regular "
+                "systems taken for large-scale ones (number, gap), must be excluded; simulations "
+                "that are too wide, or labels exchanged, would let them pass",
+            )
         },
     ),
     declare.fact(
@@ -435,12 +507,17 @@ CLAIMS = (
         region=(0.0, math.inf),
         reason="any lead would support the paper",
         fails={
-            "one trend": (median_lead("one trend"), "data of one trend are not two populations")
+            "one trend": (
+                median_lead("one trend"),
+                "data of one trend are not two populations; a BIC without its penalty would find "
+                "two",
+            )
         },
         passes={
             "far apart": (
                 median_lead("far apart"),
-                "trends eight orders of magnitude apart are two populations",
+                "trends eight orders of magnitude apart are two populations; a fit stuck at its "
+                "start would miss them",
             )
         },
         doubt=weak,

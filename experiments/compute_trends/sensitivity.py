@@ -166,11 +166,13 @@ def quantities(fitted: Fitted, rules: Rules) -> dict[str, np.ndarray]:
         group: np.where(enough[group], rules.months(slope), np.nan)
         for group, slope in fitted.slopes.items()
     }
-    # A ratio of slopes still works where large-scale systems do not grow: it passes infinity.
+    regular, large = fitted.slopes["regular"], fitted.slopes["large"]
+    # What does not grow never doubles: it is infinitely slower than what grows, and nothing is
+    # slower than what does not grow.
     with np.errstate(divide="ignore", invalid="ignore"):
-        slower = fitted.slopes["regular"] / fitted.slopes["large"]
-    slower = np.where(slower > 0, slower, np.inf)
-    both = np.isfinite(months["large"]) & np.isfinite(months["regular"])
+        slower = np.where(large > 0, np.maximum(regular, 0.0) / large, np.inf)
+    slower = np.where(regular > 0, slower, 0.0)
+    both = enough["large"] & enough["regular"]
     return {
         "faster": months["before"] / months["all"],
         "twenty months": months["before"],

@@ -123,12 +123,32 @@ def traps(systems: Systems, rules: Rules) -> dict[str, Trap]:
     }
 
 
-def misfits(months: np.ndarray, printed: Printed) -> dict[str, float]:
-    """How far the printed ends of an interval are off: see `bootstrap.misfit`."""
+def misfits(months: np.ndarray, printed: Printed, *, exchanged: bool = False) -> dict[str, float]:
+    """How far the printed ends of an interval are off: see `bootstrap.misfit`.
+
+    Or how far each is from the other's place.
+    """
+    low, high = (TAILS[2], TAILS[0]) if exchanged else (TAILS[0], TAILS[2])
     return {
-        "lower end": bootstrap.misfit(months, printed.low, TAILS[0], 0.1),
-        "upper end": bootstrap.misfit(months, printed.high, TAILS[2], 0.1),
+        "lower end": bootstrap.misfit(months, printed.low, low, 0.1),
+        "upper end": bootstrap.misfit(months, printed.high, high, 0.1),
     }
+
+
+def mixed_up(found: Mapping[str, Any], every: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Row -> how far each figure would be off if another row of its table were in its place.
+
+    The next row for which the figure is another one.
+    """
+    mixed: dict[str, dict[str, float]] = {}
+    for place, row in enumerate(every):
+        others = [*every[place + 1 :], *every[:place]]
+        of_table = [o for o in others if o.key.split(",")[0] == row.key.split(",")[0]]
+        mixed[row.key] = {}
+        for name in compared(found[row.key], row.printed):
+            far = (compared(found[other.key], row.printed)[name] for other in of_table)
+            mixed[row.key][name] = next((units for units in far if units), 0.0)
+    return mixed
 
 
 def run(config: Any, run: Run) -> StudyResult:
@@ -138,7 +158,7 @@ def run(config: Any, run: Run) -> StudyResult:
     labels = labels_of(systems, rules)
     every = rows(systems, rules)
     found: dict[str, Any] = {}
-    paper: dict[str, Any] = {"off": {}, "ends": {}, "Table 2's ends": {}}
+    paper: dict[str, Any] = {"off": {}, "ends": {}, "exchanged ends": {}}
     for row in run.each("rows", every):
         found[row.key] = fit = {**refit(systems, row.systems, rules), "interval": None}
         paper["off"][row.key] = compared(fit, row.printed)
@@ -147,10 +167,12 @@ def run(config: Any, run: Run) -> StudyResult:
         months = rules.months(bootstrap.slopes_of(systems, row, config.bootstrap, config.seed))
         fit["interval"] = bootstrap.interval(months)
         if systems.of_the_paper and row.printed.low is not None and not row.misprint:
-            ends = misfits(months, row.printed)
-            paper["ends"] |= {f"{row.key}, {end}": errors for end, errors in ends.items()}
+            for kept, exchanged in (("ends", False), ("exchanged ends", True)):
+                ends = misfits(months, row.printed, exchanged=exchanged)
+                paper[kept] |= {f"{row.key}, {end}": errors for end, errors in ends.items()}
         if systems.of_the_paper and row.key == FIRST:
             paper["Table 2's ends"] = misfits(months, TABLE_2[0])
+    paper["mixed up"] = mixed_up(found, every)
     trapped = {}
     for name, trap in traps(systems, rules).items():
         fit = refit(systems, trap.systems, trap.rules)
@@ -159,6 +181,7 @@ def run(config: Any, run: Run) -> StudyResult:
     listed = {"low outliers": sorted(names[labels.low]), "large-scale": sorted(names[labels.large])}
     paper["misnamed outliers"] = len(LOW_OUTLIERS ^ set(listed["low outliers"]))
     wider = labels_of(systems, rules, window=WIDE_WINDOW)
+    paper["misnamed outliers, window of 1.5 years"] = len(LOW_OUTLIERS ^ set(names[wider.low]))
     counts = {
         "read": len(systems.names) + systems.without_compute + systems.without_date,
         "without compute": systems.without_compute,
@@ -217,15 +240,19 @@ def _doubling(
 
 def _table(number: int, statement: str, reported: str, trap: str, why: str) -> Claim:
     """How many units n, doubling time and R squared of each row of a table are off."""
+
+    def units(kept: str) -> declare.Measured:
+        return lambda values: {
+            f"{key}, {name}": far
+            for key, figures in values[PAPER][kept].items()
+            for name, far in figures.items()
+            if key.startswith(f"Table {number},")
+        }
+
     return declare.fact(
         f"T{number}",
         statement,
-        lambda values: {
-            f"{key}, {name}": units
-            for key, figures in values[PAPER]["off"].items()
-            for name, units in figures.items()
-            if key.startswith(f"Table {number},")
-        },
+        units("off"),
         source="paper",
         reported=reported,
         where=f"Table {number}",
@@ -233,7 +260,10 @@ def _table(number: int, statement: str, reported: str, trap: str, why: str) -> C
         "of its last digit]",
         region=(-0.5, 0.5),
         reason="the same systems and the same least squares must give the printed digits",
-        fails={trap: (lambda values: furthest(values["traps"][trap]["off"]), why)},
+        fails={
+            "another row": (units("mixed up"), "rows mixed up must not agree with the paper's"),
+            trap: (lambda values: furthest(values["traps"][trap]["off"]), why),
+        },
     )
 
 
@@ -253,7 +283,10 @@ CLAIMS = (
         reason="the count is right or wrong",
         fails={
             "window of 1.5 years": (
-                lambda values: values["systems"]["low outliers, window of 1.5 years"] - 5,
+                lambda values: {
+                    "number": values["systems"]["low outliers, window of 1.5 years"] - 5,
+                    "names": values[PAPER]["misnamed outliers, window of 1.5 years"],
+                },
                 "the window stated in Appendix A excludes six",
             )
         },
@@ -353,10 +386,14 @@ CLAIMS = (
         reason="the random variation of 1,000 resamples: 3.3 standard errors are Bonferroni's "
         "bound for all 42 ends at 5%",
         fails={
+            "ends exchanged": (
+                lambda values: values[PAPER]["exchanged ends"],
+                "a lower end in the upper one's place, and the reverse, must not fit",
+            ),
             "Table 2's interval": (
                 lambda values: furthest(values[PAPER]["Table 2's ends"]),
                 "the headline table's [17.0; 21.2; 29.3] for this row comes from earlier data",
-            )
+            ),
         },
     ),
 )
