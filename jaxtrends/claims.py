@@ -339,6 +339,13 @@ class Answers:
 
     entries: Sequence[Mapping[str, Any]]
 
+    def __contains__(self, key: str | tuple[str, str]) -> bool:
+        try:
+            self[key]
+        except KeyError:
+            return False
+        return True
+
     def __getitem__(self, key: str | tuple[str, str]) -> Answer:
         """A claim by its id, or one part of it by id and part.
 

@@ -8,6 +8,7 @@ arm, the claim is left out too.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -391,6 +392,40 @@ def slope(
         tasks=tasks,
         **{"source": "derived", **declared},
     )
+
+
+RUNGS_MIXED_UP = (
+    "the same effects on rungs taken for one another, so that they do not rise or fall with size; "
+    "effects that were sorted, or a slope against their order, would still show one"
+)
+
+
+def mixed_up(effect: Quantity) -> Quantity:
+    """A control for a `slope`: each rung has the effect of another one of its ladder.
+
+    The order is one in which an effect that is linear in log size has the least slope.
+    """
+
+    def elsewhere(rung: TaskView) -> Any:
+        ladders = ladders_of({"tasks": rung.tasks})
+        (ladder,) = (found for found in ladders if found.name == rung.of("task"))
+        own = [view for view in ladder.rungs if _has(effect, view)]
+        x = np.log([view.size for view in own])
+        x = x - x.mean()
+        orders = itertools.permutations(range(len(own)))
+        order = min(orders, key=lambda order: (round(abs(float(x @ x[list(order)])), 9), order))
+        place = next(i for i, view in enumerate(own) if view.name == rung.name)
+        return effect(rung.beside(own[order[place]].name))
+
+    return elsewhere
+
+
+def _has(effect: Quantity, rung: TaskView) -> bool:
+    try:
+        effect(rung)
+    except KeyError:
+        return False
+    return True
 
 
 def slope_of(sizes: Sequence[float], effects: Sequence[np.ndarray], per: float = 2.0) -> np.ndarray:

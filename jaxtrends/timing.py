@@ -82,8 +82,7 @@ def step_seconds(
     """Seconds of a training step of one lane, with its share of evaluation: program -> per process.
 
     Each is the median over `ROUNDS` rounds in a fresh process, in which all programs are
-    interleaved. The programs are handed over as StableHLO. An accelerator belongs to one process:
-    there, all times are taken in this one.
+    interleaved. The programs are handed over as StableHLO.
 
     Args:
         programs:  name -> (trainer, a block of lanes).
@@ -98,10 +97,7 @@ def step_seconds(
             Path(folder, f"program-{place}").write_bytes(pickle.dumps(kept))
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(data)]
         Path(folder, "data").write_bytes(pickle.dumps(leaves))
-        if jax.default_backend() == "cpu":
-            found = over_processes(f"{__name__}:seconds_of_steps", folder, processes)
-        else:
-            found = [seconds_of_steps(folder) for _ in processes]
+        found = over_processes("jaxtrends.timing:seconds_of_steps", folder, processes)
     return {name: [one[name] / count for one in found] for name, count in each.items()}
 
 
@@ -186,6 +182,8 @@ def told_of_load(before: float | None, after: float | None, cores: int) -> str:
 def over_processes(target: str, argument: Any, processes: Iterable[Any]) -> list[Any]:
     """The measurements of a function, each in a fresh process, one after the other.
 
+    An accelerator belongs to one process: there, all are taken in this one.
+
     Args:
         target:    ``module:function``; it takes ``argument`` and returns JSON-compatible data.
         argument:  JSON-compatible data.
@@ -195,6 +193,9 @@ def over_processes(target: str, argument: Any, processes: Iterable[Any]) -> list
     Raises:
         RuntimeError: a process failed, with the last line of its error output.
     """
+    module, name = target.split(":")
+    if jax.default_backend() != "cpu":
+        return [getattr(importlib.import_module(module), name)(argument) for _ in processes]
     found = []
     for _ in processes:
         done = subprocess.run(

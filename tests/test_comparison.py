@@ -902,3 +902,23 @@ def test_a_step_whose_operations_cannot_be_counted_is_trained_all_the_same():
     made = train.Trainer(lambda lane, data: data, step, lambda *_: {}, lambda *_: {})
     found = flops.of_step(made, {"bound": np.float32(1)}, np.ones((2, 2), np.float32))
     assert np.isnan(found)
+
+
+def test_rungs_mixed_up_have_no_slope_where_the_rungs_have_one():
+    sizes = [4, 16, 64, 256, 1024]
+    tasks = {
+        f"width {size}": {"task": "ladder", "size": size, "arms": {}, "effect": 2.0 * np.log(size)}
+        for size in sizes
+    }
+    rungs = declare.tasks_of({"tasks": tasks})
+
+    def effect(rung):
+        return np.full(3, rung.of("effect"))
+
+    def slope(function):
+        return declare.slope_of(sizes, [function(rung) for rung in rungs], per=np.e)
+
+    np.testing.assert_allclose(slope(effect), 2.0)
+    np.testing.assert_allclose(slope(declare.mixed_up(effect)), 0.0, atol=1e-9)
+    mixed = sorted(declare.mixed_up(effect)(rung)[0] for rung in rungs)
+    np.testing.assert_allclose(mixed, 2.0 * np.log(sizes))  # each is somewhere

@@ -40,7 +40,7 @@ def estimators_result():
 
 @pytest.fixture(scope="module")
 def functions_result():
-    part = functions.TestFunctions(functions=("beale",), seeds=100, repetitions=1)
+    part = functions.TestFunctions(functions=("beale",), seeds=100, rounds=1, processes=1)
     return functions.run(SimpleNamespace(seed=3, test_functions=part), PlainRun("test_functions"))
 
 

@@ -8,9 +8,12 @@ two questions:
 * *tuned rates*, as the paper's critics asked: each method uses the rate of a common grid with the
   lowest validation loss on tuning seeds, and is then retrained on the reporting seeds.
 
-We compare the mean training cross-entropy over the last tenth of the steps. Rates are chosen on
-validation data, and test data is used once, after training. A diverged lane counts as infinitely
-bad. A ladder of widths at tuned rates shows whether the gap grows with the network.
+At shared rates, which nothing has chosen, we compare the mean training cross-entropy over the last
+tenth of the steps, as the paper does; at tuned rates, which validation data have chosen, the test
+loss. Test data is used once, after training. A diverged lane counts as infinitely
+bad. A ladder of widths, with data and steps held, shows whether a lead grows with the network, at
+a shared rate and at tuned rates. For the latter it is judged by the log-odds of the test accuracy:
+losses have a floor, and that of backprop on it would look like a growing gap.
 
 Arms are methods within a comparison: ``shared 0.0002/gaussian``, ``tuned/backprop``.
 """
@@ -32,7 +35,7 @@ from jaxtrends import charts, comparison, declare, losses, models, train, tuning
 from jaxtrends.claims import Claim
 from jaxtrends.comparison import Arm, Comparison, Setting
 from jaxtrends.data import DATASETS
-from jaxtrends.declare import LadderView, Quantity, TaskView
+from jaxtrends.declare import Quantity, TaskView
 from jaxtrends.errors import Problem
 from jaxtrends.estimators import backprop, estimate
 from jaxtrends.settings import Name, Names, NonNegativeInt, PositiveInt, Rising, Schedule
@@ -51,6 +54,7 @@ METHODS: dict[str, Callable[..., Any]] = {
 }
 SMALLEST, LARGEST = "smallest shared rate", "largest shared rate"  # values of a network
 TUNED = "tuned"
+MOST = 0.8  # of backprop's progress, which all seeds make
 TASKS = ("logistic", "mlp", "cnn", "figure4")
 DATASET = ("", *DATASETS)
 Rates = Annotated[tuple[float, ...], Gt(0), Rising(0)]
@@ -117,18 +121,17 @@ class Training:
     runs on 8x8 digits; a step on 28x28 images takes twelve times as long."""
     figure4: Task = field(default_factory=lambda: Task(hidden=(1024, 1024), dataset="mnist"))
     """The MLP of the paper's Figure 4 on all of MNIST."""
-    ladder: Task = field(default_factory=Task)
+    ladder: Task = field(default_factory=lambda: Task(shared_rates=(2e-3,)))
     """Settings of every rung of the ladder of widths; the widths themselves are in `widths`."""
     widths: Annotated[tuple[int, ...], Gt(0)] = (4, 16, 64, 256)
     """Hidden widths of the ladder's MLPs; empty to skip the ladder."""
 
     @property
     def networks(self) -> dict[str, Task]:
-        """All networks by name: the tasks, and the rungs of the ladder (tuned rates only)."""
-        rung = replace(self.ladder, shared_rates=())
+        """All networks by name: the tasks, and the rungs of the ladder."""
         return {
             **{name: getattr(self, name) for name in self.tasks},
-            **{f"width {width}": replace(rung, hidden=(width,)) for width in self.widths},
+            **{f"width {width}": replace(self.ladder, hidden=(width,)) for width in self.widths},
         }
 
 
@@ -159,15 +162,28 @@ def initial_loss(model: models.Model, data: Mapping[str, Any], seeds: Iterable[i
     return [float(at(jnp.uint32(seed), *some)) for seed in seeds]
 
 
-def to_backprop(network: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Steps of each arm to backprop's lowest validation loss in the same comparison."""
-    found = {}
+def readings(network: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What is read off each arm's curves.
+
+    ``steps_to_backprop``: to backprop's lowest validation loss in the same comparison;
+    ``steps_to_target``: to four fifths of the way there from the initial loss;
+    ``loss_a_fifth_earlier``: the mean training loss over a tenth of the run, a fifth earlier.
+    """
+    initial = np.asarray(network["initial_loss"], np.float64)
+    found: dict[str, dict[str, np.ndarray]] = {}
     for arm in network["arms"]:
+        training = curves[f"{arm}/training_loss"]
+        points = training.shape[1]
+        last, earlier = max(1, points // 10), points - max(1, points // 5)
+        found[arm] = {"loss_a_fifth_earlier": training[:, earlier - last : earlier].mean(axis=1)}
         reference = curves.get(f"{arm.partition('/')[0]}/backprop/validation_loss")
         if reference is not None:
-            target, own = np.fmin.reduce(reference, axis=1), curves[f"{arm}/validation_loss"]
-            steps = tuning.first_reach(own, target, network["log_every"])
-            found[arm] = {"steps_to_backprop": steps}
+            lowest, own = np.fmin.reduce(reference, axis=1), curves[f"{arm}/validation_loss"]
+            for name, target in (
+                ("steps_to_backprop", lowest),
+                ("steps_to_target", initial - MOST * (initial - lowest)),
+            ):
+                found[arm][name] = tuning.first_reach(own, target, network["log_every"])
     return {"arms": found}
 
 
@@ -224,7 +240,7 @@ def train_network(name: str, task: Task, config: Any, run: Run) -> Trained:
         about=name,
         arms={arm: lambda setting, made=made: made for arm, made in arms.items()},
         facts=lambda setting, run: facts,
-        also=to_backprop,
+        also=readings,
     )
     rung = name not in TASKS
     place = ("ladder", size) if rung else (name, None)
@@ -305,12 +321,22 @@ def run(config: Any, run: Run) -> StudyResult:
 # --- what is claimed -----------------------------------------------------------------------------
 
 PAPER_TASKS, OWN_TASKS = ("mlp", "figure4"), ("logistic", "cnn")
+LADDER = ("ladder",)
+LEARNED = 0.5  # nats: a tenth of it is the least progress that says anything
 
 
-def loss(task: TaskView, method: str, rate: str = TUNED) -> np.ndarray:
-    """A method's final training loss at the `SMALLEST`, `LARGEST` or `TUNED` rate."""
+def loss(task: TaskView, method: str, rate: str, metric: str = "training_loss") -> np.ndarray:
+    """A method's final loss at the `SMALLEST`, `LARGEST` or `TUNED` rate."""
     kind = rate if rate == TUNED else task.of(rate)
-    return task[f"{kind}/{method}"]["training_loss"]
+    return task[f"{kind}/{method}"][metric]
+
+
+def pair(rate: str, metric: str = "training_loss") -> Quantity:
+    """The final losses of the forward gradient and of backprop."""
+    return lambda task: (
+        loss(task, "gaussian", rate, metric),
+        loss(task, "backprop", rate, metric),
+    )
 
 
 def start(task: TaskView) -> np.ndarray:
@@ -318,42 +344,71 @@ def start(task: TaskView) -> np.ndarray:
     return np.asarray(task.of("initial_loss"), np.float64)
 
 
-def pair(rate: str) -> Quantity:
-    """The final losses of the forward gradient and of backprop."""
-    return lambda task: (loss(task, "gaussian", rate), loss(task, "backprop", rate))
-
-
-def gap(task: TaskView, forward: np.ndarray) -> np.ndarray:
-    """How far a loss is behind backprop's, in units of backprop's progress."""
+def behind(task: TaskView, metric: str = "training_loss") -> np.ndarray:
+    """How far the forward gradient is behind backprop, in units of backprop's progress."""
     base = loss(task, "backprop", SMALLEST)
-    return (forward - base) / (start(task) - base)
+    return (loss(task, "gaussian", SMALLEST, metric) - base) / (start(task) - base)
 
 
-def slopes(ladder: LadderView) -> np.ndarray:
-    """Per seed, the slope of log(loss ratio) against log(parameters)."""
-    rungs = [rung for rung in ladder.rungs if {"tuned/gaussian", "tuned/backprop"} <= {*rung}]
-    if len(rungs) < 3:
-        raise KeyError("a ladder of at least three widths")
-    ratios = [np.log(np.divide(*pair(TUNED)(rung))) for rung in rungs]
-    return declare.slope_of([rung.size for rung in rungs], ratios, per=math.e)
+def progress(task: TaskView) -> np.ndarray:
+    """How much backprop itself has learned, in units of `LEARNED`."""
+    return (start(task) - loss(task, "backprop", SMALLEST)) / LEARNED
+
+
+def time_to_target(task: TaskView, method: str, *, shift: int = 0) -> np.ndarray:
+    """Seconds to the target: a seed takes the step time of the process of its place, in turn.
+
+    ``shift`` takes that of a later process.
+    """
+    steps = task[method]["steps_to_target"]
+    seconds = np.roll(task[method]["process_seconds"], -shift)
+    return steps * np.resize(seconds, steps.shape)
+
+
+def log_odds(task: TaskView, method: str, rate: str) -> np.ndarray:
+    """Log-odds of the test accuracy, which have neither floor nor ceiling."""
+    kind = rate if rate == TUNED else task.of(rate)
+    share = task[f"{kind}/{method}"]["test_accuracy"]
+    with np.errstate(divide="ignore"):
+        return np.log(share) - np.log1p(-share)
+
+
+def lead_in_accuracy(task: TaskView) -> np.ndarray:
+    """Backprop's lead over the forward gradient, both tuned, in log-odds of the test accuracy."""
+    return log_odds(task, "backprop", TUNED) - log_odds(task, "gaussian", TUNED)
+
+
+def log_ratio(task: TaskView) -> np.ndarray:
+    """Log of the ratio of the training losses at the largest shared rate."""
+    return np.log(np.divide(*pair(LARGEST)(task)))
 
 
 def _keeps_up(id: str, statement: str, tasks: tuple[str, ...], **declared: Any) -> Claim:
     return declare.derive(
         id,
         statement,
-        lambda task: gap(task, loss(task, "gaussian", SMALLEST)),
+        behind,
         quantity="(forward gradient's loss - backprop's loss) / (initial loss - backprop's loss), "
-        "smallest shared rate",
+        "training, smallest shared rate",
         region=(-0.1, 0.1),
-        reason="a tenth of backprop's progress; an untrained network scores 1",
-        fails={"untrained net": (lambda task: gap(task, start(task)), _UNTRAINED)},
+        reason="a tenth of backprop's progress",
+        fails={
+            "a fifth fewer steps": (
+                lambda task: behind(task, "loss_a_fifth_earlier"),
+                "the forward gradient's loss a fifth of the run earlier; too few seeds, or an "
+                "estimate that is a fifth too short, could not tell",
+            ),
+            "untrained net": (
+                progress,
+                f"an untrained network, in units of {LEARNED:g} nats: it keeps up with a backprop "
+                "that has learned less than a tenth of that, and then keeping up means nothing",
+            ),
+        },
         tasks=tasks,
         **declared,
     )
 
 
-_UNTRAINED = "an untrained network must fail this test"
 CLAIMS = (
     _keeps_up(
         "F4a",
@@ -365,18 +420,6 @@ CLAIMS = (
         known="figure",
     ),
     declare.derive(
-        "F4b",
-        "At the small shared learning rate backprop does learn, so keeping up with it means "
-        "something.",
-        lambda task: start(task) - loss(task, "backprop", SMALLEST),
-        quantity="initial loss - backprop's final training loss (nats), smallest shared rate",
-        region=(0.05, math.inf),
-        reason="0.05 nats is about 2% of the loss of a uniform guess over ten classes",
-        fails={"untrained net": (lambda task: start(task) - start(task), _UNTRAINED)},
-        tasks=(*PAPER_TASKS, *OWN_TASKS),
-        source="derived",
-    ),
-    declare.derive(
         "F4c",
         "At a larger shared learning rate, forward gradients are ahead of backprop per iteration.",
         pair(LARGEST),
@@ -385,9 +428,10 @@ CLAIMS = (
         region=(-math.inf, 1.0),
         reason="the sign of the difference, as the paper's figure shows it",
         fails={
-            "untrained net": (
-                lambda task: (start(task), loss(task, "backprop", LARGEST)),
-                _UNTRAINED,
+            "the smaller rate": (
+                lambda task: (loss(task, "gaussian", SMALLEST), loss(task, "backprop", LARGEST)),
+                "the forward gradient at the smaller rate is not ahead; rates taken for one "
+                "another could put it there",
             )
         },
         tasks=PAPER_TASKS,
@@ -396,20 +440,38 @@ CLAIMS = (
         known="figure",
         headline=True,
     ),
+    declare.slope(
+        "F4d",
+        "At a shared learning rate, forward gradients get further ahead as networks get wider.",
+        log_ratio,
+        quantity="log of (forward gradient's training loss / backprop's), shared rate",
+        region=declare.BELOW_ZERO,
+        reason="a slope of 0 is a lead that does not depend on size",
+        fails={"rungs mixed up": (declare.mixed_up(log_ratio), declare.RUNGS_MIXED_UP)},
+        tasks=LADDER,
+    ),
     declare.derive(
-        "F5c",
-        "At a shared learning rate, forward gradients reach backprop's lowest validation loss "
-        "sooner than backprop does.",
-        lambda task: tuple(
-            task[method]["steps_to_backprop"] * task[method]["seconds"]
-            for method in ("gaussian", "backprop")
-        ),
-        quantity="time to that loss, forward gradient / backprop: steps times the median time of a "
-        "step; never reached counts as infinite",
+        "F5d",
+        "At a shared learning rate, forward gradients make most of backprop's progress sooner than "
+        "backprop does.",
+        lambda task: (time_to_target(task, "gaussian"), time_to_target(task, "backprop")),
+        quantity="time to a validation loss that is four fifths of the way from the initial one to "
+        "backprop's lowest, forward gradient / backprop: steps times the time of a step, over "
+        "seeds and processes",
         statistic="paired ratio",
         region=(-math.inf, 1.0),
-        reason="a ratio of 1 is no difference",
-        fails={},
+        reason="a ratio of 1 is no difference. The paper's times are to backprop's lowest loss, "
+        "which not every seed reaches",
+        fails={
+            "backprop in other processes": (
+                lambda task: (
+                    time_to_target(task, "backprop", shift=1),
+                    time_to_target(task, "backprop"),
+                ),
+                "the same steps at the same program's time in another process; it would be sooner "
+                "if processes differed by more than the interval knows",
+            )
+        },
         tasks=PAPER_TASKS,
         reported="T_f / T_b = 0.567 at rate 2e-5 and 0.229 at rate 2e-4",
         where="Figure 4; the meaning of T is inferred from its guide lines",
@@ -417,17 +479,17 @@ CLAIMS = (
         about="measurements",
     ),
     declare.derive(
-        "F7a",
+        "F7d",
         "With the learning rate tuned for each method, backprop is far ahead after the same number "
         "of iterations.",
-        pair(TUNED),
-        quantity="forward gradient's final training loss / backprop's, tuned rates",
+        pair(TUNED, "test_loss"),
+        quantity="forward gradient's test loss / backprop's, tuned rates",
         statistic="paired ratio",
         region=(4.0, math.inf),
         reason="a factor of four is far more than a seed or one grid step changes",
         fails={
             SMALLEST: (
-                pair(SMALLEST),
+                pair(SMALLEST, "test_loss"),
                 "at an untuned rate the two are close, so the gap must come from tuning",
             )
         },
@@ -438,23 +500,17 @@ CLAIMS = (
         where="Rike and Forland (2022), Table I",
         known="code",
     ),
-    declare.across(
-        "F7b",
-        "The gap between tuned forward gradients and tuned backprop grows with the number of "
-        "parameters.",
-        slopes,
-        quantity="slope of log(loss ratio) against log(parameters) over the ladder of widths, "
-        "per seed",
-        region=(0.0, math.inf),
-        reason="a slope of 0 is a gap that does not depend on size",
-        fails={
-            "the same slopes, centred": (
-                lambda ladder: slopes(ladder) - slopes(ladder).mean(),
-                "slopes around 0 must not pass for growth",
-            )
-        },
-        tasks=("ladder",),
-        source="derived",
+    declare.slope(
+        "F7e",
+        "The gap between tuned forward gradients and tuned backprop grows with the width of the "
+        "network.",
+        lead_in_accuracy,
+        quantity="log-odds of the test accuracy, backprop - forward gradient, tuned rates",
+        region=declare.ABOVE_ZERO,
+        reason="a slope of 0 is a gap that does not depend on size. Log-odds have no floor: in the "
+        "ratio of losses, backprop's loss going to zero would count as a growing gap",
+        fails={"rungs mixed up": (declare.mixed_up(lead_in_accuracy), declare.RUNGS_MIXED_UP)},
+        tasks=LADDER,
     ),
     _keeps_up(
         "F11a",
