@@ -169,7 +169,8 @@ def test_forward_gradients_of_half_the_length_fail(functions_result):
     swapped = {**found, "gaussian": found["half as long"], "half as long": found["gaussian"]}
     judged = verdict("F3b", {"beale": swapped})
     assert judged.verdict == INVALID  # since the control now passes
-    assert judged.parts["beale"].verdict == NOT_REPRODUCED
+    low = judged.parts["beale"].low
+    assert low > 2  # and the claim would not be reproduced either
 
 
 # --- scaling -----------------------------------------------------------------------------------
