@@ -38,11 +38,19 @@ def answer(found: Answers) -> str:
             "it cost no quality", "it cost quality", "its cost in quality is undecided"
         )
         said.append(f"Where training was stable, {cost} ({found['S1c']:.3f} nats of test loss).")
+    for id in ("S3d", "S3a"):  # older records have only networks evaluated as trained
+        with contextlib.suppress(KeyError):
+            gain = found[id].pick(
+                "lowered the loss", "did not lower the loss", "did not clearly lower the loss"
+            )
+            said.append(
+                f"At equal steps a larger capacity factor {gain} ({found[id]:.3f} nats at the "
+                "weakest)."
+            )
+            break
     with contextlib.suppress(KeyError):
-        gain = found["S3a"].pick(
-            "lowered the loss", "did not lower the loss", "did not clearly lower the loss"
-        )
-        said.append(f"A larger capacity factor {gain} ({found['S3a']:.3f} nats at the weakest).")
+        equal = found["S3e"].pick("it does so too", "it does not", "that is open")
+        said.append(f"At equal compute {equal} ({found['S3e']:.3f}).")
     return " ".join(said)
 
 
