@@ -76,7 +76,7 @@ def departures(config: Config, data: Mapping[str, Any]) -> tuple[str, ...]:
     if "distillation" in studies:
         said.append(
             f"A student drops 1 of {config.distillation.network.layers} layers; the paper drops 3 "
-            "of 24."
+            "of 24. At equal compute, the teacher's forward passes count, but not its training."
         )
     coefficients = {part.schedule.z for part in parts} - {0.0}
     if coefficients:
