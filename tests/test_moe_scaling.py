@@ -261,7 +261,7 @@ def test_layouts_spend_equal_compute_and_halves_have_it_by_construction(preset):
     setting = setting_of(PRESETS["full"], "layout", "lookup")
     arms = {arm: layout.STUDY.arms[arm](setting) for arm in layout.PYRAMIDS}
     spent = {arm: found.steps * found.facts["flops"] for arm, found in arms.items()}
-    assert spent == pytest.approx(dict.fromkeys(spent, spent["uniform"]), rel=0.015)
+    assert spent == pytest.approx(dict.fromkeys(spent, spent["uniform"]), rel=0.011)
     steps = {found.steps for found in arms.values()}
     assert min(steps) < 0.75 * max(steps)  # which equal steps would have hidden
     for setting in halves.STUDY.settings(PRESETS[preset], "halves").values():
