@@ -162,7 +162,7 @@ FULL = Config(
     second_expert=SecondExpert(seeds=24, schedule=LONG),
     # 16 experts are clearly better than 4 only after so many steps: a gap to close. With 1,160, the
     # nearest log points of all arms are within 1% of equal compute.
-    layout=Layout(experts=4, schedule=Schedule(steps=1160)),
+    layout=Layout(experts=4, seeds=14, schedule=Schedule(steps=1160)),
     distillation=Distillation(
         teacher_steps=1000,  # after 600, a student alone is as good as its teacher
         teacher_rate=1e-2,
