@@ -212,5 +212,5 @@ def test_an_experiment_runs_over_a_mesh_and_its_record_says_so(tmp_path):
     assert "a lane spread over data 2, expert 1" in publish.device_text(device)
     assert "--mesh data=2" in made["provenance"]["command"]  # it changes rounding
     task = made["results"]["studies"]["layout"]["values"]["tasks"]["two_names"]
-    [loss] = task["arms"]["second_half"]["metrics"]["validation_cross_entropy"]
+    [loss] = task["arms"]["pyramid_residual"]["metrics"]["validation_cross_entropy"]
     assert 0 < loss < math.log(64)

@@ -11,14 +11,22 @@ import numpy as np
 import pytest
 
 from experiments import moe_scaling
-from experiments.moe_scaling import compute_to_quality, dispatch, distillation, language, layout
-from jaxtrends import claims, record, settings, transformer
+from experiments.moe_scaling import (
+    compute_to_quality,
+    dispatch,
+    distillation,
+    halves,
+    language,
+    layout,
+    second_expert,
+)
+from jaxtrends import charts, claims, moe, record, settings, timing, transformer
 from jaxtrends.errors import Problem
 from tests.plain_run import PlainRun
 
 PRESETS = moe_scaling.EXPERIMENT.presets
 SMOKE, FULL = PRESETS["smoke"], PRESETS["full"]
-MODULES = (compute_to_quality, layout, distillation, dispatch)
+MODULES = (compute_to_quality, halves, second_expert, layout, distillation, dispatch)
 CLAIMS = {claim.id: claim for module in MODULES for claim in module.CLAIMS}
 SEEDS = 10
 NOISE = np.random.default_rng(0).normal(size=SEEDS)
@@ -198,9 +206,9 @@ def test_the_target_is_the_end_of_the_larger_dense_arm_seed_by_seed():
 
 def test_the_smoke_run_trains_the_upper_half_by_the_program_of_its_mixture():
     mixture = setting_of(SMOKE, "compute_to_quality", "lookup")
-    halves = setting_of(SMOKE, "layout", "two_names")
+    half = setting_of(SMOKE, "halves", "two_names, 2 layers, 16 experts")
     one = compute_to_quality.STUDY.arms["moe_16"](mixture)
-    assert one.trainer is layout.STUDY.arms["second_half"](halves).trainer
+    assert one.trainer is halves.STUDY.arms["second_half"](half).trainer
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -243,6 +251,49 @@ def test_layouts_place_experts_as_they_are_named_and_do_equal_arithmetic():
     assert facts["top_2"]["flops_padded"] == facts["uniform"]["flops_padded"]
     assert facts["first_half"]["parameters"] == facts["second_half"]["parameters"]
     assert facts["pyramid_residual"]["parameters"] < 0.6 * facts["uniform_4x"]["parameters"]
+    # The control of a layout with dense layers beside its experts has nearly its FLOPs a token.
+    assert 0.97 < flops["dense_2x"] / flops["residual"] < 1
+    assert flops["residual"] / flops["uniform"] == pytest.approx(1.37, abs=0.01)
+
+
+@pytest.mark.parametrize("preset", ["default", "full"])
+def test_layouts_spend_equal_compute_and_halves_have_it_by_construction(preset):
+    setting = setting_of(PRESETS["full"], "layout", "lookup")
+    arms = {arm: layout.STUDY.arms[arm](setting) for arm in layout.PYRAMIDS}
+    spent = {arm: found.steps * found.facts["flops"] for arm, found in arms.items()}
+    assert spent == pytest.approx(dict.fromkeys(spent, spent["uniform"]), rel=0.011)
+    steps = {found.steps for found in arms.values()}
+    assert min(steps) < 0.75 * max(steps)  # which equal steps would have hidden
+    for setting in halves.STUDY.settings(PRESETS[preset], "halves").values():
+        flops = [halves.made(arm, setting).facts["flops"] for arm in ("first_half", "second_half")]
+        assert flops[0] == flops[1]
+
+
+def test_every_depth_of_halves_has_one_dense_network():
+    found = halves.STUDY.settings(FULL, "halves")
+    assert list(found)[:5] == [
+        "lookup, 2 layers, 4 experts",
+        "lookup, 2 layers, 8 experts",
+        "lookup, 2 layers, 16 experts",
+        "lookup, 4 layers, 8 experts",
+        "lookup, 2 layers, 8 experts, 600 steps",
+    ]
+    dense = [name for name, setting in found.items() if "dense" in setting.part.arms]
+    assert dense[:3] == [list(found)[place] for place in (0, 3, 4)]
+    for name, setting in found.items():
+        half = setting.part.network.layers // 2
+        made = halves.network(setting, "second_half")
+        assert made.experts == (0,) * half + (int(setting.size),) * half
+        assert f"{2 * half} layers, {int(setting.size)} experts" in name
+        assert ("steps" in name) == (setting.part.schedule.steps != 360 and "english" not in name)
+        assert len(setting.seeds) == {"two_names": 12}.get(setting.task, 16)
+
+
+def test_a_curve_is_read_between_its_log_points():
+    curves = np.array([[4.0, 2.0, 1.0], [8.0, 6.0, 5.0]])
+    np.testing.assert_allclose(language.loss_at(curves, 15, 10), [3.0, 7.0])
+    np.testing.assert_allclose(language.loss_at(curves, 30, 10), [1.0, 5.0])
+    np.testing.assert_allclose(language.loss_at(curves, 99, 10), [1.0, 5.0])
 
 
 def test_tasks_of_one_network_share_their_trainer_and_their_vocabulary():
@@ -258,69 +309,240 @@ def test_tasks_of_one_network_share_their_trainer_and_their_vocabulary():
         assert counts == {"train": 64, "validation": 96, "test": 96}
 
 
-# --- layouts -------------------------------------------------------------------------------------
+# --- halves --------------------------------------------------------------------------------------
 
 
-def layouts(edge=False, **losses):
-    arms = {
-        arm: {
-            "metrics": {language.LOSS: loss + 0.003 * noise},
-            "facts": {"parameters": {"uniform_4x": 1000, "uniform": 300}.get(arm, 400)},
-            "grid": {"edge": edge},
+def half_values(task="lookup", dense=2.5, edge=False, longer=False, halfway=None, **settings_):
+    """Settings -> (first half, second half); the first of them has the dense network too."""
+    tasks = {}
+    for number, (name, (first, second)) in enumerate(settings_.items()):
+        losses = {"first_half": first, "second_half": second}
+        losses |= {} if number else {"dense": dense}
+        before = halfway or dict.fromkeys(losses, 3.0)
+        tasks[f"{task}, {name}"] = {
+            "task": task,
+            "layers": 2,
+            "steps": 10,
+            "longer": longer,
+            "arms": {
+                arm: {
+                    "metrics": {
+                        language.TEST_LOSS: loss + 0.003 * noise,
+                        language.LOSS: loss + 0.003 * noise,
+                        halves.HALFWAY: before[arm] + 0.003 * noise[::-1],
+                    },
+                    "facts": {},
+                    "grid": {"edge": edge and number == 0},
+                }
+                for (arm, loss), noise in zip(losses.items(), DRAWN, strict=False)
+            },
         }
-        for (arm, loss), noise in zip({"dense": 2.5, **losses}.items(), DRAWN, strict=False)
-    }
-    return {"tasks": {"lookup": {"arms": arms}}}
+    return {"tasks": tasks}
 
 
-def test_the_halves_are_judged_by_sign():
-    assert verdict("D3a", layouts(first_half=2.0, second_half=1.9)) == "reproduced"
-    assert verdict("D3a", layouts(first_half=1.9, second_half=2.0)) == "not reproduced"
-    assert verdict("D3a", layouts(first_half=2.0, second_half=1.9, edge=True)) == "inconclusive"
+def test_the_halves_are_judged_by_sign_setting_by_setting():
+    assert verdict("D3a", half_values(few=(2.0, 1.9))) == "reproduced"
+    assert verdict("D3a", half_values(few=(1.9, 2.0))) == "not reproduced"
     # A dense network that beats the first half leaves nothing to compare.
-    assert verdict("D3a", layouts(dense=1.5, first_half=2.0, second_half=1.9)) == "invalid"
+    assert verdict("D3a", half_values(few=(2.0, 1.9), dense=1.5)) == "invalid"
+    two = judged("D3a", half_values(few=(2.0, 1.9), many=(1.9, 2.0)))
+    assert two.verdict == "partly reproduced"
+    assert set(two.controls) == {"dense, lookup, few", "dense, lookup, many"}
+    # A rate on the edge of its grid leaves its own setting open, and no other.
+    doubted = judged("D3a", half_values(few=(2.0, 1.9), many=(2.0, 1.9), edge=True))
+    assert [part.verdict for part in doubted.parts.values()] == ["inconclusive", "reproduced"]
     with pytest.raises(KeyError, match="task two_names"):
-        verdict("D3b", layouts(first_half=2.0, second_half=1.9))
+        verdict("D3b", half_values(few=(2.0, 1.9)))
 
 
-def test_on_par_means_inside_the_margin():
-    def on_par(residual, dense=1.8):
-        return verdict("D4a", layouts(residual_half=residual, top_2=1.5, dense=dense))
+@pytest.mark.parametrize(("key", "value"), [("layers", 4), ("steps", 20)])
+def test_a_dense_network_of_another_depth_or_length_is_no_control(key, value):
+    values = half_values(few=(2.0, 1.9), other=(2.0, 1.9))
+    values["tasks"]["lookup, other"][key] = value
+    assert len(judged("D3a", values).parts) == 1
 
-    assert [on_par(loss) for loss in (1.5, 1.6, 1.52)] == [
+
+@pytest.mark.parametrize(
+    ("first", "second", "dense", "expected"),
+    [
+        # After half of the steps the second half leads by 0.2, and both lead a dense network.
+        (2.0, 1.95, 2.5, "reproduced"),
+        (2.0, 1.7, 2.5, "not reproduced"),
+        (2.0, 1.8, 2.5, "inconclusive"),
+        (2.0, 1.95, 2.05, "invalid"),  # where all come together, so do the halves
+    ],
+)
+def test_the_lead_shrinks_while_that_over_a_dense_network_does_not(first, second, dense, expected):
+    before = {"first_half": 2.4, "second_half": 2.2, "dense": 2.6}
+    values = half_values(dense=dense, longer=True, halfway=before, long=(first, second))
+    assert verdict("D3e", values) == expected
+    with pytest.raises(KeyError, match="short training"):
+        verdict("D3a", values)
+    with pytest.raises(KeyError, match="longer training"):
+        verdict("D3e", half_values(few=(2.0, 1.9)))
+
+
+def test_halves_on_english_are_on_par_inside_the_margin():
+    def on_par(second, halfway=3.0):
+        before = dict.fromkeys(halves.ARMS, halfway)
+        return verdict("D3d", half_values("english", few=(2.0, second), halfway=before))
+
+    assert [on_par(loss) for loss in (2.0, 2.1, 2.02)] == [
         "reproduced",
         "not reproduced",
         "inconclusive",
     ]
-    # If even a dense network is on par, the claim says nothing.
-    assert on_par(1.5, dense=1.5) == "invalid"
+    assert on_par(2.0, halfway=2.0) == "invalid"  # training that stalled makes all alike
+
+
+# --- a second expert -----------------------------------------------------------------------------
+
+
+def second_values(residual, alone=1.8, padded=None):
+    losses = {"one_expert": alone, "top_2": 1.5, "residual_half": residual}
+    return {
+        "tasks": {
+            "lookup": {
+                "arms": {
+                    arm: {
+                        "metrics": {
+                            language.TEST_LOSS: loss + 0.003 * noise,
+                            "loss_at_equal_padded": loss + 0.003 * noise
+                            if padded is None or arm != "residual_half"
+                            else padded + 0.003 * noise,
+                        },
+                        "facts": {},
+                    }
+                    for (arm, loss), noise in zip(losses.items(), DRAWN, strict=False)
+                }
+            }
+        }
+    }
 
 
 @pytest.mark.parametrize(
-    ("loss", "expected"), [(1.0, "reproduced"), (1.15, "not reproduced"), (1.1, "inconclusive")]
+    ("residual", "par", "no_worse"),
+    [
+        (1.5, "reproduced", "reproduced"),
+        (1.4, "not reproduced", "reproduced"),
+        (1.48, "inconclusive", "reproduced"),
+        (1.52, "inconclusive", "inconclusive"),
+        (1.6, "not reproduced", "not reproduced"),
+    ],
 )
-def test_a_gap_is_closed_by_eight_tenths(loss, expected):
-    def values(**others):  # from 1.5 to 1.0: eight tenths are at 1.1
-        return layouts(**{"pyramid_residual": loss, "uniform": 1.5, "uniform_4x": 1.0, **others})
+def test_on_par_means_inside_the_margin_and_no_worse_has_one_end(residual, par, no_worse):
+    assert verdict("D4a", second_values(residual)) == par
+    assert verdict("D4c", second_values(residual)) == no_worse
+    # If one expert alone is on par, what is added does nothing.
+    assert verdict("D4a", second_values(residual, alone=1.5)) == "invalid"
+    assert verdict("D4d", second_values(residual, padded=1.6)) == "not reproduced"
 
-    assert verdict("D5a", values()) == expected
-    assert verdict("D5d", values()) == "reproduced"
-    assert verdict("D5a", values(dense=1.0)) == "invalid"
-    # Without a gap there is nothing to close.
-    assert verdict("D5a", values(uniform=0.9)) in ("inconclusive", "invalid")
+
+def test_padded_compute_is_read_where_the_cheaper_has_spent_it():
+    arms = {
+        "top_2": {"facts": {"flops_padded": 12.0}},
+        "residual_half": {"facts": {"flops_padded": 10.0}},
+        "one_expert": {"facts": {"flops_padded": 8.0}},
+    }
+    task = {"steps": 30, "log_every": 10, "arms": arms}
+    curves = {f"{arm}/{language.LOSS}": np.array([[4.0, 2.0, 1.0]]) for arm in arms}
+    found = second_expert.at_equal_padded(task, curves)["arms"]
+    read = {arm: metrics["loss_at_equal_padded"][0] for arm, metrics in found.items()}
+    assert read == {"top_2": 1.5, "residual_half": 1.0, "one_expert": 1.0}  # after 25, 30, 30
+
+
+# --- layouts -------------------------------------------------------------------------------------
+
+
+def layouts(edge="", **losses):
+    """Test losses; at equal steps, those with dense layers beside their experts are 0.3 lower."""
+    plain = {"dense": 2.5, "dense_2x": 2.3, "uniform": 1.5, "uniform_4x": 1.0, **losses}
+    arms = {
+        arm: {
+            "metrics": {
+                language.TEST_LOSS: loss + 0.003 * noise,
+                layout.AT_EQUAL_STEPS: loss - 0.3 * ("residual" in arm) + 0.003 * noise,
+            },
+            "facts": {"parameters": 100, "flops": 1e5},
+            "steps": 100,
+            "grid": {"edge": arm == edge},
+        }
+        for (arm, loss), noise in zip(plain.items(), DRAWN, strict=False)
+    }
+    return {"tasks": {"lookup": {"arms": arms}}}
+
+
+@pytest.mark.parametrize(
+    ("loss", "compute", "steps"),
+    [
+        (1.0, "reproduced", "reproduced"),
+        (1.1, "inconclusive", "reproduced"),
+        (1.2, "not reproduced", "reproduced"),  # what equal steps hide
+        (1.5, "not reproduced", "not reproduced"),
+    ],
+)
+def test_a_gap_is_closed_by_eight_tenths_at_equal_compute_and_at_equal_steps(loss, compute, steps):
+    values = layouts(pyramid_residual=loss)  # from 1.5 to 1.0: eight tenths are at 1.1
+    assert verdict("D5e", values) == compute
+    assert verdict("D5a", values) == steps
+
+
+@pytest.mark.parametrize("control", ["dense_2x", "uniform"])
+def test_what_closes_the_gap_must_be_experts_in_this_layout(control):
+    assert verdict("D5e", layouts(pyramid_residual=1.0)) == "reproduced"
+    # Arithmetic that closes it alone, or 4E experts that are worse than E.
+    spoilt = layouts(pyramid_residual=1.0, **{control: 0.9})
+    assert verdict("D5e", spoilt) == "invalid"
+    assert "no gap" in layout.gaps(shown_of(spoilt)).rows[-1] or control == "dense_2x"
+
+
+def shown_of(values):
+    return charts.Shown("layout", "cross_entropy", "", "", values["tasks"], {})
+
+
+def test_an_arm_that_a_claim_does_not_read_may_be_on_its_edge():
+    values = layouts(pyramid_residual=1.0, pyramid=1.0)
+    values["tasks"]["lookup"]["arms"]["pyramid"]["grid"]["edge"] = True
+    assert verdict("D5e", values) == "reproduced"
+    assert verdict("D5f", values) == "inconclusive"
+
+
+def test_shares_of_the_gap_and_parameters_stand_in_a_table():
+    values = layouts(pyramid_residual=1.2)
+    values["tasks"]["lookup"]["arms"]["pyramid_residual"]["facts"]["parameters"] = 50
+    table = layout.gaps(shown_of(values))
+    rows = {row[1]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    mine = rows["pyramid residual"]
+    assert mine["parameters / those of 4E"] == 0.5
+    assert float(mine["closed at equal compute"].rstrip("%")) == pytest.approx(60, abs=1)
+    assert float(mine["closed at equal steps"].rstrip("%")) == pytest.approx(120, abs=1)
+    assert "D5d" not in CLAIMS
+
+
+def test_equal_steps_are_those_of_the_arm_that_ends_first():
+    arms = {"uniform": {"steps": 40}, "residual": {"steps": 20}}
+    curves = {
+        f"uniform/{language.LOSS}": np.array([[4.0, 3.0, 2.0, 1.0]]),
+        f"residual/{language.LOSS}": np.array([[4.0, 2.5]]),
+    }
+    found = layout.at_equal_steps({"log_every": 10, "arms": arms}, curves)
+    assert found["equal_steps"] == 20
+    assert found["arms"]["uniform"][layout.AT_EQUAL_STEPS] == [3.0]
+    assert found["arms"]["residual"][layout.AT_EQUAL_STEPS] == [2.5]
 
 
 # --- students ------------------------------------------------------------------------------------
 
 
-def students(edge=False, **losses):
+def students(edge=False, at=language.TEST_LOSS, **losses):
     arms = {
-        who: {"metrics": {language.LOSS: losses[who] + 0.003 * noise}, "facts": {}}
-        for who, noise in zip(distillation.STUDENTS, DRAWN, strict=False)
+        who: {"metrics": {at: losses[who] + 0.003 * noise}, "facts": {}}
+        for who, noise in zip(losses, DRAWN, strict=False)
     }
     arms["none"]["grid"] = {"edge": edge}
-    for who in distillation.STUDENTS[1:]:
-        arms[who]["rate_of"] = "none"
+    for who in losses:
+        if who != "none":
+            arms[who]["rate_of"] = "none"
     return {"tasks": {"lookup": {"arms": arms}}}
 
 
@@ -340,6 +562,54 @@ def test_students_are_judged_by_sign(name, none, full, staged, untrained, expect
     assert verdict(name, students(**losses)) == expected
     if expected == "reproduced":  # all of them take the rate of the one that is tuned
         assert verdict(name, students(edge=True, **losses)) == "inconclusive"
+
+
+def test_at_equal_compute_the_student_without_a_teacher_has_more_steps():
+    losses = {"none": 1.5, "none_longer": 1.3, "staged": 1.4, "untrained_teacher": 1.6}
+    assert verdict("D6a", students(**losses)) == "reproduced"
+    assert verdict("D6c", students(**losses)) == "not reproduced"
+    values = students(**losses)
+    arms = values["tasks"]["lookup"]["arms"]
+    arms["full"] = {"metrics": {}, "facts": {}}
+    for who, read, noise in (("staged", 1.4, NOISE), ("full", 1.5, OTHER)):
+        arms[who]["metrics"][distillation.AT_EQUAL_COMPUTE] = read + 0.003 * noise
+    assert verdict("D6d", values) == "reproduced"
+    arms["staged"]["metrics"][language.TEST_LOSS] = (
+        arms["none"]["metrics"][language.TEST_LOSS] + 0.1
+    )
+    assert verdict("D6d", values) == "invalid"  # a teacher that hurts anyway
+
+    setting = setting_of(FULL, "distillation", "lookup")
+    arms = {name: distillation.STUDY.arms[name](setting) for name in distillation.STUDENTS}
+    spent = {
+        name: (arm.steps or setting.part.schedule.steps) * arm.facts["flops"]
+        for name, arm in arms.items()
+    }
+    assert spent["none_longer"] == pytest.approx(spent["staged"], rel=0.03)
+    assert spent["none"] < 0.8 * spent["staged"]
+    teacher = transformer.training_operations(distillation.network(setting, "teacher"))
+    tokens = setting.part.schedule.batch_size * setting.config.texts.context
+    assert arms["full"].facts["teacher_flops"] == pytest.approx(tokens * teacher / 3)
+    assert arms["none"].facts["teacher_flops"] == arms["none_longer"].facts["teacher_flops"] == 0
+
+
+def test_full_distillation_is_read_where_it_has_spent_what_staged_has():
+    cost = {"none": 10.0, "none_longer": 10.0, "full": 16.0, "staged": 12.0}
+    cost["untrained_teacher"] = 12.0
+    arms = {
+        who: {"facts": {"flops": each}, "steps": 50 if who == "none_longer" else 40}
+        for who, each in cost.items()
+    }
+    task = {"log_every": 10, "steps": 40, "leave_step": 20}
+    task["arms"] = {**arms, "teacher": {"metrics": {language.LOSS: [1.0]}}}
+    line = np.array([[5.0, 4.0, 3.0, 2.0, 1.0]])
+    curves = {f"{who}/{language.LOSS}": line[:, : arm["steps"] // 10] for who, arm in arms.items()}
+    found = distillation.read(task, curves)["arms"]
+    read = {who: v[0] for who in found for n, v in found[who].items() if "compute" in n}
+    # After 480 FLOPs: steps 48, 30, 40 and 40; the student that is not trained longer ends before.
+    assert read == pytest.approx(
+        {"none_longer": 1.2, "full": 3.0, "staged": 2.0, "untrained_teacher": 2.0}
+    )
 
 
 def test_divergence_is_that_of_the_definition_and_moves_the_student_alone():
@@ -399,18 +669,55 @@ def test_students_part_from_their_teacher_when_they_should():
 # --- dispatch ------------------------------------------------------------------------------------
 
 
-def test_dispatch_is_judged_at_the_most_experts():
+def dispatched(few, many, dense=0.8):
+    """Seconds of five processes at 8 and at 32 experts: one-hot over index, and dense over it."""
+
     def rung(size, factor):
-        index = 1.0 + 0.01 * NOISE
-        ways = {"one-hot": factor * (1 + 0.01 * OTHER), "index": index, "index again": index[::-1]}
+        index = 1.0 + 0.01 * NOISE[:5]
+        other = 1 + 0.01 * OTHER[:5]
+        ways = {"one-hot": factor * other, "index": index, "dense": dense * other[::-1]}
         arms = {way: {"metrics": {"seconds": s}, "facts": {}} for way, s in ways.items()}
         return {"task": "forward", "size": size, "arms": arms}
 
-    def measured(few, many):
-        return {"tasks": {"forward, 8": rung(8, few), "forward, 32": rung(32, many)}}
+    return {"tasks": {"forward, 8": rung(8, few), "forward, 32": rung(32, many)}}
 
-    assert verdict("D7a", measured(3.0, 9.0)) == "reproduced"
-    assert verdict("D7a", measured(9.0, 3.0)) == "not reproduced"
+
+def test_dispatch_is_judged_at_the_most_experts():
+    assert verdict("D7a", dispatched(3.0, 9.0)) == "reproduced"
+    assert verdict("D7a", dispatched(9.0, 3.0)) == "not reproduced"
+    # Indexing that is far faster than the products it must do has left them out.
+    assert verdict("D7a", dispatched(3.0, 9.0, dense=9.0)) == "invalid"
+
+
+def test_dispatch_takes_one_number_a_process(monkeypatch):
+    asked = []
+
+    def processes(target, argument, each):
+        asked.append((target, argument))
+        return [dispatch.seconds(argument) for _ in each]
+
+    monkeypatch.setattr(timing, "over_processes", processes)
+    config = replaced(replaced(SMOKE, "dispatch.processes", 3), "dispatch.rounds", 1)
+    found = dispatch.run(config, PlainRun("dispatch"))
+    assert asked[0][0] == "experiments.moe_scaling.dispatch:seconds"
+    for task in found.measurements["tasks"].values():
+        assert {arm: len(v["metrics"]["seconds"]) for arm, v in task["arms"].items()} == {
+            "one-hot": 3,
+            "index": 3,
+            "dense": 3,
+        }
+
+
+def test_the_dense_control_does_the_products_of_one_expert():
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(1, 6, 4)).astype(np.float32)
+    params = {
+        "router": np.zeros((4, 1), np.float32),
+        "up": generator.normal(size=(1, 4, 8)).astype(np.float32),
+        "down": generator.normal(size=(1, 8, 4)).astype(np.float32),
+    }
+    mixture = moe.mixture_layer(params, inputs, moe.Mixture(experts=1))[0]
+    np.testing.assert_allclose(mixture, dispatch._dense(params, inputs), rtol=1e-5, atol=1e-6)
 
 
 def test_what_one_machine_cannot_show_says_why():
@@ -432,8 +739,12 @@ def test_what_one_machine_cannot_show_says_why():
         ("texts.context", 4, "at least 5 tokens"),
         ("texts.held_out", 12, "must be a multiple"),
         ("layout.experts", 300, "experts are more than the 128 tokens"),
-        ("layout.network.layers", 1, "too few for two halves"),
+        ("layout.network.layers", 1, "too few for a pyramid"),
         ("layout.network.hidden", 15, "must be even"),
+        ("halves.two_names.layers", (1, 2), "too few for two halves"),
+        ("halves.lookup.schedule.groups", 3, "does not divide"),
+        ("second_expert.network.hidden", 15, "must be even"),
+        ("second_expert.experts", 1, "needs two experts"),
         ("layout.tasks", ("lockup",), "Did you mean 'lookup'"),
         ("layout.schedule.groups", 3, "does not divide"),
         ("compute_to_quality.arms", ("dense", "moe_16"), "dense_4x"),

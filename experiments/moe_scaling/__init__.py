@@ -11,9 +11,11 @@ from experiments.moe_scaling import (
     config,
     dispatch,
     distillation,
+    halves,
     headline,
     language,
     layout,
+    second_expert,
     told,
 )
 from jaxtrends import running
@@ -66,6 +68,8 @@ EXPERIMENT = Experiment(
     presets=config.PRESETS,
     studies={
         "compute_to_quality": compute_to_quality.STUDY,
+        "halves": halves.STUDY,
+        "second_expert": second_expert.STUDY,
         "layout": layout.STUDY,
         "distillation": distillation.STUDY,
         "dispatch": dispatch.STUDY,

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from experiments.moe_scaling import compute_to_quality, distillation, language, layout
+from experiments.moe_scaling import (
+    compute_to_quality,
+    distillation,
+    halves,
+    language,
+    layout,
+    second_expert,
+)
 from experiments.moe_scaling.compute_to_quality import ComputeToQuality
 from experiments.moe_scaling.dispatch import Dispatch
 from experiments.moe_scaling.distillation import Distillation
+from experiments.moe_scaling.halves import Halved, Halves
 from experiments.moe_scaling.language import Network, Schedule, Texts
 from experiments.moe_scaling.layout import Layout
+from experiments.moe_scaling.second_expert import SecondExpert
 from jaxtrends import transformer
 from jaxtrends.comparison import Setting
 from jaxtrends.errors import Problem
@@ -19,6 +28,8 @@ from jaxtrends.transformer import Transformer
 
 TRAINED = {  # the studies that train networks
     "compute_to_quality": compute_to_quality,
+    "halves": halves,
+    "second_expert": second_expert,
     "layout": layout,
     "distillation": distillation,
 }
@@ -32,8 +43,12 @@ class Config(Settings):
     """Training and held-out sequences."""
     compute_to_quality: ComputeToQuality = field(default_factory=ComputeToQuality)
     """Training compute of dense networks against mixtures of experts at equal loss."""
+    halves: Halves = field(default_factory=Halves)
+    """Experts in the first or the second half of the layers."""
+    second_expert: SecondExpert = field(default_factory=SecondExpert)
+    """A second expert for every token, or a dense layer in its place."""
     layout: Layout = field(default_factory=Layout)
-    """Which layers have experts, and how many."""
+    """Pyramids of experts and residual experts."""
     distillation: Distillation = field(default_factory=Distillation)
     """Distilling a mixture into a shallower one."""
     dispatch: Dispatch = field(default_factory=Dispatch)
@@ -90,13 +105,14 @@ def datasets(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tasks))
 
 
-# Two layers, with experts in the upper one: the layout second_half is then the same network as
-# moe_16, and one program trains both.
+# Two layers, with experts in the upper one: second_half is then the same network as moe_16, and one
+# program trains both.
 TINY = Network(width=16, heads=2, hidden=16)
 BRIEF = Schedule(batch_size=8, steps=20, log_every=2, warm_up=4)
+FEW_STEPS = Halved(experts=(16,), network=TINY, schedule=BRIEF)
 SMOKE = Config(
     seeds=2,
-    studies=("compute_to_quality", "layout", "dispatch"),
+    studies=("compute_to_quality", "halves", "second_expert", "layout", "dispatch"),
     texts=Texts(context=16, clusters=4, training=256, held_out=16),
     compute_to_quality=ComputeToQuality(
         arms=("dense_16x", *compute_to_quality.FEW[-4:]),
@@ -105,18 +121,32 @@ SMOKE = Config(
         schedule=BRIEF,
         timing_processes=1,
     ),
+    halves=Halves(
+        tasks=("two_names",),
+        lookup=FEW_STEPS,
+        two_names=replace(FEW_STEPS, arms=("second_half",)),
+        english=FEW_STEPS,
+    ),
+    second_expert=SecondExpert(arms=("top_2",), network=replace(TINY, layers=1), schedule=BRIEF),
     layout=Layout(
-        tasks=("two_names",), arms=("second_half",), experts=16, network=TINY, schedule=BRIEF
+        tasks=("two_names",),
+        arms=("pyramid_residual",),
+        experts=4,
+        network=TINY,
+        schedule=BRIEF,
     ),
     distillation=Distillation(experts=4, teacher_steps=20, network=TINY, schedule=BRIEF),
-    dispatch=Dispatch(tokens=256, width=16, hidden=32, experts=(8,), rounds=3),
+    dispatch=Dispatch(tokens=256, width=16, hidden=32, experts=(8,), rounds=3, processes=2),
 )
+SHORT = Schedule(steps=360)
 # Small batches: the mixture takes 6.4 times as many steps as the network that it is compared with.
 COMPUTE = Schedule(batch_size=16, steps=300, log_every=10)
 DEFAULT = Config(
-    studies=("compute_to_quality", "layout", "dispatch"),
+    studies=("compute_to_quality", "halves", "dispatch"),
     compute_to_quality=ComputeToQuality(schedule=COMPUTE),
-    layout=Layout(schedule=Schedule(steps=360)),
+    halves=Halves(
+        lookup=Halved(seeds=16, schedule=SHORT), two_names=Halved(seeds=12, schedule=SHORT)
+    ),
 )
 LONG = Schedule(steps=600, log_every=25)
 FULL = Config(
@@ -125,13 +155,22 @@ FULL = Config(
         arms=tuple(compute_to_quality.EXPERTS),
         schedule=COMPUTE,
     ),
-    layout=Layout(
-        tasks=("lookup", "two_names", "english"),
-        arms=tuple(layout.LAYOUTS),
-        experts=4,  # 16 are about 0.17 nats better after these steps: a gap to close
-        schedule=LONG,
+    halves=Halves(
+        tasks=halves.TASKS,
+        lookup=Halved(experts=(4, 8, 16), layers=(2, 4), longer=600, seeds=16, schedule=SHORT),
+        two_names=Halved(layers=(2, 4), seeds=12, schedule=SHORT),
+        english=Halved(seeds=16, schedule=Schedule(steps=600)),
     ),
-    distillation=Distillation(teacher_steps=600, teacher_rate=1e-2, schedule=LONG),
+    second_expert=SecondExpert(seeds=24, schedule=LONG),
+    # 16 experts are clearly better than 4 only after so many steps: a gap to close. With 1,160, the
+    # nearest log points of all arms are within 1% of equal compute.
+    layout=Layout(experts=4, seeds=14, schedule=Schedule(steps=1160)),
+    distillation=Distillation(
+        teacher_steps=1000,  # after 600, a student alone is as good as its teacher
+        teacher_rate=1e-2,
+        seeds=12,
+        schedule=Schedule(steps=1000, log_every=25),
+    ),
     dispatch=Dispatch(experts=(4, 8, 16, 32, 64)),
 )
 # For one 80 GB GPU: 64 experts on every other layer are 1.8B parameters, which with gradients and
@@ -146,13 +185,16 @@ PATIENT = Schedule(
     grid=(1e-4, 3e-4, 1e-3),
     tuning_steps=1000,
 )
+DEEP = Halved(layers=(BROAD.layers,), network=BROAD, schedule=PATIENT)
 LARGE = Config(
     seeds=5,
     texts=Texts(context=1024, clusters=1024, held_out=64),
     compute_to_quality=ComputeToQuality(
         arms=tuple(compute_to_quality.EXPERTS), every=2, network=BROAD, schedule=PATIENT
     ),
-    layout=Layout(arms=tuple(layout.LAYOUTS), pyramid_layers=2, network=BROAD, schedule=PATIENT),
+    halves=Halves(lookup=DEEP, two_names=DEEP, english=DEEP),
+    second_expert=SecondExpert(experts=8, network=BROAD, schedule=PATIENT),
+    layout=Layout(pyramid_layers=2, network=BROAD, schedule=PATIENT),
     distillation=Distillation(
         teacher_steps=4000, teacher_rate=3e-4, network=BROAD, schedule=PATIENT
     ),

@@ -1,7 +1,10 @@
 """The cost of dispatching tokens to experts: one-hot products against indexing.
 
 One layer with a growing number of experts, forward only and forward plus backward. Both ways give
-the same numbers, so only time is compared. The same program timed twice is the control.
+the same numbers, so only time is compared, in several processes: rounds within one process agree
+better with each other than with the next process, so intervals are taken over processes. A dense
+layer of as many active FLOPs is the control: indexing cannot be much faster than the products that
+it must do as well, unless the compiler left them out.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ from jaxtrends.settings import PositiveInt, Sizes
 from jaxtrends.study import Figure, Panel, Run, StudyResult, Table
 
 PASSES = ("forward", "forward and backward")
-WAYS = {"one-hot": "one_hot", "index": "index", "index again": "index"}
+Programs = dict[str, dict[str, timing.Timed]]
+WAYS = {"one-hot": "one_hot", "index": "index"}
+DENSE = "dense"
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,10 @@ class Dispatch:
     """Hidden width of an expert."""
     experts: Sizes = (8, 32)
     """Numbers of experts, rising; claims are about the last."""
-    rounds: PositiveInt = 15
-    """Rounds of timing, with programs interleaved."""
+    rounds: PositiveInt = 7
+    """Rounds of timing in each process, with programs interleaved; the median is used."""
+    processes: PositiveInt = 5
+    """Processes, over which intervals are taken."""
 
     def check(self, flag: str) -> None:
         """Refuse more experts than tokens.
@@ -52,9 +59,9 @@ class Dispatch:
             moe.check(Mixture(experts=experts), self.tokens)
 
 
-def programs(experts: int, config: Dispatch) -> dict[str, dict[str, timing.Timed]]:
+def programs(experts: int, tokens: int, width: int, hidden: int) -> Programs:
     """Pass -> way -> program to time."""
-    generator, width, hidden = np.random.default_rng(0), config.width, config.hidden
+    generator = np.random.default_rng(0)
 
     def normal(scale: float, *shape: int) -> np.ndarray:
         return scale * generator.standard_normal(shape, np.float32)
@@ -64,34 +71,58 @@ def programs(experts: int, config: Dispatch) -> dict[str, dict[str, timing.Timed
         "up": normal(width**-0.5, experts, width, hidden),
         "down": normal(hidden**-0.5, experts, hidden, width),
     }
-    inputs = normal(1.0, 1, config.tokens, width)
-    found: dict[str, dict[str, timing.Timed]] = {name: {} for name in PASSES}
-    for way, dispatch in WAYS.items():
-        forward = partial(_forward, Mixture(experts=experts, dispatch=dispatch))
+    inputs = normal(1.0, 1, tokens, width)
+    layers = {
+        way: partial(_mixture, Mixture(experts=experts, dispatch=dispatch))
+        for way, dispatch in WAYS.items()
+    }
+    found: Programs = {name: {} for name in PASSES}
+    for way, forward in {**layers, DENSE: _dense}.items():
         both = jax.grad(partial(_loss, forward), argnums=(0, 1))
         for name, function in zip(PASSES, (forward, both), strict=True):
             found[name][way] = timing.calls(function, params, inputs)
     return found
 
 
-def _forward(mixture: Mixture, params: Any, inputs: jax.Array) -> jax.Array:
+def _mixture(mixture: Mixture, params: Any, inputs: jax.Array) -> jax.Array:
     return moe.mixture_layer(params, inputs, mixture)[0]
+
+
+def _dense(params: Any, inputs: jax.Array) -> jax.Array:
+    """The first expert on all tokens."""
+    return jax.nn.relu(inputs @ params["up"][0]) @ params["down"][0]
 
 
 def _loss(forward: Callable[..., jax.Array], params: Any, inputs: jax.Array) -> jax.Array:
     return jnp.mean(jnp.square(forward(params, inputs)))
 
 
+def seconds(asked: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """In one process: "pass, experts" -> way -> median seconds of one pass."""
+    sizes = [int(asked[name]) for name in ("tokens", "width", "hidden")]
+    found = {}
+    for experts in asked["experts"]:
+        for name, timed in programs(int(experts), *sizes).items():
+            taken = timing.interleaved(timed, range(int(asked["rounds"])))
+            found[f"{name}, {experts}"] = {way: float(np.median(s)) for way, s in taken.items()}
+    return found
+
+
 def run(config: Any, run: Run) -> StudyResult:
-    """Time every pass at every number of experts; each pass is a ladder."""
+    """Time every pass at every number of experts, in several processes; each pass is a ladder."""
     chosen: Dispatch = config.dispatch
+    asked = {
+        name: getattr(chosen, name) for name in ("tokens", "width", "hidden", "experts", "rounds")
+    }
+    each = run.each("processes", range(chosen.processes))
+    found = timing.over_processes(f"{__name__}:seconds", asked, each)
     tasks: dict[str, Any] = {}
     for experts in chosen.experts:
-        for name, timed in programs(experts, chosen).items():
-            rounds = run.each(f"{experts} experts, {name}", range(chosen.rounds))
-            seconds = timing.interleaved(timed, rounds)
-            arms = {w: {"metrics": {"seconds": s}, "facts": {}} for w, s in seconds.items()}
-            tasks[f"{name}, {experts}"] = {"task": name, "size": experts, "arms": arms}
+        for name in PASSES:
+            task = f"{name}, {experts}"
+            taken = {way: [process[task][way] for process in found] for way in found[0][task]}
+            arms = {way: {"metrics": {"seconds": s}, "facts": {}} for way, s in taken.items()}
+            tasks[task] = {"task": name, "size": experts, "arms": arms}
     places = {str(e): moe.places(chosen.tokens, Mixture(experts=e)) for e in chosen.experts}
     return StudyResult(
         values={"places": places},  # slots per expert, a dimension of the one-hot products
@@ -112,10 +143,14 @@ def slower(id: str, statement: str, of: str, factor: float, **declared: Any) -> 
         "one-hot",
         "index",
         on="seconds",
-        quantity=f"time of a whole layer, one-hot / by index, {of}, at the most experts timed",
+        quantity=f"time of a whole layer, one-hot / by index, {of}, at the most experts timed, "
+        "process by process",
         statistic="paired ratio",
         region=(factor, math.inf),
-        fails={"index again": "the same program timed twice must not look slower"},
+        fails={
+            DENSE: "a dense layer of as many active FLOPs must not be slower by the factor: it "
+            "would be if the compiler had left out the experts' products, or all tokens were lost"
+        },
         tasks=(of,),
         top=True,
         about="measurements",
@@ -169,27 +204,31 @@ def _over_index(task: Mapping[str, Any], way: str) -> tuple[Sequence[float], Seq
 def times(tasks: Mapping[str, Any]) -> Table:
     """Milliseconds per pass."""
 
+    def milliseconds(task: Mapping[str, Any], way: str) -> float:
+        return 1e3 * float(np.median(task["arms"][way]["metrics"]["seconds"]))
+
     def ratio(task: Mapping[str, Any], way: str) -> str:
         samples = dict(zip(("treatment", "reference"), _over_index(task, way), strict=True))
-        found = stats.paired_ratio(samples, CONFIDENCE)
-        return f"{found:.2f}"
+        return f"{stats.paired_ratio(samples, CONFIDENCE):.2f}"
 
     rows = [
-        [
-            task["task"],
-            task["size"],
-            *(1e3 * float(np.median(samples)) for samples in _over_index(task, "one-hot")),
-            ratio(task, "one-hot"),
-            ratio(task, "index again"),
-        ]
+        {
+            "pass": task["task"],
+            "experts": task["size"],
+            "one-hot (ms)": milliseconds(task, "one-hot"),
+            "by index (ms)": milliseconds(task, "index"),
+            "dense layer (ms)": milliseconds(task, DENSE),
+            "one-hot / index": ratio(task, "one-hot"),
+            "dense layer / index": ratio(task, DENSE),
+        }
         for task in tasks.values()
     ]
-    return Table(
+    return charts.table(
         "dispatch-times",
         "Time of a mixture layer, by dispatch method",
-        ["pass", "experts", "one-hot (ms)", "by index (ms)", "one-hot / index", "index / itself"],
         rows,
-        "Medians over rounds. Ratios are geometric means with 95% intervals.",
+        "Medians over processes of the median over rounds. Ratios are geometric means over "
+        "processes with 95% intervals. The dense layer has as many active FLOPs.",
     )
 
 
@@ -204,7 +243,7 @@ def ratios(tasks: Mapping[str, Any]) -> Figure:
         "dispatch-ratios",
         "Dispatch by one-hot products against indexing",
         "Time of a layer with one-hot dispatch over that with index dispatch: median and range "
-        "over rounds.",
+        "over processes.",
         [
             Panel(
                 "one layer",

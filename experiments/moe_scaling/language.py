@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
-from jaxtrends import declare, estimators, optimizers, sequences, settings, train, transformer
+from jaxtrends import estimators, optimizers, sequences, settings, train, transformer
 from jaxtrends.comparison import Arm, Setting
 from jaxtrends.errors import Problem
 from jaxtrends.moe import Mixture
@@ -27,6 +27,7 @@ from jaxtrends.transformer import Transformer
 
 LOOKUP_SEED = 4  # of tables and sequences
 LOSS = "validation_cross_entropy"
+TEST_LOSS = "test_cross_entropy"
 TASKS = {
     "lookup": "lookups in one of several tables, named by the first token",
     "one_cluster": "lookups in a single table, so experts cannot specialise by table",
@@ -197,6 +198,10 @@ def load(config: Any, name: str, folder: Path | None) -> Sequences:
     return sequences.english(texts.context, texts.held_out)
 
 
-def loss(task: declare.TaskView, name: str) -> np.ndarray:
-    """An arm's final validation loss, seed by seed, in nats per token."""
-    return task[name][LOSS]
+def loss_at(curves: np.ndarray, steps: float, log_every: int) -> np.ndarray:
+    """Losses (seeds,) at a step of their curves (seeds, points), between log points by a line.
+
+    Steps before the first log point or after the last give the loss there.
+    """
+    at = np.arange(1, curves.shape[1] + 1) * log_every
+    return np.asarray([np.interp(steps, at, lane) for lane in curves.astype(np.float64)])

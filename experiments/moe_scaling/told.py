@@ -32,12 +32,12 @@ def scale(config: Config, data: Mapping[str, Any]) -> str:
 def departures(config: Config, data: Mapping[str, Any]) -> tuple[str, ...]:
     """Where the chosen studies differ from the paper's settings."""
     found, studies = _networks(config), trained(config)
-    parts = [getattr(config, study) for study in studies]
+    parts = [setting.part for study in studies for _, setting, _ in networks(config, study)]
     if not found:
         return ()
     said = [
-        "The paper measures zero-shot accuracy and validation loss; here it is validation loss "
-        "only."
+        "The paper measures zero-shot accuracy and validation loss; here it is the loss on "
+        "held-out text only."
     ]
     if "compute_to_quality" in studies and config.compute_to_quality.every == 1:
         said.append("The paper has experts in every other layer; these small networks in all.")
@@ -56,17 +56,27 @@ def departures(config: Config, data: Mapping[str, Any]) -> tuple[str, ...]:
         "Adam runs at a constant learning rate after warm-up, so that one run gives the loss at "
         "every budget."
     )
+    if "halves" in studies:
+        chosen = [setting for _, setting, _ in networks(config, "halves")]
+        layers = sorted({setting.part.network.layers for setting in chosen})
+        counts = sorted({int(setting.size) for setting in chosen})
+        said.append(
+            f"Halves are those of networks with {span(layers)} layers and {span(counts)} experts "
+            "per layer; the paper has 24 layers."
+        )
     if "layout" in studies:
-        if config.layout.network.layers == 2:
-            said.append("Layouts have two layers, so each half is one layer.")
         e = config.layout.experts
         said.append(
             f"Layouts have E = {e} experts per layer, or 4E = {4 * e}; the paper has 32 and 128."
         )
+    if "second_expert" in studies:
+        said.append(
+            f"A second expert is chosen among {config.second_expert.experts}; the paper has 32."
+        )
     if "distillation" in studies:
         said.append(
             f"A student drops 1 of {config.distillation.network.layers} layers; the paper drops 3 "
-            "of 24."
+            "of 24. At equal compute, the teacher's forward passes count, but not its training."
         )
     coefficients = {part.schedule.z for part in parts} - {0.0}
     if coefficients:
