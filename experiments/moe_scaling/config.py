@@ -11,6 +11,7 @@ from experiments.moe_scaling import (
     halves,
     language,
     layout,
+    model_size,
     second_expert,
 )
 from experiments.moe_scaling.compute_to_quality import ComputeToQuality
@@ -19,6 +20,7 @@ from experiments.moe_scaling.distillation import Distillation
 from experiments.moe_scaling.halves import Halved, Halves
 from experiments.moe_scaling.language import Network, Schedule, Texts
 from experiments.moe_scaling.layout import Layout
+from experiments.moe_scaling.model_size import ModelSize
 from experiments.moe_scaling.second_expert import SecondExpert
 from jaxtrends import transformer
 from jaxtrends.comparison import Setting
@@ -28,6 +30,7 @@ from jaxtrends.transformer import Transformer
 
 TRAINED = {  # the studies that train networks
     "compute_to_quality": compute_to_quality,
+    "model_size": model_size,
     "halves": halves,
     "second_expert": second_expert,
     "layout": layout,
@@ -43,6 +46,8 @@ class Config(Settings):
     """Training and held-out sequences."""
     compute_to_quality: ComputeToQuality = field(default_factory=ComputeToQuality)
     """Training compute of dense networks against mixtures of experts at equal loss."""
+    model_size: ModelSize = field(default_factory=ModelSize)
+    """The compute that experts save, against the width of the network."""
     halves: Halves = field(default_factory=Halves)
     """Experts in the first or the second half of the layers."""
     second_expert: SecondExpert = field(default_factory=SecondExpert)
@@ -121,6 +126,7 @@ SMOKE = Config(
         schedule=BRIEF,
         timing_processes=1,
     ),
+    model_size=ModelSize(widths=(8, 12, 16), network=replace(TINY, layers=1), schedule=BRIEF),
     halves=Halves(
         tasks=("two_names",),
         lookup=FEW_STEPS,
@@ -140,7 +146,7 @@ SMOKE = Config(
 )
 SHORT = Schedule(steps=360)
 # Small batches: the mixture takes 6.4 times as many steps as the network that it is compared with.
-COMPUTE = Schedule(batch_size=16, steps=300, log_every=10)
+COMPUTE = Schedule(batch_size=16, steps=600)
 DEFAULT = Config(
     studies=("compute_to_quality", "halves", "dispatch"),
     compute_to_quality=ComputeToQuality(schedule=COMPUTE),
@@ -155,6 +161,7 @@ FULL = Config(
         arms=tuple(compute_to_quality.EXPERTS),
         schedule=COMPUTE,
     ),
+    model_size=ModelSize(schedule=COMPUTE),
     halves=Halves(
         tasks=halves.TASKS,
         lookup=Halved(experts=(4, 8, 16), layers=(2, 4), longer=600, seeds=16, schedule=SHORT),
@@ -192,6 +199,7 @@ LARGE = Config(
     compute_to_quality=ComputeToQuality(
         arms=tuple(compute_to_quality.EXPERTS), every=2, network=BROAD, schedule=PATIENT
     ),
+    model_size=ModelSize(widths=(192, 384, 768), every=2, network=BROAD, schedule=PATIENT),
     halves=Halves(lookup=DEEP, two_names=DEEP, english=DEEP),
     second_expert=SecondExpert(experts=8, network=BROAD, schedule=PATIENT),
     layout=Layout(pyramid_layers=2, network=BROAD, schedule=PATIENT),
