@@ -82,7 +82,7 @@ SMOKE = Config(
     eras=ErasConfig(step=6, coarse_step=24, resamples=100, simulations=20, simulated_resamples=40),
     selection=SelectionConfig(simulations=200, data_sets=20),
     growth=GrowthConfig(resamples=200),
-    projection=ProjectionConfig(years=(2024,), cutoffs=("2018-01-01",)),
+    projection=ProjectionConfig(years=(2024,), cutoffs=("2018-01-01",), data_sets=20),
 )
 DEFAULT = Config()
 FULL = Config(

@@ -19,16 +19,16 @@ trends are scored on systems they have not seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Le
 
-from experiments.compute_trends import segments
+from experiments.compute_trends import needed, segments
 from experiments.compute_trends.fits import TAILS
-from experiments.compute_trends.rules import Labels, Rules, labels_of
+from experiments.compute_trends.rules import Labels, Rules, label, labels_of
 from experiments.compute_trends.segments import Search, Trend
 from experiments.compute_trends.systems import DATASET, Dates, Systems, day, iso, year
 from jaxtrends import charts, declare, power, stats
@@ -36,6 +36,7 @@ from jaxtrends.claims import CONFIDENCE, Claim
 from jaxtrends.settings import PositiveInt, Rising
 from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
 
+STREAM = 7  # of random numbers, after the seed
 STEP = 1 / 12  # of break dates, in years
 WORSE = 5.0  # orders of magnitude by which the control lowers one line
 SIDE_BY_SIDE = "regular and large-scale"
@@ -51,6 +52,8 @@ class ProjectionConfig:
     """Backtest dates: trends are fitted to earlier systems and scored on later ones."""
     fewest: PositiveInt = 10
     """Minimum number of systems between breaks."""
+    data_sets: PositiveInt = 200
+    """Simulated data sets of one and of two trends, to test whether the backtest can tell them."""
 
 
 def trends(systems: Systems, labels: Labels, config: ProjectionConfig) -> dict[str, list[Trend]]:
@@ -148,6 +151,48 @@ def backtest(
     return {**made, "scored": int(later.sum()), "moved line": moved}
 
 
+def told_apart(
+    generator: np.random.Generator, systems: Systems, rules: Rules, cutoff: str, data_sets: int
+) -> dict[str, float]:
+    """How often separate trends predict better in data sets of two trends, and of one.
+
+    Two: the regular and the large-scale systems' own lines and scatter; one: those of all systems
+    of the deep-learning era. Scatter is Gaussian; other systems stay as observed.
+    """
+    labels = labels_of(systems, rules)
+    x = year(systems.dates)
+
+    def share(groups: Sequence[str]) -> float:
+        mean, spread = systems.log_compute.copy(), np.zeros(len(x))
+        for group in groups:
+            of = getattr(labels, group)
+            line = segments.trend("one line", x[of], systems.log_compute[of], Search(STEP, 0))
+            if line is None:
+                return math.nan
+            mean[of], spread[of] = line.predict(x[of])[0], line.sd
+        drawn = mean + spread * generator.standard_normal((data_sets, len(x)))
+        return float(np.mean([separate_are_better(systems.dates, y, rules, cutoff) for y in drawn]))
+
+    return {"power": share(("regular", "large")), "false": share(("deep",))}
+
+
+def separate_are_better(dates: np.ndarray, y: np.ndarray, rules: Rules, cutoff: str) -> bool:
+    """Whether the backtest of a cutoff finds separate trends better, in one data set (n,)."""
+    labels = label(dates, y, rules.thresholds()._replace(end=day(cutoff)))
+    later = (dates >= day(cutoff)) & (dates < day(rules.end))
+    x = year(dates)
+    groups = (labels.deep, labels.regular, labels.large)
+    parts = [segments.trend("one line", x[of], y[of], Search(STEP, 0)) for of in groups]
+    if None in parts or later.sum() < 2:
+        return False
+    deep, regular, large = parts
+    share = float(labels.large.sum() / (labels.large | labels.regular).sum())
+    sides = [regular._replace(share=1 - share), large._replace(share=share)]
+    scores = [log_density(trend, x[later], y[later]).tolist() for trend in (sides, [deep])]
+    samples = {"treatment": scores[0], "reference": scores[1]}
+    return stats.paired_difference(samples, CONFIDENCE).low > 0
+
+
 def run(config: Any, run: Run) -> StudyResult:
     """Extrapolate every trend, and backtest it."""
     settings: ProjectionConfig = config.projection
@@ -169,6 +214,12 @@ def run(config: Any, run: Run) -> StudyResult:
         cutoff: backtest(systems, rules, cutoff, settings)
         for cutoff in run.each("backtests", settings.cutoffs)
     }
+    generator = np.random.default_rng((config.seed, STREAM))
+    both = [c for c, made in values["backtest"].items() if SIDE_BY_SIDE in made["trends"]]
+    values["told apart"] = {
+        cutoff: told_apart(generator, systems, rules, cutoff, settings.data_sets)
+        for cutoff in run.each("simulated backtests", both)
+    }
     return StudyResult(
         values=values,
         tables=_tables(values, settings.years),
@@ -188,7 +239,24 @@ def too_few(differences: np.ndarray) -> str:
     )
 
 
-def _claim(id: str, statement: str, trend: str, than: str) -> Claim:
+def untold(values: Mapping[str, Any], cutoff: str) -> str:
+    """Why a cutoff cannot tell separate trends from one; "" if it can."""
+    power, false = values["told apart"][cutoff].values()
+    if power >= needed.LEAST_POWER and false <= needed.MOST_FALSE:
+        return ""
+    return (
+        f"so few systems cannot decide it: separate trends predict better in {power:.0%} of "
+        f"simulated data sets with two trends, and in {false:.0%} of those with one"
+    )
+
+
+def _claim(
+    id: str,
+    statement: str,
+    trend: str,
+    than: str,
+    blind: Callable[[Mapping[str, Any], str], str] = lambda values, cutoff: "",
+) -> Claim:
     """Log densities that two trends gave to the same later systems; each cutoff is a part."""
 
     def scored(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,14 +275,17 @@ def _claim(id: str, statement: str, trend: str, than: str) -> Claim:
             for cutoff, made in scored(values).items()
         }
 
-    def few(values: Mapping[str, Any]) -> dict[str, str]:
+    def undecided(values: Mapping[str, Any]) -> dict[str, str]:
         """Why a part is undecided: the later systems are too few, and how many it would take."""
-        said = {}
+        said: dict[str, str] = {}
         for cutoff, made in scored(values).items():
+            part = f"up to {cutoff}"
+            said[part] = blind(values, cutoff)
             pair = {"treatment": density(made, trend), "reference": density(made, than)}
             found = stats.paired_difference(pair, CONFIDENCE)
             if found.low < 0 < found.high:
-                said[f"up to {cutoff}"] = too_few(np.subtract(*pair.values()))
+                few = too_few(np.subtract(*pair.values()))
+                said[part] = "; ".join(filter(None, [few, said[part]]))
         return said
 
     return declare.fact(
@@ -236,7 +307,7 @@ def _claim(id: str, statement: str, trend: str, than: str) -> Claim:
                 "wrong sign would prefer it",
             )
         },
-        doubt=few,
+        doubt=undecided,
     )
 
 
@@ -253,6 +324,7 @@ CLAIMS = (
         "the deep-learning era.",
         SIDE_BY_SIDE,
         "deep-learning era",
+        untold,
     ),
 )
 
