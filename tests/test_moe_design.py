@@ -763,14 +763,15 @@ def test_the_answer_holds_the_numbers_of_the_record_and_what_it_lacks_is_left_ou
         assert CLAIMS[id].headline
         assert f"{estimate} [{low}, {high}]" in whole
         assert said(id) in whole
-    assert "S1f" in entries or whole.startswith("Where training was stable, ")
+    setting = "a router that learns too fast provoked" if "S1f" in entries else "runs stay stuck"
+    assert setting in whole
     assert said("S2") == ""
 
 
 @pytest.mark.parametrize(
     ("with_z", "words"),
     [
-        (0, "Yes: where instability was provoked with a router that learns too fast, the router"),
+        (0, "Yes: where a router that learns too fast provoked instability, the router"),
         (20, "it was the one with z-loss in 62% [44%, 79%] of pairs"),
     ],
 )
