@@ -2,7 +2,7 @@
 
 At this size nothing becomes unstable by itself, so instability is provoked: the router's updates
 are multiplied (`ZLoss.stress`), all other parameters learn as they would. The router's logits then
-run away, and in about a third of runs the loss climbs back by more than half a nat. The rate is
+run away, and in about a third of runs the loss climbs back by more than half a nat. The stress is
 chosen on separate tuning seeds, and what counts as unstable was fixed beforehand (`reasons`). Every
 arm is trained on the same reporting seeds under several multiples of the router's rate: a ladder,
 whose rungs are strata that no test pools. The cost of the z-loss is measured apart, on a network
@@ -30,7 +30,7 @@ import numpy as np
 
 from experiments.moe_design import language, z_loss_claims
 from experiments.moe_design.language import PyTree
-from experiments.moe_design.z_loss_claims import BASELINE, CALM, LADDER, PLACEBOS, STRESSED
+from experiments.moe_design.z_loss_claims import BASELINE, CALM, LADDER, OTHERS, STRESSED
 from jaxtrends import moe, optimizers, transformer
 from jaxtrends.comparison import Arm, Comparison, Setting
 from jaxtrends.design import Study
@@ -118,7 +118,7 @@ TREATMENTS = {
     "bf16, clipped updates": Treatment("bfloat16", optimizer=clipped),
     "bf16, no learned scales": Treatment("bfloat16", optimizer=without_scales),
 }
-CONTROLS = {name: replace(TREATMENTS[arm], z=PLACEBO) for arm, name in PLACEBOS.items()}
+CONTROL = Treatment("bfloat16", z=PLACEBO)
 
 
 # --- settings ------------------------------------------------------------------------------------
@@ -137,17 +137,17 @@ class ZLoss:
             layers=(8, 8),
             z=1e-3,
             steps=800,
-            warm_up=50,
+            warm_up=300,
             rates=(0.04,),
             tuning_seeds=12,
-            seeds=36,
+            seeds=30,
         )
     )
     """The stressed network. Of its rates the one is taken at which the share of unstable baseline
     runs, on tuning seeds under the stress, is closest to a third."""
-    stress: PositiveFloat = 30.0
+    stress: PositiveFloat = 300.0
     """Factor on the router's updates at which arms are compared; one of the router rates."""
-    router_rates: Grid = (1.0, 10.0, 30.0)
+    router_rates: Grid = (1.0, 300.0)
     """Factors on the router's updates: the rungs of the ladder. The first must be 1."""
     evaluations: PositiveInt = 3
     """Consecutive evaluations more than 0.5 nats above the lowest loss that count as a jump."""
@@ -263,7 +263,7 @@ def trainer(network: language.Network, router_dtype: str, optimizer: Any) -> Tra
 
 def made(name: str, network: language.Network, router_rate: float) -> Arm:
     """An arm or a placebo on a network, with its router's updates multiplied."""
-    treatment = {**TREATMENTS, **CONTROLS}[name]
+    treatment = {**TREATMENTS, "placebo": CONTROL}[name]
     numbers = language.coefficients(network, z=treatment.z * network.z, router_rate=router_rate)
     cost = transformer.cost(network.sizes(), network.batch)
     return Arm(trainer(network, treatment.router_dtype, treatment.optimizer), numbers, cost)
@@ -316,21 +316,20 @@ def rungs(part: ZLoss) -> dict[str, float]:
 
 
 def takes_part(name: str, setting: Setting) -> bool:
-    """Whether an arm or a placebo is trained in a setting.
+    """Whether an arm or the placebo is trained in a setting.
 
-    Every arm and its placebo at the stress; at other rungs what the ladder shows, the z-loss and
-    its placebo with the bfloat16 router, and at the plain rate both routers without z-loss.
+    Under the stress all but the float32 router with z-loss, which is there for its cost; at other
+    rungs what the ladder shows. The placebo is where it is a control.
     """
-    arms, ladder = setting.config.z_loss.arms, (BASELINE, "bf16 + z", PLACEBOS[BASELINE])
-    if name in CONTROLS:
-        (treated,) = (arm for arm, control in PLACEBOS.items() if control == name)
-        present = treated in arms and f"{treated} + z" in arms
-    else:
-        present = name in arms
+    part = setting.config.z_loss
+    if name not in (*part.arms, "placebo"):
+        return False
     if setting.task == CALM:
-        return present
-    elsewhere = name in ladder or (setting.size == 1 and name in PLACEBOS)
-    return present and (elsewhere or setting.size == setting.config.z_loss.stress)
+        return name != "placebo" or any(f"bf16, {other}" in part.arms for other in OTHERS)
+    if setting.size == part.stress:
+        return name != "f32 + z"
+    climbs = len(part.router_rates) > 2  # two rungs have no slope, of which it is the control
+    return name in (BASELINE, "bf16 + z") or (name == "placebo" and climbs)
 
 
 def run(config: Any, run: Run) -> StudyResult:
@@ -359,8 +358,8 @@ def run(config: Any, run: Run) -> StudyResult:
         if not takes_part(name, setting):
             return None
         if setting.task == CALM:
-            arm = made(name, setting.part, 1.0)
-            return replace(arm, rate_of=dict(zip(CONTROLS, PLACEBOS, strict=True)).get(name, ""))
+            same = BASELINE if name == "placebo" else ""
+            return replace(made(name, setting.part, 1.0), rate_of=same)
         return replace(made(name, setting.part, setting.size), rate=rate)
 
     def outcome(task: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -384,7 +383,7 @@ def run(config: Any, run: Run) -> StudyResult:
 
     compared = Comparison(
         about="every arm under stress, and at its best rate without",
-        arms={name: partial(at, name=name) for name in (*part.arms, *CONTROLS)},
+        arms={name: partial(at, name=name) for name in (*part.arms, "placebo")},
         metric="cross_entropy",
         unit="nats per token",
         data=lambda setting, run: language.splits(setting.part, run),
@@ -422,5 +421,5 @@ STUDY = Study(
 )
 
 _TINY = replace(language.SMOKE, z=1e-3, tuning_seeds=2, seeds=4)
-SMOKE = ZLoss(network=_TINY, calm=_TINY)
-FULL = ZLoss(arms=tuple(TREATMENTS), router_rates=(1.0, 3.0, 10.0, 30.0, 100.0))
+SMOKE = ZLoss(network=_TINY, calm=_TINY, stress=30.0, router_rates=(1.0, 3.0, 30.0))
+FULL = ZLoss(arms=tuple(TREATMENTS), router_rates=(1.0, 100.0, 300.0, 600.0))

@@ -16,7 +16,6 @@ from jaxtrends.declare import ABOVE_ZERO, BELOW_ZERO, Quantity, TaskView
 from jaxtrends.study import Figure, Panel, Series, Table
 
 BASELINE = "bf16"
-PLACEBOS = {BASELINE: "placebo", "f32": "f32 placebo"}  # arm -> the same with hardly any z-loss
 PAIRS = {"bf16 router": BASELINE, "f32 router": "f32"}
 OTHERS = ("clipped updates", "no learned scales")
 LADDER, CALM = "ladder", "calm"  # kinds of tasks
@@ -52,25 +51,20 @@ def each_router(pair: Callable[[TaskView, str], Any]) -> Quantity:
     return parts
 
 
-def z_loss(metric: str) -> Quantity:
-    """With the z-loss, and without."""
-    return each_router(lambda task, arm: (task[f"{arm} + z"][metric], task[arm][metric]))
-
-
-def placebo(metric: str) -> Quantity:
-    """With the placebo, and without the z-loss."""
-    return each_router(lambda task, arm: (task[PLACEBOS[arm]][metric], task[arm][metric]))
-
-
-def plain_rate(task: TaskView, arm: str) -> tuple[np.ndarray, np.ndarray]:
-    """Without the z-loss: unstable runs at the plain router rate, and under the stress."""
-    return task.beside(PLAIN)[arm]["unstable"], task[arm]["unstable"]
+def cost(task: TaskView, arm: str) -> tuple[np.ndarray, np.ndarray]:
+    """The loss of a router with the z-loss, and without."""
+    return task[f"{arm} + z"][LOSS], task[arm][LOSS]
 
 
 def a_guess(task: TaskView, arm: str) -> tuple[np.ndarray, np.ndarray]:
     """The loss of a constant guess, and of the arm without the z-loss."""
     loss = task[arm][LOSS]
     return np.full(loss.size, task.of("chance")), loss
+
+
+def plain_rate(task: TaskView) -> tuple[np.ndarray, np.ndarray]:
+    """Unstable runs of the baseline at the plain router rate, and under the stress."""
+    return task.beside(PLAIN)[BASELINE]["unstable"], task[BASELINE]["unstable"]
 
 
 def against_baseline(arm: str, metric: str) -> Quantity:
@@ -104,12 +98,15 @@ def lost(of: str) -> Callable[[Mapping[str, Any]], float]:
 # --- claims --------------------------------------------------------------------------------------
 
 
-def fewer(id: str, statement: str, value: Quantity, treated: str, **declared: Any) -> Claim:
-    """Fewer runs are unstable, seed by seed, under the stress."""
+CURED = "fall too if any change of the run's course took it out of the unstable ones"
+
+
+def fewer(id: str, statement: str, arm: str, treated: str, **declared: Any) -> Claim:
+    """An arm has fewer unstable runs than the baseline, seed by seed, under the stress."""
     return declare.derive(
         id,
         statement,
-        value,
+        against_baseline(arm, "unstable"),
         quantity="among seeds on which exactly one of the two arms is unstable under the stress, "
         f"the share on which the arm with {treated} is",
         statistic="discordant share",
@@ -117,6 +114,14 @@ def fewer(id: str, statement: str, value: Quantity, treated: str, **declared: An
         reason="a share of one half is no difference (McNemar)",
         doubt=out_of_reach,
         tasks=(STRESSED,),
+        fails={"placebo": (against_baseline("placebo", "unstable"), NOTHING + CURED)},
+        passes={
+            "the plain router rate": (
+                plain_rate,
+                "without the stress nothing should be unstable; if the rule called noisy runs "
+                "unstable, or too few runs were, this cure would go unseen",
+            )
+        },
         **declared,
     )
 
@@ -126,32 +131,28 @@ def smaller(id: str, statement: str, metric: str, words: str) -> Claim:
     return declare.derive(
         id,
         statement,
-        z_loss(metric),
+        against_baseline("bf16 + z", metric),
         quantity=f"{words}, largest of a run: with z-loss / without, under the stress",
         statistic="paired ratio",
         region=(-math.inf, 1.0),
         reason="a ratio of 1 is no difference",
-        fails={"placebo": (placebo(metric), NOTHING + "shrink too if arms were mispaired")},
+        fails={
+            "placebo": (
+                against_baseline("placebo", metric),
+                NOTHING + "shrink too if the baseline's metrics were those of another arm",
+            )
+        },
         tasks=(STRESSED,),
         source="derived",
     )
 
 
-CURED = "fall too if any change of the run's course took it out of the unstable ones"
 CLAIMS = (
     fewer(
         "S1f",
         "With a router that learns too fast, the router z-loss makes fewer runs unstable.",
-        z_loss("unstable"),
+        "bf16 + z",
         "z-loss",
-        fails={"placebo": (placebo("unstable"), NOTHING + CURED)},
-        passes={
-            "the plain router rate": (
-                each_router(plain_rate),
-                "without the stress nothing should be unstable; if the rule called noisy runs "
-                "unstable, or too few runs were, this cure would go unseen",
-            )
-        },
         reported="4 of 6 runs stable without it, 3 of 3 with it",
         where="Table 4",
         headline=True,
@@ -159,19 +160,24 @@ CLAIMS = (
     declare.derive(
         "S1k",
         "With a router that learns too fast, the router z-loss lowers the final loss.",
-        z_loss(LOSS),
+        against_baseline("bf16 + z", LOSS),
         quantity="test cross-entropy, with z-loss - without (nats), under the stress",
         statistic="paired difference",
         region=BELOW_ZERO,
         reason="only the sign: how much is lost to an instability depends on when it comes",
-        fails={"placebo": (placebo(LOSS), NOTHING + "lower it too if arms were mispaired")},
+        fails={
+            "placebo": (
+                against_baseline("placebo", LOSS),
+                NOTHING + "lower it too if the baseline's losses were those of another arm",
+            )
+        },
         tasks=(STRESSED,),
         source="derived",
     ),
     declare.derive(
         "S1c",
         "Where training is stable, the router z-loss costs no quality.",
-        z_loss(LOSS),
+        each_router(cost),
         quantity="test cross-entropy, with z-loss - without (nats), each at its best rate",
         statistic="paired difference",
         region=(-MARGIN, MARGIN),
@@ -219,9 +225,8 @@ CLAIMS = (
         "S1g",
         "With a router that learns too fast, a float32 router makes fewer runs unstable than a "
         "bfloat16 one.",
-        against_baseline("f32", "unstable"),
+        "f32",
         "the float32 router",
-        fails={"placebo": (against_baseline("placebo", "unstable"), NOTHING + CURED)},
         source="derived",
     ),
     declare.fact(
