@@ -105,8 +105,7 @@ EXPERIMENT = Experiment(
     answer=answer,
     headline_figure=headline.figure,
     lead="S1f",
-    caveat="decoders of up to 10^6 parameters and 16 experts, synthetic task; the instability is "
-    "provoked",
+    caveat="decoders of up to 10^6 parameters, synthetic task, provoked instability",
     spread=config.spread,
 )
 
