@@ -139,6 +139,7 @@ LARGE = replace(
     z_loss=ZLoss(
         arms=("bf16", "bf16 + z", "f32", "f32 + z"),
         network=replace(LARGE_NETWORK, z=1e-3, seeds=30),
+        calm=replace(LARGE_NETWORK, z=1e-3, seeds=30),
     ),
     capacity=Capacity(network=LARGE_NETWORK),
 )

@@ -1,44 +1,46 @@
 """Does the router z-loss keep training stable, and at what cost? (S1, S2, S9)
 
-At the stress rate, the baseline (a bfloat16 router without z-loss) fails in about a third of runs;
-this learning rate is chosen on separate tuning seeds. Every arm is then trained at it on the same
-reporting seeds, and what counts as a failure was fixed beforehand (`reasons`). The cost of the
-z-loss is measured separately, at each arm's best rate, where nothing fails.
+At this size nothing becomes unstable by itself, so instability is provoked: the router's updates
+are multiplied (`ZLoss.stress`), all other parameters learn as they would. The router's logits then
+run away, and in about a third of runs the loss climbs back by more than half a nat. The stress is
+chosen on separate tuning seeds, and what counts as unstable was fixed beforehand (`reasons`). Every
+arm is trained on the same reporting seeds under several multiples of the router's rate: a ladder,
+whose rungs are strata that no test pools. The cost of the z-loss is measured apart, on a network
+that trains stably, with each arm at its best rate.
 
-There is a placebo: the baseline with a thousandth of the z-loss coefficient. It changes the course
-of an unstable run through rounding, and must cure nothing.
-
-Other learning rates are reported as separate strata, and no test pools them.
+How this could have been rigged: the z-loss acts on the router's logits, and so does the stress, so
+the setting is one in which it has something to cure. It says nothing about instability with other
+causes. What keeps it honest: a placebo (a millionth of the coefficient, which changes the course
+of an unstable run only through rounding) must cure nothing; the same runs at the plain router rate
+must be cured, so that the study can detect a cure; other cures are tried on the same seeds (a
+float32 router, clipped updates, fixed norm scales); and a run that never learned, which is what a
+rate that is simply too high makes of a network, is shown apart and does not count as unstable.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Annotated, Any
+from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from annotated_types import Gt
 
-from experiments.moe_design import language
-from experiments.moe_design.language import LOSS, PyTree, exchanged
-from jaxtrends import charts, declare, moe, optimizers, stats, transformer, tuning
-from jaxtrends.claims import CONFIDENCE, Claim
+from experiments.moe_design import language, z_loss_claims
+from experiments.moe_design.language import PyTree
+from experiments.moe_design.z_loss_claims import BASELINE, CALM, LADDER, OTHERS, STRESSED
+from jaxtrends import moe, optimizers, transformer
 from jaxtrends.comparison import Arm, Comparison, Setting
-from jaxtrends.declare import ABOVE_ZERO, Quantity, TaskView
 from jaxtrends.design import Study
 from jaxtrends.errors import Problem
-from jaxtrends.settings import Names, PositiveFloat, PositiveInt
-from jaxtrends.study import Figure, Panel, Run, Series, StudyResult, Table
+from jaxtrends.settings import Grid, Names, PositiveFloat, PositiveInt
+from jaxtrends.study import Run, StudyResult
+from jaxtrends.train import Trainer
 
-BASELINE = "bf16"
-PLACEBO = 1e-3  # of the z-loss coefficient: changes the run through rounding, cures nothing
-STRESSED, CALM = "stressed", "calm"  # the rate at which a third of runs fail; each arm's best rate
-CURVES = ("validation_cross_entropy", "validation_largest_logit")
+PLACEBO = 1e-6  # of the z-loss coefficient: changes the run through rounding, cures nothing. (At a
+# thousandth the squared logits under stress are large enough for Adam to act on them.)
 
 
 # --- the optimizers that the paper compares with -------------------------------------------------
@@ -79,30 +81,52 @@ def without_scales(warm_up: int) -> Callable[[PyTree], Any]:
     return optimizer
 
 
+def stressed(make: Callable[[int], Callable[[PyTree], Any]]) -> Callable[[int], Any]:
+    """An optimizer whose updates of the routers are multiplied by the lane's ``router_rate``."""
+
+    def routers(updates: PyTree, factor: jax.Array) -> PyTree:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, leaf: leaf * factor if _ends_in(path, "router") else leaf, updates
+        )
+
+    def of_warm_up(warm_up: int) -> Callable[[PyTree], Any]:
+        def optimizer(lane: PyTree) -> Any:
+            import optax
+
+            faster = optax.stateless(lambda updates, _: routers(updates, lane["router_rate"]))
+            return optax.chain(make(warm_up)(lane), faster)
+
+        return optimizer
+
+    return of_warm_up
+
+
 @dataclass(frozen=True)
 class Treatment:
-    """How an arm treats the router: its precision, z-loss or not, and the optimizer."""
+    """How an arm treats the router: its precision, its share of the z-loss, and the optimizer."""
 
     router_dtype: str
-    z: bool = False
+    z: float = 0.0
     optimizer: Callable[[int], Callable[[PyTree], Any]] = optimizers.adam
 
 
 TREATMENTS = {
     BASELINE: Treatment("bfloat16"),
-    "bf16 + z": Treatment("bfloat16", z=True),
+    "bf16 + z": Treatment("bfloat16", z=1.0),
     "f32": Treatment("float32"),
-    "f32 + z": Treatment("float32", z=True),
+    "f32 + z": Treatment("float32", z=1.0),
     "bf16, clipped updates": Treatment("bfloat16", optimizer=clipped),
     "bf16, no learned scales": Treatment("bfloat16", optimizer=without_scales),
 }
-PAIRS = {"bf16 router": ("bf16", "bf16 + z"), "f32 router": ("f32", "f32 + z")}
-OTHERS = ("clipped updates", "no learned scales")
+CONTROL = Treatment("bfloat16", z=PLACEBO)
+
+
+# --- settings ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class ZLoss(language.OneNetwork):
-    """Which arms, on which network, at which stress."""
+class ZLoss:
+    """Which arms, on which networks, under which stress."""
 
     arms: Names[TREATMENTS] = (BASELINE, "bf16 + z")
     """Arms: bf16 and f32 (the router's precision), each with + z; bf16, clipped updates; bf16, no
@@ -110,48 +134,74 @@ class ZLoss(language.OneNetwork):
     network: language.Network = field(
         default_factory=lambda: language.Network(
             clusters=1,
+            layers=(8, 8),
+            z=1e-3,
+            steps=800,
+            warm_up=300,
+            rates=(0.04,),
+            tuning_seeds=12,
+            seeds=30,
+        )
+    )
+    """The stressed network. Of its rates the one is taken at which the share of unstable baseline
+    runs, on tuning seeds under the stress, is closest to a third."""
+    stress: PositiveFloat = 300.0
+    """Factor on the router's updates at which arms are compared; one of the router rates. Of 30,
+    100, 200, 300 and 600 it is the lower of the two at which, in a pilot on tuning seeds, the share
+    of unstable runs was closest to a third."""
+    router_rates: Grid = (1.0, 100.0, 300.0)
+    """Factors on the router's updates: the rungs of the ladder. The first must be 1."""
+    placebo_climbs: bool = False
+    """Whether the placebo is on every rung, as the control of the ladder's slope."""
+    evaluations: PositiveInt = 3
+    """Consecutive evaluations more than 0.5 nats above the lowest loss that count as a jump."""
+    calm: language.Network = field(
+        default_factory=lambda: language.Network(
+            clusters=1,
             layers=(8,),
             z=1e-3,
             steps=150,
             warm_up=10,
-            rates=(3e-3, 1e-2, 3e-2, 0.06, 0.08, 0.085, 0.09, 0.095, 0.1),
+            rates=(5e-3, 1e-2, 2e-2, 3e-2, 0.06),
             tuning_seeds=8,
-            seeds=30,
+            seeds=144,
         )
     )
-    """The network to train; the stress rate and the best rates are chosen from its rates."""
-    router_scale: PositiveFloat = 1.0
-    """Stress: factor on the router's initial weights."""
-    evaluations: PositiveInt = 3
-    """Consecutive evaluations more than 0.5 nats above the lowest loss that count as a jump."""
-    strata: Annotated[tuple[float, ...], Gt(0)] = ()
-    """Further learning rates for all arms on the reporting seeds, as multiples of the stress rate;
-    each is a separate stratum."""
+    """The network that shows what the arms cost: stable, at each arm's best rate."""
 
     def check(self, flag: str) -> None:
-        """Refuse arms without the one that sets the rate, and repeated arms.
+        """Refuse arms without the baseline, repeated arms, and a ladder without the stress.
 
         Raises:
             Problem: names the flag.
         """
         if self.arms[:1] != (BASELINE,) or len(set(self.arms)) < len(self.arms):
             raise Problem(f"--{flag}.arms must begin with {BASELINE} and name each arm once.")
+        if self.router_rates[0] != 1 or self.stress not in self.router_rates[1:]:
+            raise Problem(f"--{flag}.router-rates must begin with 1 and contain the stress.")
+
+    @property
+    def networks(self) -> tuple[language.Network, ...]:
+        """All networks trained."""
+        return (self.network, self.calm)
 
 
-# --- when a run counts as unstable: three rules, fixed beforehand --------------------------------
+# --- when a run counts as unstable: rules fixed beforehand ---------------------------------------
 
 JUMP = 0.5  # nats above the lowest loss so far
-STUCK = 0.95  # of the loss of the best constant guess
-TARGET_SHARE = 1 / 3  # of baseline runs that should fail, to leave room for a cure
+LEARNED = 0.95  # of the loss of the best constant guess
+UNSTABLE = ("not finite", "jump")
+NEVER = "never learned"
+TARGET_SHARE = 1 / 3  # of baseline runs that should be unstable, to leave room for a cure
 SHARES_IN_REACH = (1 / 6, 1 / 2)
 
 
 def reasons(curves: np.ndarray, chance: float, evaluations: int) -> list[str]:
-    """Why each run is unstable; "" for a stable one.
+    """What is wrong with each run; "" for a run that learned and stayed stable.
 
-    A run is unstable if a loss is not finite; or if its loss is more than 0.5 nats above the lowest
-    so far at ``evaluations`` consecutive evaluations; or if it ends above 0.95 of the loss of a
-    constant guess.
+    A run is unstable if a loss is not finite, or if its loss is more than 0.5 nats above the lowest
+    so far at ``evaluations`` consecutive evaluations. A run whose loss was never below 0.95 of that
+    of a constant guess never learned; this is told apart and is no instability.
 
     Args:
         curves:      (lanes, points) validation cross-entropy, nats.
@@ -164,8 +214,8 @@ def reasons(curves: np.ndarray, chance: float, evaluations: int) -> list[str]:
             found.append("not finite")
         elif _longest_run(curve > np.minimum.accumulate(curve) + JUMP) >= evaluations:
             found.append("jump")
-        elif curve[-1] > STUCK * chance:
-            found.append("stuck")
+        elif curve.min() > LEARNED * chance:
+            found.append(NEVER)
         else:
             found.append("")
     return found
@@ -179,9 +229,9 @@ def _longest_run(flags: np.ndarray) -> int:
     return longest
 
 
-def failed(why: Sequence[str]) -> np.ndarray:
-    """1 for an unstable run and 0 for a stable one, float64."""
-    return np.asarray([float(bool(reason)) for reason in why])
+def unstable(why: Sequence[str]) -> np.ndarray:
+    """1 for an unstable run and 0 for any other, float64."""
+    return np.asarray([float(reason in UNSTABLE) for reason in why])
 
 
 def stress_rate(rates: Sequence[float], failures: np.ndarray) -> tuple[int, bool]:
@@ -206,31 +256,21 @@ def chance(labels: np.ndarray, vocabulary: int) -> float:
 # --- arms ----------------------------------------------------------------------------------------
 
 
-def arms(part: ZLoss) -> dict[str, Arm]:
-    """The arms; those that differ only in z-loss share a trainer."""
-    network, trainers, made = part.network, {}, {}
-    for name in part.arms:
-        treatment = TREATMENTS[name]
-        kind = (treatment.router_dtype, treatment.optimizer)
-        if kind not in trainers:
-            trained = language.trainer(
-                network.sizes(router_dtype=treatment.router_dtype),
-                network,
-                optimizer=treatment.optimizer,
-                begin=partial(scaled, scale=part.router_scale),
-            )
-            trainers[kind] = language.measuring(trained, rerouted(network))
-        z = network.z if treatment.z else 0.0
-        cost = transformer.cost(network.sizes(), network.batch)
-        made[name] = Arm(trainers[kind], language.coefficients(network, z=z), cost)
-    return made
-
-
-def scaled(params: PyTree, scale: float) -> PyTree:
-    """Parameters with the router weights multiplied by a factor."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: leaf * scale if _ends_in(path, "router") and scale != 1 else leaf, params
+@cache
+def trainer(network: language.Network, router_dtype: str, optimizer: Any) -> Trainer:
+    """The trainer of all arms with this router and optimizer, which differ only in numbers."""
+    trained = language.trainer(
+        network.sizes(router_dtype=router_dtype), network, optimizer=stressed(optimizer)
     )
+    return language.measuring(trained, rerouted(network))
+
+
+def made(name: str, network: language.Network, router_rate: float) -> Arm:
+    """An arm or a placebo on a network, with its router's updates multiplied."""
+    treatment = {**TREATMENTS, "placebo": CONTROL}[name]
+    numbers = language.coefficients(network, z=treatment.z * network.z, router_rate=router_rate)
+    cost = transformer.cost(network.sizes(), network.batch)
+    return Arm(trainer(network, treatment.router_dtype, treatment.optimizer), numbers, cost)
 
 
 def rerouted(network: language.Network) -> language.Measure:
@@ -271,42 +311,62 @@ def round_off(largest: float) -> dict[str, float]:
 # --- the study -----------------------------------------------------------------------------------
 
 
+def rungs(part: ZLoss) -> dict[str, float]:
+    """The rungs of the ladder by name, each with its factor on the router's updates."""
+    return {
+        STRESSED if factor == part.stress else f"router x{factor:g}": factor
+        for factor in part.router_rates
+    }
+
+
+def takes_part(name: str, setting: Setting) -> bool:
+    """Whether an arm or the placebo is trained in a setting.
+
+    Under the stress all but the float32 router with z-loss, which is there for its cost; at other
+    rungs what the ladder shows. The placebo is where it is a control.
+    """
+    part = setting.config.z_loss
+    if name not in (*part.arms, "placebo"):
+        return False
+    if setting.task == CALM:
+        return name != "placebo" or any(f"bf16, {other}" in part.arms for other in OTHERS)
+    if setting.size == part.stress:
+        return name != "f32 + z"
+    return name in (BASELINE, "bf16 + z") or (name == "placebo" and part.placebo_climbs)
+
+
 def run(config: Any, run: Run) -> StudyResult:
-    """Tune, choose the stress rate, and train every arm at it and at its own best rate."""
+    """Choose the rate under stress, then train every arm on every rung, and at its best rate."""
     part: ZLoss = config.z_loss
-    network, setting = part.network, Setting(config, part)
-    data, source = language.splits(network, run), run.dataset(network.dataset)
+    pressed = Setting(config, part.network, LADDER, part.stress)
+    source = run.dataset(part.network.dataset)
     guess = chance(source.train.labels, source.vocabulary)
     why = partial(reasons, chance=guess, evaluations=part.evaluations)
-
-    def score(losses: np.ndarray) -> np.ndarray:
-        """Final losses; infinite where a run failed, so quality is not compared at that rate."""
-        fails = np.asarray([failed(why(at)) for at in losses]) > 0
-        return np.where(fails, np.inf, tuning.final(losses))
-
-    made = {
-        name: language.tuned(
-            run, f"{name}, tuning", arm, network, data, setting.tuning_seeds, score
-        )
-        for name, arm in arms(part).items()
-    }
-    best, in_reach = stress_rate(network.rates, np.isinf(made[BASELINE].grid["scores"]))
-    made["placebo"] = replace(
-        made[BASELINE], numbers=language.coefficients(network, z=PLACEBO * network.z), grid={}
+    tried = language.train_at(
+        run,
+        f"{BASELINE}, tuning under stress",
+        made(BASELINE, part.network, part.stress),
+        part.network,
+        language.splits(part.network, run),
+        part.network.rates,
+        pressed.tuning_seeds,
+        test=False,
     )
-    stress = network.rates[best]
-    rates = {STRESSED: stress, **{f"{f:g} of it": stress * f for f in part.strata}, CALM: None}
+    fails = np.stack([unstable(why(curves)) for curves in tried["validation_cross_entropy"]])
+    best, in_reach = stress_rate(part.network.rates, fails)
+    rate = part.network.rates[best]
 
     def at(setting: Setting, name: str) -> Arm | None:
-        """An arm at the rate of a task, or at its best; the placebo only at the stress rate."""
-        if name == "placebo" and setting.task != STRESSED:
+        """An arm on a rung at the chosen rate, or on the calm network at its own best rate."""
+        if not takes_part(name, setting):
             return None
         if setting.task == CALM:
-            return made[name]
-        return replace(made[name], rate=setting.size, grid={})
+            same = BASELINE if name == "placebo" else ""
+            return replace(made(name, setting.part, 1.0), rate_of=same)
+        return replace(made(name, setting.part, setting.size), rate=rate)
 
     def outcome(task: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Which runs failed and why, and each run's largest logit."""
+        """Which runs were unstable or never learned, and each run's largest logits."""
 
         def largest(name: str, metric: str) -> np.ndarray:
             curve = curves[f"{name}/validation_{metric}"]
@@ -315,7 +375,8 @@ def run(config: Any, run: Run) -> StudyResult:
         found = {name: why(curves[f"{name}/validation_cross_entropy"]) for name in task["arms"]}
         metrics = {
             name: {
-                "failed": failed(said),
+                "unstable": unstable(said),
+                "never_learned": np.asarray([float(reason == NEVER) for reason in said]),
                 "largest_logit": largest(name, "largest_logit"),
                 "squared_logsumexp": largest(name, "squared_logsumexp"),
             }
@@ -324,289 +385,50 @@ def run(config: Any, run: Run) -> StudyResult:
         return {"why": found, "arms": metrics}
 
     compared = Comparison(
-        about="every arm at the stress rate and at its best rate",
-        arms={name: partial(at, name=name) for name in made},
+        about="every arm under stress, and at its best rate without",
+        arms={name: partial(at, name=name) for name in (*part.arms, "placebo")},
         metric="cross_entropy",
         unit="nats per token",
-        data=lambda setting, run: data,
+        data=lambda setting, run: language.splits(setting.part, run),
         facts=lambda setting, run: {"chance": guess, "in_reach": in_reach},
-        size="learning rate",
+        size="factor on the router's updates",
         also=outcome,
-        figures=(stability_map, at_stress(CURVES[0]), at_stress(CURVES[1], y_scale="log")),
-        tables=(failures,),
+        figures=(
+            z_loss_claims.ladder,
+            z_loss_claims.under_stress("validation_cross_entropy"),
+            z_loss_claims.under_stress("validation_squared_logsumexp", y_scale="log"),
+        ),
+        tables=(z_loss_claims.failures,),
     )
-    tasks = {place: Setting(config, network, place, rate) for place, rate in rates.items()}
-    found = compared.run(config, run, tasks)
-    gates = {
-        "round_off": round_off(128.5),
-        "no_round_off": round_off(129.0),
-    }  # 129 is exact in bf16
-    return replace(found, values={**found.values, **gates})
-
-
-# --- what is claimed -----------------------------------------------------------------------------
-
-MARGIN = 0.02  # nats
-
-
-def out_of_reach(task: TaskView) -> str:
-    """Why failures cannot be compared: no rate of the grid is stressful enough but not too much."""
-    if task.of("in_reach"):
-        return ""
-    return "at no rate of the grid did between 1/6 and 1/2 of the baseline's tuning runs fail"
-
-
-def with_and_without(metric: str) -> Quantity:
-    """Arms with and without z-loss; each router precision is a part."""
-
-    def pairs(task: TaskView) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        found = {
-            router: (task[with_z][metric], task[without][metric])
-            for router, (without, with_z) in PAIRS.items()
-            if without in task and with_z in task
-        }
-        if not found:
-            raise KeyError("an arm with z-loss")
-        return found
-
-    return pairs
-
-
-def against_baseline(arm: str, metric: str = "failed") -> Quantity:
-    """An arm and the baseline at the same rate."""
-    return lambda task: (task[arm][metric], task[BASELINE][metric])
-
-
-def at_its_best(task: TaskView) -> tuple[np.ndarray, np.ndarray]:
-    """Failures of the baseline at its best rate and at the stress rate."""
-    return task.beside(CALM)[BASELINE]["failed"], task[BASELINE]["failed"]
-
-
-def a_guess(task: TaskView) -> tuple[np.ndarray, np.ndarray]:
-    """The loss of a constant guess and of the baseline."""
-    loss = task[BASELINE][LOSS]
-    return np.full(loss.size, task.of("chance")), loss
-
-
-def others(task: TaskView) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Other stabilisers against the z-loss."""
-    found = {
-        name: (task[f"bf16, {name}"][LOSS], task["bf16 + z"][LOSS])
-        for name in OTHERS
-        if f"bf16, {name}" in task
+    settings = {
+        name: Setting(config, part.network, LADDER, factor) for name, factor in rungs(part).items()
     }
-    if not found:
-        raise KeyError("an arm with another stabiliser")
-    return found
-
-
-def lost(of: str) -> Callable[[Mapping[str, Any]], float]:
-    """The share of the largest gate that bfloat16 rounds away."""
-    return lambda values: 1 - values[of]["bfloat16"] / values[of]["float32"]
-
-
-def placebo(metric: str = "failed") -> dict[str, tuple[Quantity, str]]:
-    """The control of claims at the stress rate."""
-    why = "a thousandth of the z-loss changes a run only through rounding, and must cure nothing"
-    return {"placebo": (against_baseline("placebo", metric), why)}
-
-
-def fewer(id: str, statement: str, value: Quantity, quantity: str, **declared: Any) -> Claim:
-    """Fewer runs are unstable, seed by seed, at the stress rate."""
-    return declare.derive(
-        id,
-        statement,
-        value,
-        quantity=quantity,
-        statistic="discordant share",
-        region=(-1.0, 0.5),
-        reason="a share of one half is no difference (McNemar)",
-        fails=placebo(),
-        doubt=out_of_reach,
-        tasks=(STRESSED,),
-        **declared,
-    )
-
-
-CLAIMS = (
-    fewer(
-        "S1a",
-        "The router z-loss makes fewer runs unstable.",
-        with_and_without("failed"),
-        "among seeds on which exactly one of the two arms fails, the share on which the arm with "
-        "z-loss fails",
-        reported="4 of 6 runs stable without it, 3 of 3 with it",
-        where="Table 4",
-        headline=True,
-    ),
-    fewer(
-        "S1b",
-        "At the baseline's best learning rate fewer of these runs are unstable, so the study can "
-        "detect a cure.",
-        at_its_best,
-        "among seeds on which the baseline fails at exactly one of two rates, the share on which "
-        "it fails at its best rate",
-        source="derived",
-    ),
-    declare.derive(
-        "S1c",
-        "Where training is stable, the router z-loss costs no quality.",
-        with_and_without(LOSS),
-        quantity="test cross-entropy, with z-loss - without (nats), each at its best rate",
-        statistic="paired difference",
-        region=(-MARGIN, MARGIN),
-        reason="0.02 nats is less than a quarter of the 0.09 that tripling a dense model's size "
-        "gains in the paper's Table 8",
-        fails={"a guess": (a_guess, "a network that learned nothing has lost quality")},
-        tasks=(CALM,),
-        reported="negative log-perplexity -1.741 with it, -1.755 without it",
-        where="Table 4",
-        headline=True,
-    ),
-    declare.derive(
-        "S1d",
-        "The z-loss keeps the router's logits smaller.",
-        with_and_without("largest_logit"),
-        quantity="largest router logit of a run, with z-loss / without, at the stress rate",
-        statistic="paired ratio",
-        region=(-math.inf, 1.0),
-        reason="a ratio of 1 is no difference",
-        fails=placebo("largest_logit"),
-        tasks=(STRESSED,),
-        source="derived",
-    ),
-    fewer(
-        "S1e",
-        "A float32 router makes fewer runs unstable than a bfloat16 one.",
-        against_baseline("f32"),
-        "among seeds on which exactly one of the two arms fails, the share on which the float32 "
-        "router fails",
-        source="derived",
-    ),
-    declare.fact(
-        "S2",
-        "Rounding logits around 128 to bfloat16 reduces the largest gate by 36%.",
-        lost("round_off"),
-        quantity="share of the largest gate that is lost, logits 128.5 and ten times 128",
-        region=(0.355, 0.365),
-        reason="values that round to the paper's 36%",
-        fails={
-            "a logit of 129": (
-                lost("no_round_off"),
-                "a number that is exact in bfloat16 loses almost nothing",
-            )
+    settings[CALM] = Setting(config, part.calm, CALM)
+    found = compared.run(config, run, settings)
+    share = fails.mean(axis=1)
+    return replace(
+        found,
+        values={
+            **found.values,
+            "tuning": {"rates": part.network.rates, "unstable": share, "chosen": rate},
+            "round_off": round_off(128.5),
+            "no_round_off": round_off(129.0),  # 129 is exact in bfloat16
         },
-        source="paper",
-        reported="0.142 becomes 0.091, 36% less",
-        where="Figure 2, footnote 7",
-    ),
-    declare.derive(
-        "S9",
-        "Other ways to stabilise training cost quality compared with the z-loss.",
-        others,
-        quantity="test cross-entropy, other stabiliser - z-loss (nats), each at its best rate",
-        statistic="paired difference",
-        region=ABOVE_ZERO,
-        reason="only the order of the two: a small network can show no more",
-        fails=exchanged(others),
-        tasks=(CALM,),
-        reported="negative log-perplexity -1.741 with z-loss, -4.206 with clipped updates, -2.020 "
-        "without learned scales",
-        where="Tables 2, 3 and 4",
-    ),
-)
-
-
-# --- tables and figures of its own ---------------------------------------------------------------
-
-
-def wilson(failures: Sequence[float]) -> stats.Interval:
-    """The share of ones, with its 95% interval."""
-    return stats.proportion({"values": list(failures)}, CONFIDENCE)
-
-
-def failures(shown: charts.Shown) -> Table:
-    """One row per rate and arm: failures on the reporting seeds; each rate is a stratum."""
-    rows = []
-    for place, task in shown.tasks.items():
-        for name, arm in task["arms"].items():
-            metrics, why = arm["metrics"], task["why"][name]
-            share = wilson(metrics["failed"])
-            count = {said: why.count(said) for said in ("not finite", "jump", "stuck")}
-            rows.append(
-                {
-                    "at": place,
-                    "rate": arm["learning_rate"],
-                    "arm": name,
-                    "unstable": f"{int(sum(metrics['failed']))} of {len(why)}",
-                    "from (%)": 100 * share.low,
-                    "to (%)": 100 * share.high,
-                    "how": ", ".join(f"{n} {said}" for said, n in count.items() if n),
-                    "largest logit": charts.median(metrics["largest_logit"]),
-                    "z-loss before its coefficient": charts.median(metrics["squared_logsumexp"]),
-                    "rerouted by bf16 (%)": 100 * charts.median(metrics["test_rerouted"]),
-                }
-            )
-    return charts.table(
-        "z-loss-failures",
-        "Unstable runs",
-        rows,
-        "The stress rate is chosen on other seeds; calm is each arm's best rate, at which no "
-        "tuning run was unstable. Every other rate is a separate stratum, and no test pools them. "
-        "Wilson's 95% intervals. Logits and z-loss are medians over seeds of a run's largest.",
     )
-
-
-def stability_map(shown: charts.Shown) -> Figure:
-    """Share of unstable runs against the learning rate, on tuning and on reporting seeds."""
-
-    def shares(name: str, rates: Sequence[float], found: Sequence[Any], style: str) -> Series:
-        each = [wilson(one) for one in found]
-        ends = ([one.low for one in each], [one.high for one in each])
-        return Series(name, rates, [one.estimate for one in each], *ends, style=style)
-
-    strata = [task for task in shown.tasks.values() if task["size"]]
-    pressed = sorted(strata, key=lambda task: task["size"])
-    tried, reported = [], []
-    for name, arm in shown.tasks[CALM]["arms"].items():
-        fails = np.isinf(arm["grid"]["scores"]).astype(np.float64)
-        tried.append(shares(name, arm["grid"]["rates"], fails, "line"))
-        found = [task["arms"][name]["metrics"]["failed"] for task in pressed]
-        reported.append(shares(name, [task["size"] for task in pressed], found, "points"))
-    stressed = shown.tasks[STRESSED]
-    return Figure(
-        "z-loss-stability",
-        "Where training becomes unstable",
-        "Share of unstable runs with Wilson's 95% intervals. The stress rate is chosen on "
-        f"{len(stressed['tuning_seeds'])} tuning seeds; the {len(stressed['seeds'])} reporting "
-        "seeds are separate.",
-        [
-            Panel(
-                title,
-                "learning rate",
-                "share of unstable runs",
-                series,
-                x_scale="log",
-                threshold=TARGET_SHARE,
-                threshold_label="a third",
-                marks={"stress rate": stressed["size"]},
-            )
-            for title, series in (("tuning seeds", tried), ("reporting seeds", reported))
-        ],
-    )
-
-
-def at_stress(metric: str, **scale: str) -> charts.Chart:
-    """Curves at the stress rate only."""
-    chart = charts.over(metric=metric, title="Training at the stress rate", **scale)
-    return lambda shown: chart(replace(shown, tasks={STRESSED: shown.tasks[STRESSED]}))
 
 
 STUDY = Study(
-    "stability with and without router z-loss, at a rate where a third of runs fail",
+    "stability with and without router z-loss, with a router that learns too fast",
     run,
-    CLAIMS,
+    z_loss_claims.CLAIMS,
 )
 
-SMOKE = ZLoss(network=replace(language.SMOKE, z=1e-3, rates=(1e-2, 1.0), tuning_seeds=2, seeds=4))
-FULL = ZLoss(arms=tuple(TREATMENTS), strata=(0.5, 2.0))
+_TINY = replace(language.SMOKE, z=1e-3, tuning_seeds=2, seeds=4)
+SMOKE = ZLoss(
+    network=_TINY,
+    calm=_TINY,
+    stress=30.0,
+    router_rates=(1.0, 3.0, 30.0),
+    placebo_climbs=True,
+)
+FULL = ZLoss(arms=tuple(TREATMENTS), router_rates=(1.0, 100.0, 300.0, 600.0), placebo_climbs=True)
