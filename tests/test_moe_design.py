@@ -594,13 +594,6 @@ def test_balance_has_controls_that_faults_trip():
     assert verdict("X1a", balanced(0.1, shuffle=0.0)) == "invalid"  # clusters that do not count
 
 
-def test_names_are_exchanged_on_every_second_seed():
-    pairs = {"one": ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]), "two": ([7.0, 7.0], [8.0, 8.0])}
-    for part, expected in ((0, ([1, 5, 3], [4, 2, 6])), (-1, ([7, 8], [8, 7]))):
-        ((control, _),) = language.exchanged(lambda view: view, part).values()
-        np.testing.assert_array_equal(control(pairs), expected)
-
-
 # --- fine-tuning ---------------------------------------------------------------------------------
 
 

@@ -17,7 +17,6 @@ from annotated_types import Ge
 
 from jaxtrends import estimators, moe, optimizers, sequences, train, transformer, tuning
 from jaxtrends.comparison import Arm
-from jaxtrends.declare import Quantity
 from jaxtrends.errors import Problem
 from jaxtrends.settings import (
     Grid,
@@ -319,25 +318,3 @@ def tuned(
     best, edge = tuning.choose(network.rates, scores)
     grid = {"rates": network.rates, "scores": scores, "edge": edge}
     return replace(arm, rate=network.rates[best], grid=grid)
-
-
-# --- a control shared by claims about two arms ---------------------------------------------------
-
-EXCHANGED = "names exchanged"
-
-
-def exchanged(value: Quantity, part: int = 0) -> dict[str, tuple[Quantity, str]]:
-    """The control of a paired claim: the same numbers, with the arms swapped on odd seeds.
-
-    Where the claim has several parts, one of them is used: the first unless ``part`` names another.
-    """
-
-    def control(view: Any) -> tuple[np.ndarray, np.ndarray]:
-        found = value(view)
-        pair = list(found.values())[part] if isinstance(found, Mapping) else found
-        one, other = (np.asarray(sample) for sample in pair)
-        odd = np.arange(one.size) % 2 == 1
-        return np.where(odd, other, one), np.where(odd, one, other)
-
-    why = "with the two arms swapped on every second seed, only chance is left"
-    return {EXCHANGED: (control, why)}
