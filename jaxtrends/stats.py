@@ -146,11 +146,11 @@ def median(samples: Samples, confidence: float) -> Interval:
     ``confidence`` by the binomial distribution (2nd to 9th of 10 values cover 97.9%); with too few
     values it is unbounded.
     """
-    return _median(_sample(samples, "values"), confidence)
+    return median_of(_sample(samples, "values"), confidence)
 
 
-def _median(values: np.ndarray, confidence: float) -> Interval:
-    """`median` of values that may be infinite, on either side."""
+def median_of(values: np.ndarray, confidence: float) -> Interval:
+    """`median` of an array whose values may be infinite, on either side."""
     from scipy import stats as scipy_stats
 
     values = np.sort(values)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import pickle
 import subprocess
 import sys
 import tempfile
@@ -92,33 +91,37 @@ def step_seconds(
     """
     each = {name: log_every * sweep.lane_count(lanes) for name, (_, lanes) in programs.items()}
     with tempfile.TemporaryDirectory() as folder:
-        for place, (name, (trainer, lanes)) in enumerate(programs.items()):
-            kept = {"name": name, **_exported(trainer, lanes, data, log_every)}
-            Path(folder, f"program-{place}").write_bytes(pickle.dumps(kept))
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(data)]
-        Path(folder, "data").write_bytes(pickle.dumps(leaves))
-        found = over_processes("jaxtrends.timing:seconds_of_steps", folder, processes)
+        for place, (trainer, lanes) in enumerate(programs.values()):
+            kept = _exported(trainer, lanes, data, log_every)
+            np.savez(Path(folder, f"program-{place}.npz"), **kept)
+        leaves = (np.asarray(leaf) for leaf in jax.tree.leaves(data))
+        np.savez(Path(folder, "data.npz"), *leaves)
+        asked = {"folder": folder, "names": list(programs)}
+        found = over_processes("jaxtrends.timing:seconds_of_steps", asked, processes)
     return {name: [one[name] / count for one in found] for name, count in each.items()}
 
 
-def _exported(trainer: Any, lanes: Any, data: Any, log_every: int) -> dict[str, Any]:
-    """A trainer's programs for one block of lanes as StableHLO, over flat lists of arrays."""
+def _exported(trainer: Any, lanes: Any, data: Any, log_every: int) -> dict[str, np.ndarray]:
+    """A trainer's programs for one block of lanes as StableHLO, over flat lists of arrays.
+
+    ``start`` and ``advance`` are their bytes, and ``lane-0``, … the leaves of the lanes.
+    """
     program = sweep.program(trainer, log_every)
     trees = {"lanes": lanes, "data": data, "states": jax.eval_shape(program.start, lanes, data)}
     flat = {name: jax.tree.flatten(tree) for name, tree in trees.items()}
 
-    def exported(function: Callable[..., Any], *names: str) -> bytes:
+    def exported(function: Callable[..., Any], *names: str) -> np.ndarray:
         def of_leaves(*taken: Any) -> Any:
             pairs = zip(names, taken, strict=True)
             return jax.tree.leaves(function(*(flat[n][1].unflatten(leaves) for n, leaves in pairs)))
 
         shapes = jax.eval_shape(lambda *given: given, *(flat[name][0] for name in names))
-        return bytes(export.export(jax.jit(of_leaves))(*shapes).serialize())
+        return np.frombuffer(export.export(jax.jit(of_leaves))(*shapes).serialize(), np.uint8)
 
     return {
         "start": exported(program.start, "lanes", "data"),
         "advance": exported(lambda *of: program.advance(*of)[0], "lanes", "states", "data"),
-        "lanes": [np.asarray(leaf) for leaf in flat["lanes"][0]],
+        **{f"lane-{place}": np.asarray(leaf) for place, leaf in enumerate(flat["lanes"][0])},
     }
 
 
@@ -129,19 +132,31 @@ def steps(kept: Mapping[str, Any], data: Sequence[Any]) -> Timed:
         kept: the programs and the lanes, as `step_seconds` hands them over.
         data: its leaves.
     """
-    lanes, data = jax.device_put((kept["lanes"], list(data)), jax.local_devices()[0])
-    start = jax.jit(export.deserialize(bytearray(kept["start"])).call)
-    advance = export.deserialize(bytearray(kept["advance"])).call
-    advance = jax.jit(advance, donate_argnums=1)  # the state, as in training
+    places = range(len(kept) - 2)
+    lanes = [kept[f"lane-{place}"] for place in places]
+    lanes, data = jax.device_put((lanes, list(data)), jax.local_devices()[0])
+    start, advance = (
+        export.deserialize(bytearray(kept[name].tobytes())).call for name in ("start", "advance")
+    )
+    start, advance = jax.jit(start), jax.jit(advance, donate_argnums=1)  # as in training
     return chained(lambda state: advance(lanes, state, data), start(lanes, data))
 
 
-def seconds_of_steps(folder: str) -> dict[str, float]:
-    """Median seconds between two log points of every program that `step_seconds` left here."""
-    data = pickle.loads(Path(folder, "data").read_bytes())
-    kept = [pickle.loads(path.read_bytes()) for path in sorted(Path(folder).glob("program-*"))]
-    found = interleaved({one["name"]: steps(one, data) for one in kept}, range(ROUNDS))
+def seconds_of_steps(asked: Mapping[str, Any]) -> dict[str, float]:
+    """Median seconds between two log points of every program that `step_seconds` left."""
+    folder = Path(asked["folder"])
+    data = list(_arrays(folder / "data.npz").values())
+    programs = {
+        name: steps(_arrays(folder / f"program-{place}.npz"), data)
+        for place, name in enumerate(asked["names"])
+    }
+    found = interleaved(programs, range(ROUNDS))
     return {name: float(np.median(seconds)) for name, seconds in found.items()}
+
+
+def _arrays(file: Path) -> dict[str, np.ndarray]:
+    with np.load(file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def calls(function: Callable[..., Any], *arguments: Any) -> Timed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -99,14 +98,16 @@ def toy():
     return toy_comparison.trainer(3), data, block
 
 
-def test_steps_handed_to_another_process_are_those_of_the_trainer(monkeypatch):
+def test_steps_handed_to_another_process_are_those_of_the_trainer(monkeypatch, tmp_path):
     """To the last bit: from the start of a block of lanes on, with the programs read back."""
     trainer, data, block = toy()
     lanes = block([0.1, 0.2])
     seen = []
     monkeypatch.setattr(timing, "chained", lambda program, state: seen.append((program, state)))
-    kept = pickle.loads(pickle.dumps(timing._exported(trainer, lanes, data, 5)))
-    timing.steps(kept, [np.asarray(leaf) for leaf in jax.tree.leaves(data)])
+    np.savez(tmp_path / "kept.npz", **timing._exported(trainer, lanes, data, 5))
+    timing.steps(
+        timing._arrays(tmp_path / "kept.npz"), [np.asarray(leaf) for leaf in jax.tree.leaves(data)]
+    )
     ((advance, state),) = seen
     program = sweep.program(trainer, 5)
     expected = program.start(lanes, data)
