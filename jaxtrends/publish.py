@@ -17,11 +17,16 @@ ORDER = {"large": 0, "full": 1, "default": 2}
 
 
 def in_order(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Records by experiment; of one experiment the largest preset first, on a CPU before others."""
-    return sorted(
-        records,
-        key=lambda r: (r["experiment"], ORDER.get(r["preset"], 3), record.edition(r)),
-    )
+    """Records by experiment; of one experiment the largest preset first, on a CPU before others.
+
+    Records that are stale come after all that are not: what they say is no longer claimed.
+    """
+
+    def place(done: Mapping[str, Any]) -> tuple[str, bool, int, str]:
+        stale = bool(golden.stale_studies(done))
+        return done["experiment"], stale, ORDER.get(done["preset"], 3), record.edition(done)
+
+    return sorted(records, key=place)
 
 
 def folder(done: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxtrends import record, recording
+from jaxtrends import golden, record, recording
 from jaxtrends.claims import Claim
 from jaxtrends.design import Design
 from jaxtrends.flags import rebuild
@@ -31,15 +31,16 @@ def retold(
     Returns:
         The record with new statements, reasons, headline marks, answer, caveat and descriptions;
         the ids of claims that keep their old words: today's code has no such claim, or another
-        statistic or region for it.
+        statistic or region for it, or another study.
     """
     declared = {claim.id: claim for study in experiment.studies.values() for claim in study.claims}
     kept: list[str] = []
+    stale = golden.stale_studies(done)  # whose claims may mean something else today
 
     def told(entry: Mapping[str, Any], part: str) -> dict[str, Any]:
         then, entry = entry["claim"], {**entry, "verdict": record.judge_again(entry)}
         claim = declared.get(then["id"])
-        if claim is None or not same(claim, then):
+        if then["study"] in stale or claim is None or not same(claim, then):
             kept.append(then["id"])
             return entry
         why = {(control.name, control.must): control.why for control in claim.controls}
@@ -63,6 +64,8 @@ def retold(
     new["about"] = experiment.about
     new |= _descriptions(done, experiment)
     new |= recording.headline_of(experiment, new, curves)
+    if new["lead"] not in {entry["claim"]["id"] for entry in record.entries(new)}:
+        new["lead"] = done.get("lead", "") or new["lead"]
     new.pop("figure", None)
     new |= recording.figure_of(experiment, new, curves)
     return record.plain(new), kept

@@ -86,8 +86,14 @@ def exact(samples: Samples, confidence: float) -> Interval:
 
 
 def mean(samples: Samples, confidence: float) -> Interval:
-    """Student's t interval of a mean; see `_without_mean` if a lane diverged."""
-    values = _sample(samples, "values")
+    """Student's t interval of a mean; see `_without_mean` if a value is not finite.
+
+    Values may be any quantity, not only losses: an infinite one keeps its sign, and nan, which is
+    on no side, is not taken for the worst.
+    """
+    values = np.asarray([float(value) for value in samples["values"]], np.float64)
+    if not values.size:
+        raise ValueError("the sample 'values' has no values")
     if not np.isfinite(values).all():
         return _without_mean(values, "Student t")
     return Interval(*_student(values, confidence), values.size, "Student t")

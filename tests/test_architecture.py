@@ -66,7 +66,7 @@ SIBLINGS = {
     "plotting": {"fonts", "labels", "record", "study"},
     "publish": {"golden", "record", "report", "tables", "formats"},
     "recording": {"claims", "comparison", "design", "record"},
-    "retelling": {"claims", "design", "flags", "record", "recording"},
+    "retelling": {"claims", "design", "flags", "golden", "record", "recording"},
     "report": {"record", "claims", "stats", "study", "formats"},
     "rundir": {"file_names", "paths", "record"},
     "code_digest": {"record"},

@@ -356,7 +356,7 @@ def diverging(rates):
     [
         ((0.1, 0.1, 0.1), "reproduced"),
         ((0.1, np.inf, 0.1), "inconclusive"),
-        ((np.nan, np.inf, -np.inf), "not reproduced"),
+        ((np.nan, np.inf, -np.inf), "inconclusive"),
     ],
 )
 def test_lanes_that_diverge_are_in_the_record_and_judged(tmp_path, capsys, rates, verdict):

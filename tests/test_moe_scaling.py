@@ -175,12 +175,12 @@ def test_a_saving_that_doubles_with_the_budget_has_a_slope_of_its_logarithm():
         budget: {"dense_16x": 1000.0 * budget, "moe_16": 1000.0, "by_position": 6000.0 * budget}
         for budget in BUDGETS[:-1]
     }
-    values = compute_values(1000.0, in_turn=6000.0, saving=saving)
+    values = compute_values(1000.0, saving=saving)  # experts in turn never arrive
     (part,) = judged("D1t", values).parts.values()
     assert part.estimate == pytest.approx(math.log(2), abs=0.02)
     assert verdict("D1t", values) == "reproduced"
     saving[0.5]["moe_16"] = math.inf
-    undecided = judged("D1t", compute_values(1000.0, in_turn=6000.0, saving=saving))
+    undecided = judged("D1t", compute_values(1000.0, saving=saving))
     assert undecided.verdict == "inconclusive"
     assert "in 10 seeds 16 experts do not arrive" in undecided.note
 
@@ -852,9 +852,10 @@ def entry(name, values):
 @pytest.mark.parametrize(
     ("mixture", "word", "fifth"),
     [
-        (1000.0, "Yes", "a fifth or less"),
-        (2000.0, "Partly", "more than a fifth"),
-        (9000.0, "No", "more than a fifth"),
+        (1000.0, "Yes", "They did so with a fifth"),
+        (1272.7, "Partly", "They may have done so with a fifth"),
+        (2000.0, "Partly", "They did not do so with a fifth"),
+        (9000.0, "No", "They did not do so with a fifth"),
     ],
 )
 def test_the_answer_holds_the_numbers_of_the_record_and_leaves_out_what_it_lacks(

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from jaxtrends import citing, overview, publish, record
+from jaxtrends import citing, golden, overview, publish, record
 from tests.example_record import example, write_example
 
 
@@ -26,6 +26,13 @@ def test_the_largest_preset_comes_first_and_a_cpu_before_others(made):
     assert found == [
         *("slopes/large", "slopes/full", "slopes/default", "slopes/default-gpu", "slopes/smoke"),
     ]
+
+
+def test_a_stale_record_does_not_stand_before_one_that_is_not(monkeypatch):
+    records = [example(preset) for preset in ("default", "full")]
+    assert [done["preset"] for done in publish.in_order(records)] == ["full", "default"]
+    monkeypatch.setattr(golden, "stale_studies", lambda done: ["cost"] * (done["preset"] == "full"))
+    assert [done["preset"] for done in publish.in_order(records)] == ["default", "full"]
 
 
 def test_sound_records_are_read_and_the_others_named(tmp_path):

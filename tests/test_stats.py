@@ -205,6 +205,14 @@ def test_who_diverged_always_decides_who_is_worse(statistic, treatment_lost, ref
         assert (interval.estimate, *ends(interval)) == (expected, expected, expected)
 
 
+def test_the_mean_of_what_is_no_number_is_on_no_side():
+    """A slope of effects that are infinite is nan: it must not pass for the largest of all."""
+    for sample in ([NAN] * 10, [NAN] * 9 + [INF], [INF] * 5 + [-INF] * 5):
+        assert ends(stats.mean(values(*sample), 0.95)) == (-INF, INF)
+    assert ends(stats.mean(values(*[-INF] * 10), 0.95)) == (-INF, -INF)
+    assert ends(stats.mean(values(*[INF] * 10), 0.95)) == (INF, INF)
+
+
 def test_two_diverged_lanes_are_equal_by_rank_and_have_no_mean():
     lost = pairs([NAN] * 10, [NAN] * 10)
     assert ends(stats.median_ratio(lost, 0.95)) == (1.0, 1.0)

@@ -34,8 +34,9 @@ def answer(found: Answers) -> str:
     with contextlib.suppress(KeyError):
         lookup = found[saving]
         word = lookup.pick(PARTLY, NO, UNDECIDED)
-        if "D1k" in found and lookup.word == YES:
-            word = found["D1k"].pick(YES, PARTLY, PARTLY)
+        others = [found[id].word for id in ("D1k", "D1m") if id in found]
+        if not old and lookup.word == YES and {*others} <= {YES}:
+            word = YES
         saved = lookup.pick("saved compute", "saved none", "may have saved compute")
         said.append(
             f"{word}: on a lookup task that favours memory, 16 experts {saved} (factor "
@@ -43,9 +44,9 @@ def answer(found: Answers) -> str:
         )
     with contextlib.suppress(KeyError):
         five = found["D1k"]
-        fifth = five.pick("a fifth or less", "more than a fifth", "about a fifth")
+        fifth = five.pick("did so", "did not do so", "may have done so")
         said.append(
-            f"They needed {fifth} of the compute of a dense network with 6.4 times their FLOPs "
+            f"They {fifth} with a fifth of the compute of a dense network of 6.4 times their FLOPs "
             f"(factor {five:.2f}; the paper has 5.3)"
         )
     with contextlib.suppress(KeyError):

@@ -28,7 +28,7 @@ a quarter, half and three quarters of the budget is read off the same curves.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -62,6 +62,7 @@ EXPERTS = {  # their number and the kind of router
 FEW = (*DENSE, "moe_16", "by_position", f"moe_16{EQUAL}", f"by_position{EQUAL}")
 FEWER = {"one_cluster": FEW, "english": FEW}  # tasks that train only some arms
 BUDGETS = (0.25, 0.5, 0.75, 1.0)  # of the larger network's compute
+MIXED = (1, 3, 0, 2)  # an order of budgets in which a rising saving hardly rises
 PARITY = 0.05  # nats
 
 
@@ -193,15 +194,27 @@ def against(rival: str, unit: str = "flops") -> Callable[[str], Quantity]:
 
 
 def log_saving(task: TaskView, arm: str, budget: float = 1.0) -> np.ndarray:
-    """Log of the compute that an arm saves over the cheapest dense one; nan if neither arrives."""
+    """Log of the compute that an arm saves over the cheapest dense one; -inf if it never arrives.
+
+    The larger dense network always arrives, at its own loss.
+    """
     with np.errstate(invalid="ignore"):
         dense, mine = (np.log(needed(task, who, "flops", budget)) for who in (CHEAPEST, arm))
         return dense - mine
 
 
-def over_budgets(arm: str) -> Quantity:
-    """How the saving changes with the training budget: its slope per doubling."""
-    return lambda task: declare.slope_of(BUDGETS, [log_saving(task, arm, b) for b in BUDGETS])
+def over_budgets(order: Sequence[int] = range(len(BUDGETS))) -> Quantity:
+    """How the saving of 16 experts changes with the training budget: its slope per doubling.
+
+    In another order, budgets are taken for one another; nan where they do not always arrive.
+    """
+
+    def slope(task: TaskView) -> np.ndarray:
+        savings = [log_saving(task, "moe_16", BUDGETS[place]) for place in order]
+        found = declare.slope_of(BUDGETS, savings)
+        return np.where(np.isfinite(savings).all(axis=0), found, math.nan)
+
+    return slope
 
 
 def lost(task: TaskView) -> str:
@@ -255,8 +268,8 @@ def parity(id: str, task: str, where: str, **declared: Any) -> Claim:
         "(nats per token)",
         statistic="paired difference",
         region=(-math.inf, PARITY),
-        reason=f"no worse by {PARITY} nats, about a tenth of what the wider network gains over the "
-        "small one on the lookup task; better is on par too",
+        reason=f"no worse by {PARITY} nats, an eighth of the 0.4 that a network of twice the FLOPs "
+        "gains here in the same steps; better is on par too",
         fails={"experts in turn": (on_par(BLIND), IN_TURN)},
         tasks=(task,),
         reported="validation loss on par: 350M+MoE-128 with 1.3B, 1.3B+MoE-128 with 6.7B",
@@ -357,12 +370,12 @@ CLAIMS = (
         "D1t",
         "On the lookup task, a mixture of experts saves more compute the larger the training "
         "budget is.",
-        over_budgets("moe_16"),
+        over_budgets(),
         quantity="log of the saving over the cheapest dense network, per doubling of the budget, "
         "from a quarter to all of it",
         region=declare.ABOVE_ZERO,
         reason="a slope of 0 is a saving that does not depend on the budget",
-        fails={"experts in turn": (over_budgets(BLIND), IN_TURN)},
+        fails={"budgets mixed up": (over_budgets(MIXED), declare.RUNGS_MIXED_UP)},
         doubt=lost,
         tasks=("lookup",),
         source="derived",

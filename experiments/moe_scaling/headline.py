@@ -44,11 +44,15 @@ def figure(done: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Figure:
         [panel.threshold],
         style="reported",
     )
+    larger = answers["D1k" if new else "D1a"]
     return charts.headline(
-        f"Dense networks need {found.estimate:.1f} times the compute of 16 experts for the same "
-        f"loss; the paper has {PAPER:.0f}",
+        f"16 experts reach a dense network's loss with {larger.estimate:.1f} times less compute; "
+        f"the paper has {PAPER:.0f}"
+        if larger.estimate > 1
+        else "16 experts need no less compute than a dense network for its loss",
         "Validation loss on the lookup task: median over seeds and the middle four fifths. The "
-        "factor is that of the cheapest dense network, to the final loss of the widest one.",
+        "loss to reach is the widest network's last one."
+        + (f" Over the cheapest dense network the factor is {found.estimate:.1f}." * new),
         "training compute (FLOP)",
         "validation loss (nats a token)",
         [*charts.renamed(panel, ARMS), paper],
