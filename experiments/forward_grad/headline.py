@@ -24,7 +24,7 @@ def figure(done: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Figure:
     signs = ratios["signs"]
     return charts.headline(
         f"A forward gradient takes {taken} times as long as backprop; the paper has {PAPER}",
-        "One gradient of a network of dense layers, compiled: median over rounds and quartiles. "
+        "One gradient of a network of dense layers, compiled: median and quartiles. "
         f"Tangents are Gaussian, as in the paper, or random signs; the title is of both, with "
         f"{paper.depth} layers of {paper.width} units.",
         "depth (hidden layers)",

@@ -36,8 +36,8 @@ def figure(done: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Figure:
     without, with_it = shown[ARMS["bf16"]], shown[ARMS["bf16 + z"]]
     return charts.headline(
         f"With a router made to learn {stress:g} times as fast, its z-loss {said} fewer runs "
-        f"unstable: {with_it:.0f} % against {without:.0f} %",
-        "Runs whose loss climbed back by half a nat or was not finite, with Wilson's 95 % "
+        f"unstable: {with_it:.0f}% against {without:.0f}%",
+        "Runs whose loss climbed back by half a nat or was not finite, with Wilson's 95% "
         "intervals. The instability is provoked; in the paper 2 of 6 runs were unstable without "
         "the z-loss and none of 3 with it.",
         "factor on the router's updates",
@@ -64,7 +64,7 @@ def _by_rate(done: Mapping[str, Any], said: str) -> Figure:
     ]
     return charts.headline(
         f"The router z-loss {said} fewer runs unstable; in the paper, 2 of 6 became none of 3",
-        "Runs at a learning rate sought to fail a third of them, with Wilson's 95 % intervals.",
+        "Runs at a learning rate sought to fail a third of them, with Wilson's 95% intervals.",
         "weight of the z-loss (thousandths)",
         "unstable runs (%)",
         [*series, PAPER],
