@@ -174,6 +174,6 @@ def test_the_answer_holds_the_records_own_numbers_and_leaves_out_what_did_not_ru
     verdict = entries["C6a"]["verdict"]
     found = verdict["parts"][verdict["headline"]]
     assert f"in {found['estimate']:.1%} [{found['low']:.1%}, {found['high']:.1%}] of" in said
-    assert "trend of their own is undecided" in said
+    assert "cannot be told from an effect of the paper's own selection rule" in said
     assert compute_trends.answer(Answers([entries["C6a"]])) in said
     assert compute_trends.answer(Answers([])) == ""

@@ -81,7 +81,7 @@ def test_a_curve_ends_with_the_value_that_the_study_reports():
 
 
 def test_what_is_not_finite_is_a_float():
-    done = record.read(RESULTS / "forward_grad" / "full")
+    done = record.read(RESULTS / "forward_grad" / "default-gpu")
     late = done.claims().set_index("claim").loc["F5c"]
     assert (late.estimate, late.high) == (math.inf, math.inf)
     reached = done.seeds().query("claim == 'F5c' and part == @late.part")

@@ -40,7 +40,7 @@ def figure(done: Mapping[str, Any], curves: Mapping[str, np.ndarray]) -> Figure:
         "Runs whose loss climbed back by half a nat or was not finite, with Wilson's 95% "
         "intervals. The instability is provoked; in the paper 2 of 6 runs were unstable without "
         "the z-loss and none of 3 with it.",
-        "factor on the router's updates",
+        "factor on the router's updates (ratio)",
         "unstable runs (%)",
         series,
         x_scale="log",
