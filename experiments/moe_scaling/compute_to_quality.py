@@ -1,8 +1,9 @@
 """How much more training compute a dense network needs than a mixture of experts for equal loss.
 
-The paper compares a mixture with a dense network of the mixture's own parameters' worth of compute:
-several times its FLOPs a token. Here that is the dense network with 16 times the hidden width, with
-as many parameters as the mixture and 6.4 times its FLOPs a token. Two questions are kept apart:
+The paper compares a mixture with a dense network of several times its FLOPs a token and an eighth
+of its parameters. Here that is the dense network with 16 times the hidden width: 6.4 times the
+FLOPs a token of 16 experts, but as many parameters, a harder rival than the paper's. Two questions
+are kept apart:
 
 * *equal tokens*, in the paper's words: after as many tokens, is the mixture's loss on par with the
   larger network's? Rates are chosen on validation data, so this is asked of the test loss.
