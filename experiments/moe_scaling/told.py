@@ -56,8 +56,8 @@ def departures(config: Config, data: Mapping[str, Any]) -> tuple[str, ...]:
         "Adam runs at a constant learning rate after warm-up, so that one run gives the loss at "
         "every budget."
     )
-    if "halves" in studies:
-        chosen = [setting for _, setting, _ in networks(config, "halves")]
+    halves = networks(config, "halves") if "halves" in studies else ()
+    if chosen := [setting for _, setting, _ in halves]:
         layers = sorted({setting.part.network.layers for setting in chosen})
         counts = sorted({int(setting.size) for setting in chosen})
         said.append(
